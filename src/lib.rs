@@ -1,0 +1,31 @@
+//! `CryptoStream`: a live crypto market monitor in the terminal, on top of a real lakehouse.
+//!
+//! ```text
+//!  source ─► transport ─► bronze ──► silver ──► gold ──► DuckDB ──► terminal · CLI
+//! CoinGecko   direct    raw bytes   typed,     1-minute     │
+//! replay                + where    deduped    candles       └──► alert rule ──► alert log
+//! simulator             they stood
+//! ```
+//!
+//! Modules, lowest layer first; a module imports only from lines above its own (`tests/it/layers.rs` holds that):
+//!
+//! | layer | modules | what |
+//! |---|---|---|
+//! | 1 | [`market`] | domain types and the pure functions on them: decoding, deduplication, aggregation |
+//! | 2 | [`source`], [`transport`], [`lake`] | where records come from, the way to bronze, the Delta tables |
+//! | 3 | [`query`], [`alert`] | DuckDB on its thread; the volatility rule |
+//! | 4 | [`pipeline`] | one file a stage, the supervisor, the status the screen sees |
+//! | 5 | [`tui`] | the dashboard: sees `market`, the pipeline's status and the query handle |
+//! | 6 | [`cli`], [`config`], [`telemetry`] | commands, settings, logs: the composition root |
+
+pub mod alert;
+pub mod cli;
+pub mod config;
+pub mod lake;
+pub mod market;
+pub mod pipeline;
+pub mod query;
+pub mod source;
+pub mod telemetry;
+pub mod transport;
+pub mod tui;

@@ -1,0 +1,3 @@
+//! The `cryptostream` binary: see the library's `cli` module.
+
+fn main() {}

@@ -1,0 +1,337 @@
+//! The domain: ticks, candles, markets, positions. Types and pure functions only: nothing here does I/O or reads a clock.
+
+pub mod candle;
+pub mod decode;
+pub mod dedup;
+pub mod records;
+pub mod sum;
+pub mod window;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use chrono::{DateTime, SecondsFormat};
+use serde::{Deserialize, Serialize};
+
+pub use candle::Candle;
+pub use records::{RecordRef, Records};
+
+/// Microseconds since the Unix epoch, UTC.
+pub type Micros = i64;
+
+/// One second in [`Micros`].
+pub const SECOND: Micros = 1_000_000;
+/// One minute in [`Micros`]: the width of a gold window.
+pub const MINUTE: Micros = 60 * SECOND;
+/// One hour in [`Micros`].
+pub const HOUR: Micros = 60 * MINUTE;
+/// One day in [`Micros`].
+pub const DAY: Micros = 24 * HOUR;
+
+/// `2025-05-12T00:00:00Z`: RFC 3339, UTC, to the second.
+#[must_use]
+pub fn rfc3339(time: Micros) -> String {
+    DateTime::from_timestamp_micros(time).map_or_else(|| time.to_string(), |t| t.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+/// `2025-05-12`: the UTC date of a time, as tables are partitioned by.
+#[must_use]
+pub fn date(time: Micros) -> String {
+    DateTime::from_timestamp_micros(time).unwrap_or_default().format("%Y-%m-%d").to_string()
+}
+
+/// Text from outside without control characters (they could steer a terminal), line breaks as spaces.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect()
+}
+
+/// What duplicates, watermarks, windows and alerts are keyed by. Ordered by (source, `coin_id`, quote).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Market {
+    /// Where the price was made: `coingecko`, `simulator`, `binance` …
+    pub source: Arc<str>,
+    /// `CoinGecko`'s id of the coin, trimmed and lower-cased: `bitcoin`.
+    pub coin_id: Arc<str>,
+    /// The currency the price is in: `usd`.
+    pub quote: Arc<str>,
+}
+
+impl Market {
+    /// A market from its three names.
+    #[must_use]
+    pub fn new(source: &str, coin_id: &str, quote: &str) -> Self {
+        Self { source: source.into(), coin_id: coin_id.into(), quote: quote.into() }
+    }
+}
+
+impl fmt::Display for Market {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.source, self.coin_id, self.quote)
+    }
+}
+
+/// A feed's own id of a trade. Whole numbers are kept as such: they order trades of one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TradeId {
+    /// An id that is a plain decimal number.
+    Number(i64),
+    /// Any other id, as it came.
+    Text(Box<str>),
+}
+
+impl TradeId {
+    /// The id that `text` spells; only the canonical spelling of a number is a [`TradeId::Number`].
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text.parse::<i64>() {
+            Ok(n) if !text.starts_with(['+', '0']) && text != "-0" || text == "0" => Self::Number(n),
+            _ => Self::Text(text.into()),
+        }
+    }
+
+    /// The number that orders trades of one instant, where the id is one (`007` is 7).
+    #[must_use]
+    pub fn sequence(&self) -> Option<i64> {
+        match self {
+            Self::Number(n) => Some(*n),
+            Self::Text(text) => {
+                let digits = text.trim_start_matches('-');
+                (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
+            }
+        }
+    }
+}
+
+impl fmt::Display for TradeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(n) => n.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+/// Where a stream of records comes from: an identity under which an offset never means another record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Stream {
+    /// `direct`, `replay:<hash of the content>`, `kafka:<cluster id>/<topic>`.
+    pub topic: Arc<str>,
+    /// The topic's partition, 0 where there is only one.
+    pub partition: i32,
+}
+
+impl Stream {
+    /// A stream from its two names.
+    #[must_use]
+    pub fn new(topic: &str, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+
+    /// The stream of records that the bronze writer numbers itself.
+    #[must_use]
+    pub fn direct() -> Self {
+        Self::new("direct", 0)
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// What a `CoinGecko` answer says of a coin beside its price. All of it as the source gave it, in quote currency.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Details {
+    /// Ticker symbol, lower case as the source sends it.
+    pub symbol: Option<Arc<str>>,
+    /// Traded value of the last 24 hours.
+    pub volume_24h: Option<f64>,
+    /// Market capitalisation.
+    pub market_cap: Option<f64>,
+    /// Absolute change over 24 hours.
+    pub price_change_24h: Option<f64>,
+    /// Change over 24 hours, percent.
+    pub price_change_pct_24h: Option<f64>,
+    /// Highest price of the last 24 hours.
+    pub high_24h: Option<f64>,
+    /// Lowest price of the last 24 hours.
+    pub low_24h: Option<f64>,
+}
+
+/// One price of one market at one time, with the position of the record that it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tick {
+    /// Index into the markets of the batch that holds the tick.
+    pub market: u32,
+    /// Place in the record, 0 for a record with one tick.
+    pub index: i32,
+    /// Offset of the record in its stream.
+    pub offset: i64,
+    /// When the source says that the price was made.
+    pub event_time: Micros,
+    /// Finite and above zero, in quote currency.
+    pub price: f64,
+    /// Traded amount in coins, where the tick is a trade. Finite.
+    pub size: Option<f64>,
+    /// The source's id of the trade.
+    pub trade_id: Option<TradeId>,
+    /// What else the source said.
+    pub details: Option<Box<Details>>,
+    /// When bronze took the record in.
+    pub ingested_at: Micros,
+}
+
+/// Ticks of one stream in position order, valid and free of duplicates once they left silver.
+#[derive(Debug, Clone, Default)]
+pub struct Ticks {
+    /// The markets that [`Tick::market`] points into.
+    pub markets: Arc<Vec<Arc<Market>>>,
+    /// The ticks, lowest position first.
+    pub ticks: Vec<Tick>,
+}
+
+impl Ticks {
+    /// The market of one of this batch's ticks.
+    #[must_use]
+    pub fn market(&self, tick: &Tick) -> &Arc<Market> {
+        &self.markets[tick.market as usize]
+    }
+}
+
+/// The width of a candle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Interval {
+    /// One minute: gold itself.
+    #[serde(rename = "1m")]
+    Minute1,
+    /// Five minutes.
+    #[serde(rename = "5m")]
+    Minute5,
+    /// A quarter of an hour.
+    #[serde(rename = "15m")]
+    Minute15,
+    /// An hour.
+    #[serde(rename = "1h")]
+    Hour1,
+    /// Four hours.
+    #[serde(rename = "4h")]
+    Hour4,
+    /// A UTC day.
+    #[serde(rename = "1d")]
+    Day1,
+}
+
+impl Interval {
+    /// All of them, narrowest first.
+    pub const ALL: [Self; 6] = [Self::Minute1, Self::Minute5, Self::Minute15, Self::Hour1, Self::Hour4, Self::Day1];
+
+    /// Width in microseconds.
+    #[must_use]
+    pub const fn micros(self) -> Micros {
+        match self {
+            Self::Minute1 => MINUTE,
+            Self::Minute5 => 5 * MINUTE,
+            Self::Minute15 => 15 * MINUTE,
+            Self::Hour1 => HOUR,
+            Self::Hour4 => 4 * HOUR,
+            Self::Day1 => DAY,
+        }
+    }
+
+    /// `1m`, `5m`, `15m`, `1h`, `4h`, `1d`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Minute1 => "1m",
+            Self::Minute5 => "5m",
+            Self::Minute15 => "15m",
+            Self::Hour1 => "1h",
+            Self::Hour4 => "4h",
+            Self::Day1 => "1d",
+        }
+    }
+
+    /// Start of the epoch-aligned bucket that holds `time`.
+    #[must_use]
+    pub const fn bucket(self, time: Micros) -> Micros {
+        time - time.rem_euclid(self.micros())
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.label())
+    }
+}
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|i| i.label() == text)
+            .ok_or_else(|| format!("'{text}' is not an interval: use 1m, 5m, 15m, 1h, 4h or 1d"))
+    }
+}
+
+/// A raised alert: one per (rule, market, window).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Hash of (rule, market, window start): the same alert has the same id wherever it is made.
+    pub alert_id: String,
+    /// Name of the rule: `volatility`.
+    pub rule: String,
+    /// The market whose candle broke the rule.
+    pub market: Market,
+    /// Start of the candle.
+    pub window_start: Micros,
+    /// End of the candle.
+    pub window_end: Micros,
+    /// Mean price of the candle's ticks.
+    pub avg_price: f64,
+    /// Lowest price.
+    pub min_price: f64,
+    /// Highest price.
+    pub max_price: f64,
+    /// `(max - min) / min * 100`.
+    pub volatility: f64,
+    /// The threshold it went above, percent.
+    pub threshold: f64,
+    /// When the alert was raised (clock).
+    pub timestamp: Micros,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trade_ids_that_are_numbers_are_one_thing_however_written() {
+        assert_eq!(TradeId::parse("10"), TradeId::Number(10));
+        assert_eq!(TradeId::parse("-3"), TradeId::Number(-3));
+        assert_eq!(TradeId::parse("0"), TradeId::Number(0));
+        assert_eq!(TradeId::parse("007"), TradeId::Text("007".into()));
+        assert_eq!(TradeId::parse("007").sequence(), Some(7));
+        assert_eq!(TradeId::parse("a7").sequence(), None);
+        assert_eq!(TradeId::parse("10.0").sequence(), None);
+        for text in ["10", "-3", "0", "007", "-0", "+5", "x", ""] {
+            assert_eq!(TradeId::parse(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn buckets_are_aligned_to_the_epoch_on_both_sides_of_it() {
+        assert_eq!(Interval::Minute5.bucket(7 * MINUTE), 5 * MINUTE);
+        assert_eq!(Interval::Minute5.bucket(-1), -5 * MINUTE);
+        assert_eq!(Interval::Day1.bucket(DAY), DAY);
+    }
+
+    #[test]
+    fn nothing_that_steers_a_terminal_survives() {
+        assert_eq!(printable("a\u{1b}[31mb\nc\u{9b}"), "a[31mb c");
+    }
+}

@@ -1,0 +1,165 @@
+//! Raw records in a flat buffer: what sources deliver, transports carry and bronze stores. Nothing is interpreted.
+
+use std::sync::Arc;
+
+use super::{Micros, Stream};
+
+/// What a source hands to the transport at once.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The stream whose offsets the records carry; none where the bronze writer is to number them (direct transport).
+    pub stream: Option<Stream>,
+    /// The records, lowest offset first.
+    pub records: Records,
+}
+
+/// A record as it stands in [`Records`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    /// Place in the stream. In direct transport 0 until bronze has numbered it.
+    pub offset: i64,
+    /// The coin's id, where the source knows it.
+    pub key: Option<&'a str>,
+    /// The bytes exactly as the source sent them.
+    pub value: &'a [u8],
+    /// Name of the source.
+    pub source: &'a str,
+    /// The record's other metadata, a JSON object as text.
+    pub headers: Option<&'a str>,
+    /// When the source made the record.
+    pub produced_at: Micros,
+}
+
+/// What records of one delivery share, so that it is stored once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Origin {
+    source: Arc<str>,
+    headers: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    offset: i64,
+    produced_at: Micros,
+    key_end: u32,
+    value_end: u32,
+    origin: u32,
+    has_key: bool,
+}
+
+/// Records one after the other in two buffers: pushing one allocates nothing of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Records {
+    keys: String,
+    values: Vec<u8>,
+    rows: Vec<Row>,
+    origins: Vec<Origin>,
+}
+
+impl Records {
+    /// Most value bytes that one batch may hold; a batch is closed before it grows past it (offsets are 32 bits).
+    pub const MAX_BYTES: usize = 256 << 20;
+
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a copy of `record`. Its offset is taken as it stands.
+    ///
+    /// # Panics
+    /// When the values together pass 4 GiB; callers close a batch at [`Self::MAX_BYTES`].
+    pub fn push(&mut self, record: RecordRef<'_>) {
+        let same = self.origins.last().is_some_and(|o| &*o.source == record.source && o.headers.as_deref() == record.headers);
+        if !same {
+            self.origins.push(Origin { source: record.source.into(), headers: record.headers.map(Into::into) });
+        }
+        self.keys.push_str(record.key.unwrap_or_default());
+        self.values.extend_from_slice(record.value);
+        self.rows.push(Row {
+            offset: record.offset,
+            produced_at: record.produced_at,
+            key_end: u32::try_from(self.keys.len()).expect("a batch's keys fit 32 bits"),
+            value_end: u32::try_from(self.values.len()).expect("a batch's values fit 32 bits"),
+            origin: u32::try_from(self.origins.len() - 1).expect("fewer origins than bytes"),
+            has_key: record.key.is_some(),
+        });
+    }
+
+    /// Appends copies of all of `other`'s records.
+    pub fn append(&mut self, other: &Self) {
+        other.iter().for_each(|record| self.push(record));
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Bytes of all values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Offset of the last record.
+    #[must_use]
+    pub fn last_offset(&self) -> Option<i64> {
+        self.rows.last().map(|row| row.offset)
+    }
+
+    /// Numbers the records from `first` on, one by one.
+    pub fn number_from(&mut self, first: i64) {
+        for (offset, row) in (first..).zip(&mut self.rows) {
+            row.offset = offset;
+        }
+    }
+
+    /// The record at `index`, counted from 0.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<RecordRef<'_>> {
+        let row = self.rows.get(index)?;
+        let (key_start, value_start) = index.checked_sub(1).map_or((0, 0), |i| (self.rows[i].key_end, self.rows[i].value_end));
+        let origin = &self.origins[row.origin as usize];
+        Some(RecordRef {
+            offset: row.offset,
+            key: row.has_key.then(|| &self.keys[key_start as usize..row.key_end as usize]),
+            value: &self.values[value_start as usize..row.value_end as usize],
+            source: &origin.source,
+            headers: origin.headers.as_deref(),
+            produced_at: row.produced_at,
+        })
+    }
+
+    /// All records, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
+        (0..self.rows.len()).map(|i| self.get(i).expect("index below length"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_as_they_went_in() {
+        let rows = [
+            RecordRef { offset: 3, key: Some("bitcoin"), value: b"{}", source: "a", headers: None, produced_at: 1 },
+            RecordRef { offset: 4, key: None, value: b"", source: "a", headers: Some("{}"), produced_at: 2 },
+            RecordRef { offset: 9, key: Some(""), value: b"\xff", source: "b", headers: None, produced_at: 3 },
+        ];
+        let mut records = Records::new();
+        rows.into_iter().for_each(|r| records.push(r));
+        assert!(records.iter().eq(rows));
+        records.number_from(100);
+        assert_eq!(records.iter().map(|r| r.offset).collect::<Vec<_>>(), [100, 101, 102]);
+    }
+}

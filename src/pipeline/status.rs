@@ -1,0 +1,174 @@
+//! What the screen and the summary know of the pipeline: one immutable [`Snapshot`], published by the supervisor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::source::{Kind as SourceKind, State as SourceState, Status as SourceStatus};
+
+use crate::market::{Candle, Market, Micros};
+
+/// Whether this process feeds the storage or only looks at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// It runs the pipeline.
+    Pipeline,
+    /// Another process does; this one looks on and takes over when that one ends (if `takes_over`).
+    Monitor {
+        /// Why, in words.
+        why: String,
+        /// Whether it takes over when the storage's lock is free.
+        takes_over: bool,
+    },
+}
+
+/// The stages, in the order that data passes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// Raw records.
+    Bronze,
+    /// Typed ticks without duplicates, and the quarantine.
+    Silver,
+    /// One-minute candles.
+    Gold,
+    /// The volatility rule.
+    Alerts,
+}
+
+impl Stage {
+    /// All stages, in order.
+    pub const ALL: [Self; 4] = [Self::Bronze, Self::Silver, Self::Gold, Self::Alerts];
+
+    /// `bronze`, `silver`, `gold`, `alerts`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Bronze => "bronze",
+            Self::Silver => "silver",
+            Self::Gold => "gold",
+            Self::Alerts => "alerts",
+        }
+    }
+}
+
+/// How a stage fares.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StageState {
+    /// Reading back what it needs from the tables.
+    Recovering,
+    /// At work.
+    Ok,
+    /// It failed and is started again at the given clock time.
+    Restarting {
+        /// Clock time of the restart.
+        at: Micros,
+        /// Why, in words.
+        why: String,
+    },
+    /// It ended: drained, or shut down.
+    Stopped,
+}
+
+/// Figures of one stage since the start of the process.
+#[derive(Debug, Clone)]
+pub struct StageStatus {
+    /// Which stage.
+    pub stage: Stage,
+    /// How it fares.
+    pub state: StageState,
+    /// Rows taken in.
+    pub rows_in: u64,
+    /// Rows committed.
+    pub rows_out: u64,
+    /// Rows taken in a second, over the last few seconds.
+    pub in_per_second: f64,
+    /// Rows committed a second, over the last few seconds.
+    pub out_per_second: f64,
+    /// Rows handed over by the stage before and not yet worked off.
+    pub lag: u64,
+    /// Version of its table.
+    pub version: Option<u64>,
+    /// Clock time of the last commit.
+    pub last_commit: Option<Micros>,
+    /// How long the last commit took.
+    pub commit_time: Option<Duration>,
+    /// Live data files of its table.
+    pub files: usize,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// How often it was restarted.
+    pub restarts: u32,
+}
+
+/// Sums since the start of the process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records committed to bronze.
+    pub records: u64,
+    /// Ticks committed to silver.
+    pub ticks: u64,
+    /// Valid ticks dropped because silver has them.
+    pub duplicates: u64,
+    /// Rows committed to quarantine.
+    pub rejected: u64,
+    /// Candles closed.
+    pub candles: u64,
+    /// Candles recomputed for ticks that came late.
+    pub restated: u64,
+    /// Alerts logged.
+    pub alerts: u64,
+    /// Alerts held back by the cool-down.
+    pub cooled_down: u64,
+}
+
+/// The newest price of a market and its still open candles.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    /// The market.
+    pub market: Arc<Market>,
+    /// Ticker symbol, as the source gives it.
+    pub symbol: Option<Arc<str>>,
+    /// Newest price, by event time.
+    pub price: f64,
+    /// Its event time.
+    pub event_time: Micros,
+    /// Traded value of the last 24 hours as the source says, in quote currency.
+    pub volume_24h: Option<f64>,
+    /// One-minute candles that are not yet in gold, oldest first.
+    pub open: Vec<Candle>,
+}
+
+/// An alert held back by the cool-down: until when the market stays silent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cooling {
+    /// The market.
+    pub market: Arc<Market>,
+    /// Start of the first window that may alert again (event time).
+    pub until: Micros,
+}
+
+/// Everything the screen shows that is not a query's answer.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Whether this process feeds the storage.
+    pub role: Role,
+    /// The source; none for a monitor.
+    pub source: Option<SourceStatus>,
+    /// One entry a stage, in order.
+    pub stages: Vec<StageStatus>,
+    /// Sums.
+    pub totals: Totals,
+    /// The markets with ticks in this process, ordered by market.
+    pub live: Arc<Vec<Live>>,
+    /// Markets whose alerts are held back.
+    pub cooling: Arc<Vec<Cooling>>,
+    /// Changes whenever gold or the alert log changed, so that answers read from them are stale.
+    pub revision: u64,
+    /// The last failure of any part, in words, and when.
+    pub last_error: Option<(Micros, String)>,
+    /// Resident memory of the process in bytes, where it is known.
+    pub memory: Option<u64>,
+    /// Volatility above which a candle raises an alert, percent.
+    pub alert_threshold: f64,
+    /// Clock time of this snapshot.
+    pub at: Micros,
+}

@@ -1,0 +1,161 @@
+//! Where records come from. A source delivers records as they are and says, in a typed [`Status`], how it fares;
+//! it interprets nothing but what it needs to poll well.
+
+pub mod coingecko;
+pub mod replay;
+pub mod simulator;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::market::Micros;
+use crate::market::records::Delivery;
+
+/// The closed set of sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Polls `CoinGecko`'s `/coins/markets`.
+    Coingecko,
+    /// Reads a recording: NDJSON, plain or gzip.
+    Replay,
+    /// Makes a market up from a seed.
+    Simulator,
+}
+
+impl Kind {
+    /// `coingecko`, `replay`, `simulator`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Coingecko => "coingecko",
+            Self::Replay => "replay",
+            Self::Simulator => "simulator",
+        }
+    }
+}
+
+/// How a source fares, in the words of its kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// Nothing has arrived yet.
+    Starting,
+    /// Answers come.
+    Live,
+    /// The last attempt failed; the next one is due at the given clock time.
+    Reconnecting {
+        /// Clock time of the next attempt.
+        at: Micros,
+        /// How many attempts in a row have failed.
+        attempt: u32,
+        /// Why, in words: `429 rate limited`, `connection refused` …
+        why: String,
+    },
+    /// A recording is being read; `done` of 0..=1 where its length is known.
+    Replaying {
+        /// Share of the lines delivered.
+        done: Option<f64>,
+    },
+    /// A made-up market.
+    Simulating,
+    /// A finite source has delivered everything.
+    Finished,
+}
+
+/// What the screen knows of the source.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Which source.
+    pub kind: Kind,
+    /// How it fares.
+    pub state: State,
+    /// Number of coins asked for (0: whatever the recording holds).
+    pub coins: usize,
+    /// Records delivered since the start.
+    pub records: u64,
+    /// Clock time of the last delivery.
+    pub last_delivery: Option<Micros>,
+    /// Clock time of the next poll.
+    pub next_poll: Option<Micros>,
+    /// Time between polls in force (may be longer than asked for, to keep within a quota).
+    pub poll: Option<Duration>,
+    /// How long the last answer took.
+    pub round_trip: Option<Duration>,
+    /// Share of the plan's calls still left, 0..=1, where a quota binds.
+    pub quota_left: Option<f64>,
+    /// Things the user should know, in words: a clock that is off, a coin that the source does not know …
+    pub notices: Vec<String>,
+    /// The last failure, in words.
+    pub last_error: Option<String>,
+}
+
+impl Status {
+    /// The status before the first delivery.
+    #[must_use]
+    pub fn starting(kind: Kind, coins: usize) -> Self {
+        Self {
+            kind,
+            state: State::Starting,
+            coins,
+            records: 0,
+            last_delivery: None,
+            next_poll: None,
+            poll: None,
+            round_trip: None,
+            quota_left: None,
+            notices: Vec::new(),
+            last_error: None,
+        }
+    }
+}
+
+/// How a source's run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// A finite source has delivered everything.
+    Finished,
+    /// It was told to stop, or nobody takes its records any more.
+    Stopped,
+}
+
+/// What a running source is connected to.
+#[derive(Debug, Clone)]
+pub struct Outlet {
+    /// Where deliveries go; bounded, so a slow pipeline slows the source.
+    pub deliveries: mpsc::Sender<Delivery>,
+    /// Where it says how it fares.
+    pub status: watch::Sender<Status>,
+    /// Ends the run.
+    pub cancel: CancellationToken,
+}
+
+impl Outlet {
+    /// Hands a delivery over, waiting for room. `false`: stop, nobody wants it.
+    pub async fn deliver(&self, delivery: Delivery) -> bool {
+        let count = delivery.records.len() as u64;
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => false,
+            sent = self.deliveries.send(delivery) => {
+                if sent.is_ok() {
+                    self.status.send_modify(|s| s.records += count);
+                }
+                sent.is_ok()
+            }
+        }
+    }
+}
+
+/// A stretch of a coin's history to fetch: a first start, or a gap.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fill {
+    /// The coin.
+    pub coin_id: Arc<str>,
+    /// Start of the range, inclusive.
+    pub from: Micros,
+    /// End of the range, exclusive; none: up to the coin's first live tick.
+    pub to: Option<Micros>,
+}
