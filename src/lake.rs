@@ -1,1 +1,127 @@
-//! To be written.
+//! The lakehouse: five Delta tables in one folder, each written by one stage and readable by any engine.
+//!
+//! What it promises: a commit holds its rows and the positions that they came from, or nothing; a writer whose table has
+//! moved on since it last looked can never commit ([`LakeError::Conflict`]); a table that is not ours is never written to.
+
+pub mod bronze;
+pub mod failpoint;
+pub mod gold;
+pub mod lock;
+pub mod maintenance;
+pub mod parquet;
+pub mod quarantine;
+pub mod schema;
+pub mod silver;
+pub mod table;
+
+use std::path::{Path, PathBuf};
+
+use deltalake::DeltaTableError;
+use deltalake::arrow::error::ArrowError;
+use deltalake::logstore::object_store;
+use deltalake::parquet::errors::ParquetError;
+
+pub use schema::TableKind;
+pub use table::{DataFile, Table};
+
+/// What can go wrong with the tables. `Display` prints itself only; the causes hang on `source`.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// Another writer has committed since this one last looked. Throw the state away and rebuild it from the tables.
+    #[error("another writer has committed version {version} of {table}")]
+    Conflict {
+        /// Which table.
+        table: TableKind,
+        /// The version that both wanted.
+        version: u64,
+    },
+    /// There is something else where our table should be.
+    #[error("{} is not a table of this program: {why}. Choose another --storage", path.display())]
+    NotOurs {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A data file that the log names is not there.
+    #[error("data file {path} of {table} is missing")]
+    MissingFile {
+        /// Which table.
+        table: TableKind,
+        /// Path below the table's folder.
+        path: String,
+    },
+    /// The files of a table cannot be read or written.
+    #[error("cannot {action} {table}")]
+    Storage {
+        /// `read`, `write`, `open` …
+        action: &'static str,
+        /// Which table.
+        table: TableKind,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The storage folder itself cannot be used.
+    #[error("cannot use storage {}", path.display())]
+    Folder {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A table holds what this program never writes.
+    #[error("{table} holds what cannot be: {what}")]
+    Corrupt {
+        /// Which table.
+        table: TableKind,
+        /// What was found.
+        what: String,
+    },
+}
+
+/// Turns an engine's error into ours.
+pub(crate) trait Context<T> {
+    fn when(self, action: &'static str, table: TableKind) -> Result<T, LakeError>;
+}
+
+macro_rules! context {
+    ($($error:ty),*) => {$(
+        impl<T> Context<T> for Result<T, $error> {
+            fn when(self, action: &'static str, table: TableKind) -> Result<T, LakeError> {
+                self.map_err(|source| LakeError::Storage { action, table, source: Box::new(source) })
+            }
+        }
+    )*};
+}
+context!(DeltaTableError, ArrowError, ParquetError, object_store::Error, std::io::Error, serde_json::Error);
+
+/// The folder that holds the tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    root: PathBuf,
+}
+
+impl Storage {
+    /// The storage in `root`, which need not exist yet.
+    ///
+    /// # Errors
+    /// When the path cannot be made absolute.
+    pub fn new(root: &Path) -> Result<Self, LakeError> {
+        let root = std::path::absolute(root).map_err(|source| LakeError::Folder { path: root.to_owned(), source })?;
+        Ok(Self { root })
+    }
+
+    /// The folder, absolute.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a table lives.
+    #[must_use]
+    pub fn table_path(&self, table: TableKind) -> PathBuf {
+        self.root.join(table.path())
+    }
+}

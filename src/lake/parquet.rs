@@ -1,0 +1,87 @@
+//! Parquet bytes and the statistics that go with them into the log.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat};
+use deltalake::arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
+use deltalake::arrow::compute::{max, max_string, min, min_string};
+use deltalake::arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
+use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use deltalake::parquet::arrow::{ArrowWriter, ProjectionMask};
+use deltalake::parquet::basic::Compression;
+use deltalake::parquet::errors::ParquetError;
+use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
+use deltalake::parquet::schema::types::ColumnPath;
+use serde_json::{Map, Value, json};
+
+use super::schema::{ColumnType, TableKind};
+
+fn properties(kind: TableKind) -> WriterProperties {
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_dictionary_enabled(false)
+        .set_created_by(concat!("cryptostream ", env!("CARGO_PKG_VERSION")).to_owned());
+    // Few different values: worth a dictionary. Everything else (prices, times, raw text) is faster and no larger without.
+    let repeated = |name: &str| !matches!(name, "value" | "trade_id" | "alert_id");
+    for (name, column) in kind.columns() {
+        if matches!(column, ColumnType::Text | ColumnType::Integer) && repeated(name) {
+            builder = builder.set_column_dictionary_enabled(ColumnPath::from(*name), true);
+        }
+    }
+    builder.build()
+}
+
+/// The rows as a Parquet file and the file's statistics as the Delta log wants them (JSON).
+///
+/// # Errors
+/// Where the rows do not fit the table's schema.
+pub fn encode(kind: TableKind, batch: &RecordBatch) -> Result<(Vec<u8>, String), ParquetError> {
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties(kind)))?;
+    writer.write(batch)?;
+    Ok((writer.into_inner()?, statistics(kind, batch)))
+}
+
+fn statistics(kind: TableKind, batch: &RecordBatch) -> String {
+    let (mut mins, mut maxs, mut nulls) = (Map::new(), Map::new(), Map::new());
+    for name in kind.statistics() {
+        let Some(column) = batch.column_by_name(name) else { continue };
+        nulls.insert((*name).to_owned(), json!(column.null_count()));
+        if let Some((low, high)) = bounds(column) {
+            mins.insert((*name).to_owned(), low);
+            maxs.insert((*name).to_owned(), high);
+        }
+    }
+    json!({ "numRecords": batch.num_rows(), "minValues": mins, "maxValues": maxs, "nullCount": nulls }).to_string()
+}
+
+fn bounds(column: &ArrayRef) -> Option<(Value, Value)> {
+    let time = |micros: i64| Some(DateTime::from_timestamp_micros(micros)?.to_rfc3339_opts(SecondsFormat::Micros, true).into());
+    match column.data_type() {
+        DataType::Int32 => Some((min(column.as_primitive::<Int32Type>())?.into(), max(column.as_primitive::<Int32Type>())?.into())),
+        DataType::Int64 => Some((min(column.as_primitive::<Int64Type>())?.into(), max(column.as_primitive::<Int64Type>())?.into())),
+        DataType::Timestamp(..) => {
+            let column = column.as_primitive::<TimestampMicrosecondType>();
+            Some((time(min(column)?)?, time(max(column)?)?))
+        }
+        DataType::Utf8 => Some((min_string(column.as_string::<i32>())?.into(), max_string(column.as_string::<i32>())?.into())),
+        DataType::Dictionary(..) => bounds(column.as_any_dictionary().values()), // made for this batch: every value is used
+        _ => None,
+    }
+}
+
+/// The `txn`s that a checkpoint holds, by app id.
+pub(super) fn checkpoint_txns(bytes: Bytes) -> Result<BTreeMap<String, i64>, ParquetError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["txn.appId", "txn.version"]);
+    let mut txns = BTreeMap::new();
+    for batch in builder.with_projection(mask).build()? {
+        let batch = batch?;
+        let Some(txn) = batch.column_by_name("txn").and_then(|column| column.as_struct_opt()) else { continue };
+        let (Some(ids), Some(versions)) = (txn.column_by_name("appId"), txn.column_by_name("version")) else { continue };
+        let (ids, versions) = (ids.as_string::<i32>(), versions.as_primitive::<Int64Type>());
+        txns.extend((0..batch.num_rows()).filter(|&i| txn.is_valid(i)).map(|i| (ids.value(i).to_owned(), versions.value(i))));
+    }
+    Ok(txns)
+}
