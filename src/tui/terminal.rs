@@ -91,7 +91,7 @@ impl Canvas for Screen {
     fn suspend(&mut self) -> io::Result<()> {
         restore();
         #[cfg(unix)]
-        signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGTSTP)?;
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP)?;
         take()?;
         self.terminal.clear()
     }
