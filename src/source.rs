@@ -2,6 +2,7 @@
 //! it interprets nothing but what it needs to poll well.
 
 pub mod coingecko;
+mod peek;
 pub mod record;
 pub mod replay;
 pub mod simulator;

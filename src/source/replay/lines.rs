@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
 
+use super::super::peek::event_time;
 use super::super::record::envelope;
 use super::super::{SourceError, now};
 use super::MAX_LINE;
 use super::content::{Content, Map};
-use super::pace::{Pacer, Speed, event_time};
+use super::pace::{Pacer, Speed};
 use crate::market::{Micros, RecordRef, Records};
 
 /// Records delivered at once at most.
