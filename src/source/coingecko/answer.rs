@@ -64,8 +64,18 @@ fn no_list(body: &[u8], error: &serde_json::Error) -> String {
         Some(words) => format!("no prices but: {words}"),
         None if is_page(body) => "a web page instead of prices".into(),
         None if body.trim_ascii().is_empty() => "an empty answer".into(),
-        None if error.is_eof() => "the answer is cut off in the middle".into(),
+        None if error.is_eof() || is_half(body) => "the answer is cut off in the middle".into(),
         None => format!("the answer is not what was asked for: {}", short(&error.to_string())),
+    }
+}
+
+/// Whether a list or object has a beginning but no end.
+fn is_half(body: &[u8]) -> bool {
+    let end = body.trim_ascii_end().last();
+    match body.trim_ascii_start().first() {
+        Some(b'[') => end != Some(&b']'),
+        Some(b'{') => end != Some(&b'}'),
+        _ => false,
     }
 }
 

@@ -67,6 +67,8 @@ pub(super) struct Session<'a> {
     poll: Duration,
     /// When the next poll is due, in time since the start.
     next_poll: Duration,
+    /// No history is asked for before: a rate limit is one for all calls.
+    hold: Duration,
     /// Polls that failed in a row; none once one succeeded.
     failures: Option<u32>,
     clock_notice: Option<String>,
@@ -89,6 +91,7 @@ impl<'a> Session<'a> {
             jitter: Pcg64Mcg::new(uuid::Uuid::new_v4().as_u128()),
             poll,
             next_poll: Duration::ZERO,
+            hold: Duration::ZERO,
             failures: Some(0),
             clock_notice: None,
             quota_notice: source.plan.and_then(|plan| plan.month_notice(poll, pages)),
@@ -119,7 +122,7 @@ impl<'a> Session<'a> {
     /// The stretch of history to ask for now, if any; then it counts. None while polls fail.
     pub(super) fn start_fill(&mut self, preferred: Option<&str>) -> Option<Range> {
         let now = self.since_start();
-        if self.failures.is_some() || self.quota.history_at(now, self.poll, self.source.pages()) > now {
+        if self.failures.is_some() || self.history_at(now) > now {
             return None;
         }
         let range = self.backfill.next(now, preferred)?;
@@ -127,12 +130,17 @@ impl<'a> Session<'a> {
         Some(range)
     }
 
+    /// When history may be asked for.
+    fn history_at(&self, now: Duration) -> Duration {
+        self.quota.history_at(now, self.poll, self.source.pages()).max(self.hold)
+    }
+
     /// When something may be due.
     pub(super) fn wake(&self, polling: bool, filling: bool) -> Instant {
         let (now, pages) = (self.since_start(), self.source.pages());
         let poll = (!polling).then(|| self.next_poll.max(self.quota.poll_at(now, pages)));
         let due = self.backfill.due().filter(|_| !filling && self.failures.is_none());
-        let fill = due.map(|due| due.max(self.quota.history_at(now, self.poll, pages)));
+        let fill = due.map(|due| due.max(self.history_at(now)));
         self.started + poll.into_iter().chain(fill).min().unwrap_or(now + LONG)
     }
 
@@ -243,7 +251,7 @@ impl<'a> Session<'a> {
             let until = self.since_start() + wait;
             self.backfill.postpone(range.id, until);
             if failure.kind == Kind::RateLimited {
-                // A limit is one for all calls.
+                self.hold = until;
                 self.next_poll = self.next_poll.max(until);
             }
         }
