@@ -467,7 +467,8 @@ impl Table {
         };
         tokio::task::block_in_place(|| {
             let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).when("read", kind)?;
-            let mask = columns.map_or_else(ProjectionMask::all, |names| ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()));
+            let mask =
+                columns.map_or_else(ProjectionMask::all, |names| ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()));
             let reader = builder.with_projection(mask).with_batch_size(1 << 16).build().when("read", kind)?;
             reader.map(|batch| conform(kind, &batch?)).collect::<Result<Vec<_>, _>>().when("read", kind)
         })
