@@ -1,1 +1,391 @@
-//! To be written.
+//! The settings, from four layers: command line > environment (and `.env`) > TOML file > defaults.
+//!
+//! Promises: every value knows where it came from; unknown keys and unknown `CRYPTOSTREAM_*` variables are errors; all
+//! errors are told at once, one line each, naming the place; secrets come from the environment only and are never shown.
+//! One table, [`KEYS`], feeds names, parsing, display and the test of the sample file.
+
+mod keys;
+mod layers;
+mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::market::{Interval, Micros};
+use crate::source::Kind;
+
+pub use keys::{KEYS, Key};
+pub use layers::Layers;
+pub use value::{Backfill, Color, Plan, Rate, Secret, Speed, Theme};
+
+/// What the program runs with. Times are durations, percents are percents, everything is within its bounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Folder of the tables.
+    pub storage: PathBuf,
+    /// Where records come from.
+    pub source: Kind,
+    /// The recording that a replay reads; `-` is stdin.
+    pub input: Option<PathBuf>,
+    /// How fast a replay runs.
+    pub speed: Speed,
+    /// `CoinGecko` ids, trimmed, lower case, each once, in the order given; never empty.
+    pub coins: Vec<Arc<str>>,
+    /// Time between two polls, at least a second.
+    pub poll: Duration,
+    /// How much history a first start fetches.
+    pub backfill: Backfill,
+    /// A batch closes after this time, at most a minute …
+    pub batch_latency: Duration,
+    /// … or with so many records, at least one.
+    pub batch_records: usize,
+    /// Queries answer for this source only.
+    pub from: Option<Arc<str>>,
+    /// Ignore the lock of the storage: the pipeline that holds it is fenced off.
+    pub take_over: bool,
+    /// The `CoinGecko` source.
+    pub coingecko: CoinGecko,
+    /// The simulator.
+    pub simulator: Simulator,
+    /// The volatility rule.
+    pub alerts: Alerts,
+    /// The dashboard.
+    pub ui: Ui,
+    /// The log.
+    pub log: Log,
+    /// Read from the environment today, used by a later version.
+    pub later: Later,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+/// Settings of the `CoinGecko` source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CoinGecko {
+    /// Up to and without `/coins/markets`, no slash at the end.
+    pub base_url: String,
+    /// The key, where there is one.
+    pub api_key: Option<Secret>,
+    /// What kind of key it is.
+    pub plan: Plan,
+    /// Limit for connecting.
+    pub connect_timeout: Duration,
+    /// Limit for a whole request.
+    pub timeout: Duration,
+}
+
+/// Settings of the simulator.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Simulator {
+    /// Ticks a second.
+    pub rate: Rate,
+    /// Ends after so many ticks; none: never.
+    pub events: Option<u64>,
+    /// The same seed makes the same market.
+    pub seed: u64,
+    /// Where virtual time starts (rate `max`).
+    pub start: Micros,
+    /// Mean virtual time between two ticks of a coin (rate `max`).
+    pub tick: Duration,
+    /// So many made-up coins instead of [`Settings::coins`].
+    pub markets: Option<usize>,
+}
+
+/// Settings of the volatility rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alerts {
+    /// A candle above it raises an alert, percent.
+    pub threshold: f64,
+    /// A market stays silent so long after an alert.
+    pub cooldown: Duration,
+    /// Candles that closed later than this after their end raise none.
+    pub max_age: Duration,
+    /// Thresholds of single coins, percent.
+    pub overrides: BTreeMap<String, f64>,
+}
+
+/// Settings of the dashboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ui {
+    /// Colours.
+    pub theme: Theme,
+    /// Whether colours are used at all.
+    pub color: Color,
+    /// Rising is red, as in East Asia.
+    pub red_up: bool,
+    /// Times in UTC; else in local time.
+    pub utc: bool,
+    /// Width of candles at the start; none: what suits the source.
+    pub interval: Option<Interval>,
+}
+
+/// Settings of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or directives as in `RUST_LOG`.
+    pub level: String,
+    /// The file; none: `logs/cryptostream.log` in the storage while a dashboard has the terminal, else no file.
+    pub file: Option<PathBuf>,
+}
+
+/// What old `.env` files hold and this version does not use yet.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Later {
+    /// `KAFKA_BROKERS`.
+    pub kafka_brokers: Option<String>,
+    /// `KAFKA_SASL_PASSWORD`.
+    pub kafka_sasl_password: Option<Secret>,
+    /// `MONGO_URI`, which may hold a password.
+    pub mongo_uri: Option<Secret>,
+    /// `MONGO_USERNAME`.
+    pub mongo_username: Option<String>,
+    /// `MONGO_PASSWORD`.
+    pub mongo_password: Option<Secret>,
+    /// `WEBHOOK_URL`, without the `[url](url)` form around it.
+    pub webhook_url: Option<Secret>,
+}
+
+/// The ten coins of the default watch list.
+const DEFAULT_COINS: [&str; 10] =
+    ["bitcoin", "ethereum", "solana", "cardano", "ripple", "polkadot", "dogecoin", "chainlink", "tron", "avalanche-2"];
+const DEFAULT_STORAGE: &str = "./storage";
+/// Made-up prices never mix with real ones.
+const SIMULATED_STORAGE: &str = "./storage/simulated";
+const PUBLIC_API: &str = "https://api.coingecko.com/api/v3";
+const PRO_API: &str = "https://pro-api.coingecko.com/api/v3";
+/// 2025-01-01T00:00:00Z.
+const DEFAULT_START: Micros = 1_735_689_600_000_000;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            storage: DEFAULT_STORAGE.into(),
+            source: Kind::Coingecko,
+            input: None,
+            speed: Speed::Times(1.0),
+            coins: DEFAULT_COINS.map(Arc::from).to_vec(),
+            poll: Duration::from_secs(15),
+            backfill: Backfill::Day,
+            batch_latency: Duration::from_secs(1),
+            batch_records: 50_000,
+            from: None,
+            take_over: false,
+            coingecko: CoinGecko {
+                base_url: PUBLIC_API.to_owned(),
+                api_key: None,
+                plan: Plan::Demo,
+                connect_timeout: Duration::from_secs(5),
+                timeout: Duration::from_secs(15),
+            },
+            simulator: Simulator {
+                rate: Rate::PerSecond(20.0),
+                events: None,
+                seed: 1,
+                start: DEFAULT_START,
+                tick: Duration::from_millis(100),
+                markets: None,
+            },
+            alerts: Alerts {
+                threshold: 0.02,
+                cooldown: Duration::from_mins(5),
+                max_age: Duration::from_mins(5),
+                overrides: BTreeMap::new(),
+            },
+            ui: Ui { theme: Theme::Default, color: Color::Auto, red_up: false, utc: true, interval: None },
+            log: Log { level: "info".to_owned(), file: None },
+            later: Later::default(),
+            origins: BTreeMap::new(),
+        }
+    }
+}
+
+/// Where a value came from. Ordered: the greater one wins.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// Follows from another setting.
+    Implied(&'static str),
+    /// A line of the settings file.
+    File {
+        /// The file, as it was named.
+        path: String,
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// A line of `.env` in the working directory.
+    DotEnv {
+        /// The line, counted from 1.
+        line: usize,
+        /// The variable.
+        name: String,
+    },
+    /// A variable of the environment.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(&'static str),
+}
+
+impl Origin {
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Default | Self::Implied(_) => 0,
+            Self::File { .. } => 1,
+            Self::DotEnv { .. } => 2,
+            Self::Environment(_) => 3,
+            Self::Flag(_) => 4,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Implied(by) => write!(f, "follows from {by}"),
+            Self::File { path, line } => write!(f, "{path} line {line}"),
+            Self::DotEnv { line, name } => write!(f, ".env line {line} ({name})"),
+            Self::Environment(name) => write!(f, "environment ({name})"),
+            Self::Flag(flag) => write!(f, "command line ({flag})"),
+        }
+    }
+}
+
+/// Settings that cannot be used: one line for each error, all of them.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Invalid(
+    /// Never empty; without line breaks.
+    pub Vec<String>,
+);
+
+/// What a command does with the settings, and so what they must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It runs the source: a replay needs its recording.
+    Feed,
+    /// It reads the storage, or only shows settings.
+    Read,
+}
+
+/// A value of the command line: the key's name and the text.
+pub type Override = (&'static str, String);
+
+impl Settings {
+    /// The settings in force, from the given command line, the process's environment, `.env` and `cryptostream.toml` of
+    /// the working directory (or the named file).
+    ///
+    /// # Errors
+    /// [`Invalid`] with everything that is wrong.
+    pub fn load(file: Option<&Path>, flags: Vec<Override>, purpose: Purpose) -> Result<Self, Invalid> {
+        Self::resolve(Layers::read(file, flags), purpose)
+    }
+
+    /// The settings that follow from the layers. Looks at nothing else but whether `input` exists.
+    ///
+    /// # Errors
+    /// [`Invalid`] with everything that is wrong.
+    pub fn resolve(layers: Layers, purpose: Purpose) -> Result<Self, Invalid> {
+        let Layers { mut values, mut errors } = layers;
+        let mut settings = Self::default();
+        values.sort_by_key(|v| (v.origin.rank(), !v.alias));
+        for value in values {
+            match (value.key.set)(&mut settings, &value.text) {
+                Ok(()) => {
+                    settings.origins.insert(value.key.name, value.origin);
+                }
+                Err(why) => errors.push(format!("{}: {why}", place(value.key, &value.origin))),
+            }
+        }
+        settings.imply(purpose, &mut errors);
+        if errors.is_empty() { Ok(settings) } else { Err(Invalid(errors)) }
+    }
+
+    /// Where the value of a key came from.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> &Origin {
+        self.origins.get(key).unwrap_or(&Origin::Default)
+    }
+
+    /// Whether the user gave a value for this key, in whatever layer.
+    #[must_use]
+    pub fn is_given(&self, key: &str) -> bool {
+        self.origin(key).rank() > 0
+    }
+
+    /// The table of `cryptostream config`: key, value, origin. Secrets are masked.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let rows: Vec<_> = KEYS
+            .iter()
+            .filter(|k| !k.later || self.is_given(k.name))
+            .map(|k| {
+                let note = if k.later { ", not used by this version" } else { "" };
+                (k.name, crate::market::printable(&(k.get)(self)), format!("{}{note}", self.origin(k.name)))
+            })
+            .collect();
+        let width = |of: fn(&(&'static str, String, String)) -> usize| rows.iter().map(of).max().unwrap_or(0).min(40);
+        let (name_width, value_width) = (width(|r| r.0.len()), width(|r| r.1.chars().count()));
+        rows.iter().fold(String::new(), |mut table, (name, value, origin)| {
+            let value = if value.is_empty() { "–" } else { value };
+            let _ = writeln!(table, "{name:name_width$}  {value:value_width$}  {origin}");
+            table
+        })
+    }
+
+    /// What one setting means for another, and what they must hold together.
+    fn imply(&mut self, purpose: Purpose, errors: &mut Vec<String>) {
+        if self.input.is_some() && self.source != Kind::Replay {
+            let (input, source) = (self.origin("input").rank(), self.origin("source").rank());
+            if input > source {
+                self.source = Kind::Replay;
+                self.origins.insert("source", Origin::Implied("input"));
+            } else if input == source && purpose == Purpose::Feed {
+                errors.push(format!(
+                    "{}: a recording is read by '--source replay' only, not by {}",
+                    place(key("input"), self.origin("input")),
+                    self.source.label()
+                ));
+            }
+        }
+        if self.source == Kind::Replay && purpose == Purpose::Feed {
+            match &self.input {
+                None => errors.push("the source replay needs a recording: give '--input FILE' ('-' for stdin)".to_owned()),
+                Some(input) if input.as_os_str() != "-" && !input.is_file() => {
+                    errors.push(format!("{}: there is no file '{}'", place(key("input"), self.origin("input")), input.display()))
+                }
+                Some(_) => {}
+            }
+        }
+        if self.source == Kind::Simulator && !self.is_given("storage") {
+            self.storage = SIMULATED_STORAGE.into();
+            self.origins.insert("storage", Origin::Implied("source"));
+        }
+        if self.coingecko.plan == Plan::Pro && !self.is_given("coingecko.base_url") {
+            PRO_API.clone_into(&mut self.coingecko.base_url);
+            self.origins.insert("coingecko.base_url", Origin::Implied("coingecko.plan"));
+        }
+    }
+}
+
+/// The key of this name. Names in code are checked by a test.
+fn key(name: &str) -> &'static Key {
+    KEYS.iter().find(|k| k.name == name).unwrap_or(&KEYS[0])
+}
+
+/// Where a value stands, in an error's words.
+fn place(key: &Key, origin: &Origin) -> String {
+    match origin {
+        Origin::Flag(flag) => (*flag).to_owned(),
+        Origin::Environment(name) => name.clone(),
+        Origin::DotEnv { line, name } => format!(".env line {line}: {name}"),
+        Origin::File { path, line } => format!("{path} line {line}: {}", key.name),
+        Origin::Default | Origin::Implied(_) => key.name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

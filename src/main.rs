@@ -1,3 +1,12 @@
 //! The `cryptostream` binary: see the library's `cli` module.
 
-fn main() {}
+use std::process::ExitCode;
+
+use cryptostream::cli::{self, exit::Ending};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    Ending::of(&cli::run(std::env::args_os())).tell()
+}

@@ -1,0 +1,110 @@
+//! How the program ends: 0 when all went well (a reader that hung up included), 2 with a line for each thing that is
+//! wrong in flags, files and settings, 1 with the chain of causes once.
+
+use std::error::Error;
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use crate::config::Invalid;
+use crate::market::printable;
+
+/// A command line that cannot be understood: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(
+    /// One line, without `error: `.
+    pub String,
+);
+
+/// The command has said what is wrong: exit code 1 and not a word more. For `verify`.
+#[derive(Debug, thiserror::Error)]
+#[error("failed")]
+pub struct AlreadyTold;
+
+/// What is printed on stderr, and the code that the process ends with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Lines for stderr.
+    pub lines: Vec<String>,
+    /// 0, 1 or 2.
+    pub code: u8,
+}
+
+impl Ending {
+    /// The ending for the outcome of a command.
+    #[must_use]
+    pub fn of(outcome: &anyhow::Result<()>) -> Self {
+        let Err(error) = outcome else { return Self { lines: Vec::new(), code: 0 } };
+        if error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)) {
+            return Self { lines: Vec::new(), code: 0 };
+        }
+        if error.is::<AlreadyTold>() {
+            return Self { lines: Vec::new(), code: 1 };
+        }
+        if let Some(Invalid(errors)) = error.downcast_ref() {
+            return Self { lines: errors.iter().map(|e| format!("error: {}", printable(e))).collect(), code: 2 };
+        }
+        let code = if error.is::<Usage>() { 2 } else { 1 };
+        Self { lines: vec![format!("error: {}", chain(error.as_ref()))], code }
+    }
+
+    /// Prints it.
+    #[must_use]
+    #[expect(clippy::print_stderr, reason = "the one place where errors are printed")]
+    pub fn tell(self) -> ExitCode {
+        for line in self.lines {
+            eprintln!("{line}");
+        }
+        self.code.into()
+    }
+}
+
+/// The causes in one line, from the outermost in; one that only repeats the end of what is told already is left out.
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut told = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let words = printable(error.to_string().trim());
+        if told.is_empty() {
+            told = words;
+        } else if !words.is_empty() && !told.ends_with(&words) {
+            told = format!("{told}: {words}");
+        }
+        next = error.source();
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    fn ending(error: anyhow::Error) -> (Vec<String>, u8) {
+        let Ending { lines, code } = Ending::of(&Err(error));
+        (lines, code)
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = anyhow!("disk full").context("writing x: disk full").context("gold");
+        assert_eq!(ending(error), (vec!["error: gold: writing x: disk full".to_owned()], 1));
+    }
+
+    #[test]
+    fn bad_settings_are_two_and_all_told() {
+        let invalid = Invalid(vec!["--poll: too short".to_owned(), "x.toml line 3: y\u{1b}[31m".to_owned()]);
+        assert_eq!(ending(invalid.into()), (vec!["error: --poll: too short".to_owned(), "error: x.toml line 3: y[31m".to_owned()], 2));
+        assert_eq!(ending(Usage("no".to_owned()).into()), (vec!["error: no".to_owned()], 2));
+    }
+
+    #[test]
+    fn a_reader_that_hung_up_is_no_failure() {
+        let closed = Err::<(), _>(std::io::Error::from(ErrorKind::BrokenPipe)).context("writing candles");
+        assert_eq!(ending(closed.expect_err("it failed")), (Vec::new(), 0));
+        assert_eq!(ending(AlreadyTold.into()), (Vec::new(), 1));
+        assert_eq!(Ending::of(&Ok(())), Ending { lines: Vec::new(), code: 0 });
+    }
+}
