@@ -242,7 +242,7 @@ mod tests {
     fn coins_are_tidied_and_hosts_follow_the_key() {
         let coins = [" Bitcoin", "bitcoin", "", "ethereum "].map(str::to_owned).to_vec();
         let key = Some(ApiKey { kind: KeyKind::Pro, secret: "CG-1".into() });
-        let source = CoinGecko::new(Settings { coins, key, ..Settings::default() }).expect("sound");
+        let source = CoinGecko::new(Settings { key, coins, ..Settings::default() }).expect("sound");
         assert_eq!(source.settings.coins, ["bitcoin", "ethereum"]);
         assert_eq!(source.plan.map(|p| p.per_minute), Some(500));
         assert!(!format!("{source:?}").contains("CG-1"));

@@ -12,7 +12,7 @@ mod content;
 mod lines;
 pub mod pace;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -118,7 +118,7 @@ impl Replay {
 /// Waits until `due` after `started`. `false`: stop.
 async fn wait_until(outlet: &Outlet, started: Instant, due: Duration) -> bool {
     // A wait longer than any timer's is one until told otherwise.
-    let due = started.checked_add(due).unwrap_or_else(|| started + Duration::from_secs(365 * 86_400));
+    let due = started.checked_add(due).unwrap_or_else(|| started + Duration::from_hours(365 * 24));
     tokio::select! {
         biased;
         () = outlet.cancel.cancelled() => false,
@@ -128,7 +128,7 @@ async fn wait_until(outlet: &Outlet, started: Instant, due: Duration) -> bool {
 
 /// What errors call the file.
 fn display_name(path: &Path) -> String {
-    if path == Path::new("-") { "standard input".into() } else { PathBuf::from(path).display().to_string() }
+    if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
 }
 
 #[cfg(test)]

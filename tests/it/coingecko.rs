@@ -19,7 +19,7 @@ const CHART: &str = r#"{"prices":[[1747000000000,104000.5],[1747000300000,104001
 /// 2025-05-12T00:00:00Z.
 const T: Micros = 1_747_008_000 * SECOND;
 /// Longer than any test takes.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn list(elements: &[&str]) -> Answer {
     Answer::json(&format!("[\n {} ]", elements.join(",\n ")))
@@ -254,7 +254,7 @@ async fn a_clock_that_is_off_is_said() {
 async fn many_coins_are_asked_for_page_by_page_and_what_was_served_is_kept() {
     let coins: Vec<String> = (0..600).map(|n| format!("coin-{n}")).collect();
     let mut run = Run::start(vec![list(&[BITCOIN]), list(&[ETHEREUM]), Answer::status(500, ""), list(&[BITCOIN])], vec![], vec![], |s| {
-        s.coins = coins
+        s.coins = coins;
     })
     .await;
     assert_eq!(run.values().await, [BITCOIN, ETHEREUM]);

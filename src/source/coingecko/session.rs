@@ -174,9 +174,10 @@ impl<'a> Session<'a> {
             }
         }
         if failure.is_none() {
-            self.missing_notice = missing(&settings.coins, &seen);
             if records.is_empty() {
                 failure = Some(Failure::passing("an empty list: the server knows none of the coins asked for"));
+            } else {
+                self.missing_notice = missing(&settings.coins, &seen);
             }
         }
         if !records.is_empty() && !self.outlet.deliver(Delivery { stream: None, records }).await {

@@ -51,16 +51,13 @@ pub fn write(line: &mut String, record: RecordRef<'_>) {
         line.push_str(",\"headers\":");
         if is_object_line(headers) { line.push_str(headers) } else { push_text(line, headers) }
     }
-    match std::str::from_utf8(record.value) {
-        Ok(text) => {
-            line.push_str(",\"value\":");
-            push_text(line, text);
-        }
-        Err(_) => {
-            line.push_str(",\"value_base64\":\"");
-            STANDARD.encode_string(record.value, line);
-            line.push('"');
-        }
+    if let Ok(text) = std::str::from_utf8(record.value) {
+        line.push_str(",\"value\":");
+        push_text(line, text);
+    } else {
+        line.push_str(",\"value_base64\":\"");
+        STANDARD.encode_string(record.value, line);
+        line.push('"');
     }
     line.push('}');
 }

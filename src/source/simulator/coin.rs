@@ -173,7 +173,6 @@ impl Coin {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "24 bits")]
 fn share24(bits: u64) -> f64 {
     f64::from((bits & 0xff_ffff) as u32) * BITS24
 }

@@ -108,7 +108,6 @@ fn push_decimal(line: &mut Vec<u8>, Decimal { units, decimals }: Decimal) {
     line.extend_from_slice(&text[at..]);
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "below ten")]
 const fn digit(number: u64) -> u8 {
     b'0' + (number % 10) as u8
 }

@@ -137,7 +137,7 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
     };
     let (head, body) = match answer {
         Answer::Full { status, headers, body } => {
-            let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let lines = headers.iter().fold(String::new(), |lines, (name, value)| lines + name + ": " + value + "\r\n");
             (format!("HTTP/1.1 {status} X\r\n{lines}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()), body)
         }
         Answer::CutOff(body) => (format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len() + 100), body),
