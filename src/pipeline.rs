@@ -8,6 +8,7 @@ mod alerts;
 mod bronze;
 mod gold;
 pub mod meter;
+pub mod monitor;
 mod silver;
 mod stage;
 pub mod status;

@@ -8,6 +8,7 @@ use std::time::Instant as Clock;
 use tokio::sync::mpsc;
 
 use super::meter::now;
+use super::monitor;
 use super::silver::Refined;
 use super::stage::{Context, Stage, StageError};
 use super::status::{self, Live};
@@ -124,15 +125,7 @@ impl Gold {
 
     /// Publishes the live candles, after the commit that may have closed some of them.
     fn show(&mut self) {
-        let live = self.state().windows.live().into_iter().map(|(market, latest, open)| Live {
-            market,
-            symbol: latest.symbol.clone(),
-            price: latest.price,
-            event_time: latest.event_time(),
-            volume_24h: latest.volume_24h,
-            open,
-        });
-        let live = Arc::new(live.collect());
+        let live = Arc::new(monitor::live(&self.state().windows));
         *self.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
         self.context.meters.revise();
     }

@@ -2,7 +2,6 @@
 //!
 //! Shutdown runs with the data: the source stops, each stage commits what it holds and then sees its input end.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,16 +17,17 @@ use super::alerts::Alerts;
 use super::bronze::Bronze;
 use super::gold::Gold;
 use super::meter::{Meters, now};
+use super::monitor::Monitor;
 use super::silver::Silver;
 use super::stage::{self, Context, StageError, chain};
-use super::status::{Cooling, Live, Role, Snapshot, Stage, StageState, Totals};
+use super::status::{Cooling, Live, Role, Snapshot, Stage, Totals};
 use crate::alert::rule::Rule;
 use crate::lake::lock::{Attempt, Lock};
 use crate::lake::{LakeError, Storage, Table, TableKind};
 use crate::market::Micros;
 use crate::market::records::Delivery;
 use crate::query::Queries;
-use crate::source::coingecko::{self, Backfill, CoinGecko};
+use crate::source::coingecko::{self, CoinGecko, History};
 use crate::source::replay::{Replay, Speed};
 use crate::source::simulator::{self, Simulator};
 use crate::source::{self, End, Fill, Outlet, SourceError};
@@ -247,9 +247,9 @@ fn snapshot(shared: &Shared, source: Option<source::Status>, role: Role, rates: 
     }
 }
 
-/// Waits for the storage's lock as its settings say.
+/// Waits for the storage's lock as its settings say; none: cancelled before it was free.
 async fn acquire(settings: &Settings, connections: &Connections) -> Result<Option<Lock>, PipelineError> {
-    let (shared, mut rates) = (Shared::default(), Rates::default());
+    let mut onlooker = Onlooker::new(settings.storage.clone(), settings.rule.threshold);
     loop {
         match Lock::attempt(&settings.storage, settings.when_held == WhenHeld::TakeOver)? {
             Attempt::Acquired(lock) => return Ok(Some(lock)),
@@ -257,11 +257,53 @@ async fn acquire(settings: &Settings, connections: &Connections) -> Result<Optio
             Attempt::Held => return Err(PipelineError::Held(settings.storage.root().to_owned())),
         }
         let role = Role::Monitor { why: "another process feeds this storage".to_owned(), takes_over: true };
-        shared.meters.revise(); // the tables change without us: have the screen look again
-        connections.snapshots.send_replace(Arc::new(snapshot(&shared, None, role, &mut rates, settings.rule.threshold)));
+        if onlooker.look(role, connections).await == Looking::Cancelled {
+            return Ok(None);
+        }
+    }
+}
+
+/// Shows a storage that another process feeds, until cancelled.
+pub async fn monitor(storage: Storage, alert_threshold: f64, connections: Connections) {
+    let mut onlooker = Onlooker::new(storage, alert_threshold);
+    let role = || Role::Monitor { why: "only looking on".to_owned(), takes_over: false };
+    while onlooker.look(role(), &connections).await == Looking::On {}
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looking {
+    On,
+    Cancelled,
+}
+
+/// Makes snapshots of a storage from its tables alone.
+struct Onlooker {
+    monitor: Monitor,
+    shared: Shared,
+    rates: Rates,
+    alert_threshold: f64,
+}
+
+impl Onlooker {
+    fn new(storage: Storage, alert_threshold: f64) -> Self {
+        Self { monitor: Monitor::new(storage), shared: Shared::default(), rates: Rates::default(), alert_threshold }
+    }
+
+    /// Publishes what the tables hold now, and waits for a second.
+    async fn look(&mut self, role: Role, connections: &Connections) -> Looking {
+        match self.monitor.look(&self.shared.meters).await {
+            Ok(Some(live)) => {
+                *self.shared.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+                self.shared.meters.revise();
+            }
+            Ok(None) => {}
+            Err(error) => self.shared.meters.error(chain(&error)),
+        }
+        let snapshot = snapshot(&self.shared, None, role, &mut self.rates, self.alert_threshold);
+        connections.snapshots.send_replace(Arc::new(snapshot));
         tokio::select! {
-            () = connections.cancel.cancelled() => return Ok(None),
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = connections.cancel.cancelled() => Looking::Cancelled,
+            () = tokio::time::sleep(Duration::from_secs(1)) => Looking::On,
         }
     }
 }
@@ -288,10 +330,10 @@ async fn run_source(settings: Settings, outlet: Outlet, selected: watch::Receive
 
 /// The stretches without candles that history can fill.
 async fn fills(storage: &Storage, coingecko: &coingecko::Settings) -> Result<Vec<Fill>, PipelineError> {
-    let reach = match coingecko.backfill {
-        Backfill::Off => return Ok(Vec::new()),
-        Backfill::Day => crate::market::DAY,
-        Backfill::Week => 7 * crate::market::DAY,
+    let reach = match coingecko.history {
+        History::Off => return Ok(Vec::new()),
+        History::Day => crate::market::DAY,
+        History::Week => 7 * crate::market::DAY,
     };
     let queries = Queries::open(storage.clone(), None).map_err(PipelineError::Query)?;
     let coins: Vec<Arc<str>> = coingecko.coins.iter().map(|coin| coin.as_str().into()).collect();
@@ -405,6 +447,7 @@ pub async fn run(settings: Settings, connections: Connections) -> Result<Option<
                 // A stage that only lost its neighbour says less than the neighbour does.
                 let hollow = |error: &PipelineError| matches!(error, PipelineError::Stage { source: StageError::Closed, .. });
                 if failure.as_ref().is_none_or(hollow) {
+                    shared.meters.error(chain(&error));
                     failure = Some(error);
                 }
             }
