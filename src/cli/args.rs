@@ -13,6 +13,8 @@ use super::exit::Usage;
 use crate::config::{Backfill, Override, Purpose, Theme};
 
 const EXAMPLES: &str = "\
+Without a command: the pipeline and the dashboard in one process.
+
 Examples:
   cryptostream                                         watch ten coins
   cryptostream --coins bitcoin,monero --poll 30s       watch others
@@ -25,9 +27,7 @@ Examples:
 Settings come from the command line, the environment (CRYPTOSTREAM_POLL=30s, also in .env), cryptostream.toml and the
 defaults, the first that has one. 'cryptostream config' shows them with where each came from.";
 
-/// A live crypto market monitor in the terminal, on top of a real lakehouse.
-///
-/// Without a command: the pipeline and the dashboard in one process.
+/// A live crypto market monitor in the terminal, on top of a real lakehouse
 #[derive(Debug, Clone, Parser)]
 #[command(name = "cryptostream", version, after_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 120)]
 pub struct Cli {

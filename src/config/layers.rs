@@ -187,7 +187,7 @@ fn nearest(name: &str, names: impl Iterator<Item = String>) -> String {
     names
         .map(|n| (distance(name, &n), n))
         .min()
-        .filter(|(d, n)| *d <= n.len() / 4 + 1)
+        .filter(|(d, n)| *d <= (n.len() / 4).max(1))
         .map(|(_, n)| format!(": did you mean '{n}'?"))
         .unwrap_or_default()
 }
