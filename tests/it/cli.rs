@@ -191,11 +191,10 @@ fn command(line: &str) -> Option<Vec<String>> {
     for c in line.chars() {
         match (quote, c) {
             (Some(q), _) if c == q => quote = None,
-            (Some(_), _) => words.last_mut()?.push(c),
             (None, '"' | '\'') => quote = Some(c),
             (None, ' ') => words.push(String::new()),
             (None, '#' | '|' | '>') if words.last()?.is_empty() => break,
-            (None, _) => words.last_mut()?.push(c),
+            _ => words.last_mut()?.push(c),
         }
     }
     words.retain(|w| !w.is_empty());

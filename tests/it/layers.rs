@@ -118,7 +118,7 @@ fn crate_paths(depth: usize, tokens: &[String]) -> Vec<Vec<String>> {
                 continue;
             }
             "super" if at(i + 1) == "::" => {
-                let ups = (0..).take_while(|n| at(i + 2 * n) == "super" && at(i + 2 * n + 1) == "::").count();
+                let ups = (0..tokens.len()).take_while(|n| at(i + 2 * n) == "super" && at(i + 2 * n + 1) == "::").count();
                 i += 2 * ups;
                 if ups >= here {
                     i = tree(tokens, i, &[], &mut paths);
@@ -202,7 +202,7 @@ fn tokens(text: &str) -> Vec<String> {
                 i += 1;
             }
             let word: String = text[start..i].iter().collect();
-            let hashes = (i..).take_while(|n| at(*n) == '#').count();
+            let hashes = (i..text.len()).take_while(|n| at(*n) == '#').count();
             if matches!(word.as_str(), "r" | "br" | "cr") && at(i + hashes) == '"' {
                 let end: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
                 i += hashes + 1;
