@@ -3,6 +3,7 @@
 //! What it promises: a commit holds its rows and the positions that they came from, or nothing; a writer whose table has
 //! moved on since it last looked can never commit ([`LakeError::Conflict`]); a table that is not ours is never written to.
 
+pub mod alerts;
 pub mod bronze;
 pub mod failpoint;
 pub mod gold;

@@ -1,11 +1,37 @@
 //! Questions to the lake, answered by DuckDB on a thread of its own; the callers wait, the pipeline never does.
 //!
-//! Only files that can matter are handed to DuckDB: by partition date and by the statistics in the Delta log.
+//! Only files that can matter are handed to DuckDB: by partition date and by what stands in each file.
 //! The SQL stands in `query/*.sql`.
+//!
+//! ```text
+//! Queries ──job──► worker thread ─┬─ tables   read-only copies of the Delta logs, refreshed before each answer
+//!    ▲                            ├─ census   which markets stand in which gold file
+//!    └──────oneshot answer────────┴─ DuckDB   query/*.sql over exactly the files that matter
+//! sql() ──► sandbox               a DuckDB of its own that can read the live files and do nothing else
+//! ```
+
+mod answers;
+mod census;
+mod gaps;
+pub mod output;
+mod relation;
+mod sandbox;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod worker;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::market::{Candle, Interval, Market, Micros};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::lake::{LakeError, Storage, TableKind};
+use crate::market::{Alert, Candle, Interval, Market, Micros};
+
+pub use gaps::gaps_between;
+pub use sandbox::{SqlAnswer, SqlValue};
+use worker::{Job, Worker};
 
 /// Which market a question is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -63,8 +89,201 @@ pub struct MarketRow {
     pub volatility_1m: Option<f64>,
     /// Volatility of the last hour, `(max - min) / min * 100`, percent.
     pub volatility_1h: Option<f64>,
-    /// Amount traded in 24 hours, in coins, where ticks are trades.
+    /// Amount traded in 24 hours, in coins: of our candles where ticks are trades; else what the source reports as traded value,
+    /// divided by the last price.
     pub volume_24h: Option<f64>,
     /// Closes of the last hour's minutes, oldest first.
     pub closes: Vec<f64>,
 }
+
+/// A market that has candles in gold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownMarket {
+    /// The market.
+    pub market: Arc<Market>,
+    /// Number of its one-minute candles.
+    pub candles: u64,
+    /// Start of its oldest candle.
+    pub oldest: Micros,
+    /// Start of its newest candle.
+    pub newest: Micros,
+}
+
+/// Stretches of time without candles of one coin: `from..to`, oldest first.
+pub type CoinGaps = (Arc<str>, Vec<(Micros, Micros)>);
+
+/// What can go wrong with a question. `Display` prints itself only; the causes hang on `source`.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The tables cannot be read.
+    #[error("cannot read the tables")]
+    Lake(#[from] LakeError),
+    /// The query engine failed.
+    #[error("cannot {action}")]
+    Engine {
+        /// What it was asked to do.
+        action: &'static str,
+        /// Why it did not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A user's SQL is something else than one statement that only reads.
+    #[error("{0}")]
+    Refused(String),
+    /// A user's SQL is wrong; the engine's own words.
+    #[error("{0}")]
+    Sql(String),
+    /// A user's SQL took too long.
+    #[error("the query was stopped after {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// A user's SQL has more rows than fit.
+    #[error("the query has more than {0} rows: add a LIMIT or count in SQL")]
+    TooManyRows(usize),
+    /// The thread that answers has ended.
+    #[error("the query engine has stopped")]
+    Stopped,
+}
+
+impl QueryError {
+    fn engine(action: &'static str) -> impl FnOnce(duckdb::Error) -> Self {
+        move |source| Self::Engine { action, source: Box::new(source) }
+    }
+
+    /// Whether a data file was gone when it was to be read: maintenance removed it after the table had moved on.
+    fn is_vanished_file(&self) -> bool {
+        match self {
+            Self::Lake(LakeError::MissingFile { .. }) => true,
+            Self::Engine { source, .. } => source.to_string().contains("IO Error"),
+            Self::Sql(message) => message.contains("IO Error"),
+            _ => false,
+        }
+    }
+}
+
+/// Handle to the query engine; clones share its thread, which ends with the last of them.
+///
+/// Every answer shows the tables as they stand when the question is taken up.
+#[derive(Debug, Clone)]
+pub struct Queries {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// Questions that may wait before callers do.
+const WAITING: usize = 32;
+
+impl Queries {
+    /// Starts the engine over a storage, whose tables need not exist yet.
+    ///
+    /// # Errors
+    /// When DuckDB or its thread cannot start.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn open(storage: Storage, preferred_source: Option<Arc<str>>) -> Result<Self, QueryError> {
+        let (jobs, mut waiting) = mpsc::channel::<Job>(WAITING);
+        let mut worker = Worker::new(storage, preferred_source, tokio::runtime::Handle::current())?;
+        std::thread::Builder::new()
+            .name("duckdb".into())
+            .spawn(move || {
+                while let Some(job) = waiting.blocking_recv() {
+                    job(&mut worker);
+                }
+            })
+            .map_err(|source| QueryError::Engine { action: "start the query thread", source: Box::new(source) })?;
+        Ok(Self { jobs })
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        mut question: impl FnMut(&mut Worker) -> Result<T, QueryError> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |worker| {
+            if !answer.is_closed() {
+                answer.send(worker.answer(&mut question)).ok(); // nobody waits any more: fine
+            }
+        });
+        self.jobs.send(job).await.map_err(|_| QueryError::Stopped)?;
+        answered.await.map_err(|_| QueryError::Stopped)?
+    }
+
+    /// Candles of one market, one for every window that has ticks.
+    ///
+    /// # Errors
+    /// When the tables cannot be read.
+    pub async fn candles(&self, query: CandleQuery) -> Result<CandleSeries, QueryError> {
+        self.ask(move |worker| worker.candles(&query)).await
+    }
+
+    /// The market table of one source, ordered by (`coin_id`, quote). Without a source: the preferred one if it has candles, else the one
+    /// with the newest candle. A market whose newest candle is more than 25 hours older than the source's is left out.
+    ///
+    /// # Errors
+    /// As [`Self::candles`].
+    pub async fn markets(&self, source: Option<Arc<str>>) -> Result<Vec<MarketRow>, QueryError> {
+        self.ask(move |worker| worker.markets(source.as_ref())).await
+    }
+
+    /// The newest alerts, newest first.
+    ///
+    /// # Errors
+    /// As [`Self::candles`].
+    pub async fn alerts(&self, limit: usize) -> Result<Vec<Alert>, QueryError> {
+        self.ask(move |worker| worker.alerts(limit)).await
+    }
+
+    /// The stretches of `from..to` longer than `longest` in which a coin has no candle from `source`, for every coin asked for.
+    ///
+    /// # Errors
+    /// As [`Self::candles`].
+    pub async fn gaps(
+        &self,
+        source: Arc<str>,
+        coins: Vec<Arc<str>>,
+        from: Micros,
+        to: Micros,
+        longest: Micros,
+    ) -> Result<Vec<CoinGaps>, QueryError> {
+        self.ask(move |worker| worker.gaps(&source, &coins, from, to, longest)).await
+    }
+
+    /// The market that [`Self::candles`] would answer for, with its candles' number and range; none where it has no candles.
+    ///
+    /// # Errors
+    /// As [`Self::candles`].
+    pub async fn newest(&self, market: MarketFilter) -> Result<Option<KnownMarket>, QueryError> {
+        self.ask(move |worker| worker.newest(&market)).await
+    }
+
+    /// Every market that has candles, ordered by (source, `coin_id`, quote).
+    ///
+    /// # Errors
+    /// As [`Self::candles`].
+    pub async fn known(&self) -> Result<Vec<KnownMarket>, QueryError> {
+        self.ask(Worker::known).await
+    }
+
+    /// Runs a user's SQL over the views `bronze`, `silver`, `gold`, `quarantine` and `alerts`, in a DuckDB of its own that can read the
+    /// tables' live files and nothing else. One statement that only reads: SELECT, WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN.
+    ///
+    /// Times are TIMESTAMP, UTC; so are `now()` and `today()`. A table that is not there is an empty view.
+    ///
+    /// # Errors
+    /// [`QueryError::Refused`], [`QueryError::Sql`], [`QueryError::Timeout`], [`QueryError::TooManyRows`]; otherwise as [`Self::candles`].
+    pub async fn sql(&self, text: String, timeout: Duration) -> Result<SqlAnswer, QueryError> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut retried = false;
+        loop {
+            let views = self.ask(move |worker| worker.views(retried)).await?;
+            match sandbox::run(views, text.clone(), deadline, timeout).await {
+                Err(error) if error.is_vanished_file() && !retried => retried = true,
+                answer => return answer,
+            }
+        }
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync + Clone>() {}
+    shared::<Queries>();
+};

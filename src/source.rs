@@ -2,9 +2,12 @@
 //! it interprets nothing but what it needs to poll well.
 
 pub mod coingecko;
+mod peek;
+pub mod record;
 pub mod replay;
 pub mod simulator;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,6 +124,100 @@ pub enum End {
     Stopped,
 }
 
+/// Why a source cannot be started or goes no further. What it gets over by itself is a [`State`], not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The recording cannot be opened.
+    #[error("cannot open the recording '{name}'")]
+    Open {
+        /// The file as the user named it.
+        name: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The recording is a directory.
+    #[error("'{name}' is a directory, not a recording: name a file of JSON lines, plain or gzip, or - for standard input")]
+    Directory {
+        /// The file as the user named it.
+        name: String,
+    },
+    /// Reading failed on the way.
+    #[error("cannot read the recording '{name}' beyond line {line}")]
+    Read {
+        /// The file as the user named it.
+        name: String,
+        /// Lines read until then.
+        line: u64,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The compressed data is cut off or corrupt.
+    #[error("the recording '{name}' is damaged beyond line {line}: its gzip data is cut off or corrupt")]
+    Damaged {
+        /// The file as the user named it.
+        name: String,
+        /// Lines read until then.
+        line: u64,
+        /// What the decoder says.
+        #[source]
+        source: io::Error,
+    },
+    /// One line is longer than any record can be.
+    #[error("line {line} of the recording '{name}' is longer than {limit} bytes: is it a recording of one record a line?")]
+    LongLine {
+        /// The file as the user named it.
+        name: String,
+        /// The line, counted from 1.
+        line: u64,
+        /// The most bytes a line may have.
+        limit: usize,
+    },
+    /// The file is not what it was when the replay began.
+    #[error("the recording '{name}' changed while it was being replayed (after line {line}); start again to replay it as it is now")]
+    Changed {
+        /// The file as the user named it.
+        name: String,
+        /// Lines delivered until then.
+        line: u64,
+    },
+    /// A recording cannot be written.
+    #[error("cannot write the recording '{name}'")]
+    Write {
+        /// The file as the user named it.
+        name: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The source cannot work as it is set up.
+    #[error("{0}")]
+    Setting(String),
+    /// A thread of the source ended without a word.
+    #[error("the source's reader stopped unexpectedly")]
+    Reader,
+}
+
+impl SourceError {
+    /// Whether starting the source again may help without the user doing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::Interrupted | io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+            }
+            Self::Reader => true,
+            _ => false,
+        }
+    }
+}
+
+/// The clock.
+fn now() -> Micros {
+    chrono::Utc::now().timestamp_micros()
+}
+
 /// What a running source is connected to.
 #[derive(Debug, Clone)]
 pub struct Outlet {
@@ -141,7 +238,10 @@ impl Outlet {
             () = self.cancel.cancelled() => false,
             sent = self.deliveries.send(delivery) => {
                 if sent.is_ok() {
-                    self.status.send_modify(|s| s.records += count);
+                    self.status.send_modify(|s| {
+                        s.records += count;
+                        s.last_delivery = Some(now());
+                    });
                 }
                 sent.is_ok()
             }

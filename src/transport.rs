@@ -1,1 +1,3 @@
-//! To be written.
+//! The way from a source to bronze.
+
+pub mod direct;

@@ -1,1 +1,222 @@
-//! To be written.
+//! The dashboard: market table, candlesticks, alert log, pipeline health, logs.
+//!
+//! It promises: the first frame at once, before anything is known; never to block the pipeline nor to be blocked by it; a redraw
+//! only when something changed, at most thirty times a second; a terminal that is as before afterwards, whatever happens.
+//!
+//! ```text
+//!  terminal events ─┐
+//!  snapshots ───────┼─► Message ─► App::update ─► Effect ─► questions to the lake, quit …
+//!  answers ─────────┤                  │                              │
+//!  clock ───────────┘                  ▼                              │
+//!       ▲                           draw(&App)                        │
+//!       └─────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! [`app::App`] is the state and [`app::App::update`] the only way to change it; [`view`] draws it and changes nothing; [`input`] is the
+//! one table of keys; [`run`] is the loop around them.
+
+pub mod app;
+#[doc(hidden)]
+pub mod fixture;
+pub mod format;
+pub mod input;
+pub mod screenshot;
+mod series;
+pub mod terminal;
+pub mod theme;
+pub mod view;
+pub mod widget;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crossterm::event::{Event, EventStream};
+use futures::{Stream, StreamExt};
+use ratatui::layout::Size;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use self::app::{App, Effect, Message};
+use self::format::Zone;
+use self::terminal::{Canvas, Screen};
+use crate::market::{Alert, Interval, Micros};
+use crate::pipeline::status::Snapshot;
+use crate::query::{CandleQuery, CandleSeries, MarketRow};
+
+/// Time between frames, at least: thirty a second.
+const FRAME: Duration = Duration::from_millis(33);
+/// How often the clock is looked at. A frame follows only when what it shows has changed.
+const CLOCK: Duration = Duration::from_millis(250);
+
+/// Who answers the dashboard's questions. Errors are words for the user.
+pub trait Backend: Clone + Send + Sync + 'static {
+    /// Candles for the chart.
+    fn candles(&self, query: CandleQuery) -> impl Future<Output = Result<CandleSeries, String>> + Send;
+    /// The market table.
+    fn markets(&self) -> impl Future<Output = Result<Vec<MarketRow>, String>> + Send;
+    /// The newest alerts, newest first.
+    fn alerts(&self, limit: usize) -> impl Future<Output = Result<Vec<Alert>, String>> + Send;
+}
+
+/// What the user chose about the dashboard.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Colours.
+    pub theme: theme::Kind,
+    /// Rising is red, falling green.
+    pub red_up: bool,
+    /// `NO_COLOR` is set: no colours, whatever the theme.
+    pub no_color: bool,
+    /// The clock that times are shown on.
+    pub zone: Zone,
+    /// Width of the candles at the start; none: what suits the source.
+    pub interval: Option<Interval>,
+    /// The coin to select at the start; none: the first.
+    pub coin: Option<Arc<str>>,
+}
+
+/// What the dashboard is connected to, beside its data.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// What the user chose.
+    pub settings: Settings,
+    /// Where the selected coin is told.
+    pub selected: Option<watch::Sender<Option<Arc<str>>>>,
+}
+
+/// Why the dashboard could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TuiError {
+    /// There is no terminal to draw on.
+    #[error("the dashboard needs a terminal (use --no-tui without one)")]
+    Open(#[source] io::Error),
+    /// The terminal was there but failed.
+    #[error("the terminal failed")]
+    Terminal(#[source] io::Error),
+}
+
+/// Runs the dashboard on the terminal until the user quits or `cancel` says so. The terminal is restored when this returns, and
+/// when its task is dropped or panics.
+///
+/// # Errors
+/// When there is no terminal, or it fails.
+pub async fn run(
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    backend: impl Backend,
+    options: Options,
+    cancel: CancellationToken,
+) -> Result<(), TuiError> {
+    let screen = Screen::open().map_err(TuiError::Open)?;
+    drive(screen, EventStream::new(), snapshots, backend, options, cancel).await
+}
+
+/// The loop, on any canvas with any events.
+///
+/// # Errors
+/// When the canvas or the events fail.
+pub async fn drive(
+    mut canvas: impl Canvas,
+    mut events: impl Stream<Item = io::Result<Event>> + Unpin,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    backend: impl Backend,
+    options: Options,
+    cancel: CancellationToken,
+) -> Result<(), TuiError> {
+    let size = canvas.size().map_err(TuiError::Terminal)?;
+    let mut app = App::new(&options.settings, size, now());
+    app.take_changed();
+    canvas.draw(&app).map_err(TuiError::Terminal)?;
+
+    let mut questions: JoinSet<Message> = JoinSet::new();
+    let mut clock = interval(CLOCK);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut next_frame = Instant::now() + FRAME;
+    let mut pending = false;
+    let mut published = true;
+    let mut first = Some(Message::Snapshot(snapshots.borrow_and_update().clone()));
+    loop {
+        let message = match first.take() {
+            Some(message) => message,
+            None => tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                event = events.next() => match event.transpose().map_err(TuiError::Terminal)? {
+                    Some(event) => match Message::from_event(event) {
+                        Some(message) => message,
+                        None => continue,
+                    },
+                    // The terminal is gone, as after a hang-up.
+                    None => return Ok(()),
+                },
+                changed = snapshots.changed(), if published => {
+                    published = changed.is_ok();
+                    Message::Snapshot(snapshots.borrow_and_update().clone())
+                }
+                Some(answer) = questions.join_next(), if !questions.is_empty() => match answer {
+                    Ok(message) => message,
+                    Err(error) => { tracing::error!(%error, "a question to the lake ended badly"); continue }
+                },
+                () = sleep_until(next_frame), if pending => {
+                    canvas.draw(&app).map_err(TuiError::Terminal)?;
+                    pending = false;
+                    next_frame = Instant::now() + FRAME;
+                    continue;
+                }
+                _ = clock.tick() => Message::Tick(now()),
+            },
+        };
+        let mut effects = app.update(Message::Tick(now()));
+        effects.extend(app.update(message));
+        for effect in effects {
+            match effect {
+                Effect::Quit => return Ok(()),
+                Effect::Suspend => {
+                    canvas.suspend().map_err(TuiError::Terminal)?;
+                    app.update(Message::Resumed);
+                }
+                Effect::Selected(coin) => {
+                    if let Some(selected) = &options.selected {
+                        selected.send_replace(Some(coin));
+                    }
+                }
+                question => ask(&mut questions, &backend, question),
+            }
+        }
+        pending |= app.take_changed();
+    }
+}
+
+/// Asks a question in a task of its own; the answer comes as a message.
+fn ask(questions: &mut JoinSet<Message>, backend: &impl Backend, question: Effect) {
+    let backend = backend.clone();
+    match question {
+        Effect::AskCandles(query) => {
+            questions.spawn(async move { Message::Candles(query.clone(), backend.candles(query).await) });
+        }
+        Effect::AskMarkets => {
+            questions.spawn(async move { Message::Markets(backend.markets().await) });
+        }
+        Effect::AskAlerts(limit) => {
+            questions.spawn(async move { Message::Alerts(backend.alerts(limit).await) });
+        }
+        Effect::Selected(_) | Effect::Suspend | Effect::Quit => {}
+    }
+}
+
+/// The clock.
+fn now() -> Micros {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
+}
+
+/// The size of a picture of a frame, for callers without a terminal.
+#[must_use]
+pub const fn picture_size() -> Size {
+    Size::new(160, 48)
+}
+
+#[cfg(test)]
+mod tests;

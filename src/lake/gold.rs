@@ -1,1 +1,167 @@
-//! To be written.
+//! The gold table: one row per market and minute that has ticks, always the exact aggregation of silver.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use deltalake::arrow::array::{Array as _, ArrayRef, AsArray as _, Float64Array, Int64Array, RecordBatch, StringArray};
+use deltalake::arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use deltalake::arrow::error::ArrowError;
+use deltalake::kernel::Add;
+
+use super::parquet::{assemble, times};
+use super::quarantine::by_date;
+use super::{Context as _, DataFile, LakeError, Table, TableKind};
+use crate::market::window::Row;
+use crate::market::{Candle, MINUTE, Market, Micros};
+
+fn batch(rows: &[&Row]) -> Result<RecordBatch, ArrowError> {
+    let doubles = |pick: fn(&Candle) -> f64| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(pick(&r.candle))).collect::<Float64Array>()) };
+    let names = |pick: fn(&Market) -> &str| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(pick(&r.market))).collect::<StringArray>()) };
+    assemble(
+        TableKind::Gold,
+        [
+            ("window_start", times(rows.iter().map(|r| r.candle.window_start))),
+            ("window_end", times(rows.iter().map(|r| r.candle.window_end))),
+            ("coin_id", names(|m| &m.coin_id)),
+            ("source", names(|m| &m.source)),
+            ("quote", names(|m| &m.quote)),
+            ("open_price", doubles(|c| c.open)),
+            ("max_price", doubles(|c| c.high)),
+            ("min_price", doubles(|c| c.low)),
+            ("close_price", doubles(|c| c.close)),
+            ("avg_price", doubles(|c| c.avg)),
+            ("volume", Arc::new(rows.iter().map(|r| r.candle.volume).collect::<Float64Array>())),
+            ("tick_count", Arc::new(rows.iter().map(|r| Some(r.candle.ticks)).collect::<Int64Array>())),
+            ("price_change", doubles(Candle::change)),
+            ("price_change_pct", doubles(Candle::change_pct)),
+            ("volatility_pct", doubles(Candle::volatility_pct)),
+            ("first_event_time", times(rows.iter().map(|r| r.first_event_time))),
+            ("last_event_time", times(rows.iter().map(|r| r.last_event_time))),
+            ("closed_at", times(rows.iter().map(|r| r.closed_at))),
+            ("closed_in", Arc::new(rows.iter().map(|r| Some(r.closed_in)).collect::<Int64Array>())),
+        ],
+    )
+}
+
+/// Writes rows to data files, one a date, ordered by (window, market), to be committed.
+///
+/// # Errors
+/// What the storage says.
+pub async fn write(table: &Table, rows: &[Row]) -> Result<Vec<Add>, LakeError> {
+    let mut adds = Vec::new();
+    for (date, mut rows) in by_date(rows, |row| row.candle.window_start) {
+        rows.sort_by(|a, b| (a.candle.window_start, &a.market).cmp(&(b.candle.window_start, &b.market)));
+        let batch = batch(&rows).when("write", TableKind::Gold)?;
+        adds.push(table.write(Some(&date), &batch).await?);
+    }
+    Ok(adds)
+}
+
+/// The rows of one file, in the file's order.
+///
+/// # Errors
+/// What the storage says.
+pub async fn read(table: &Table, file: &DataFile) -> Result<Vec<Row>, LakeError> {
+    let mut rows = Vec::new();
+    let mut markets: HashMap<[String; 3], Arc<Market>> = HashMap::new();
+    for batch in table.read(file, None).await? {
+        let column = |name: &str| {
+            let missing = || LakeError::Corrupt { table: TableKind::Gold, what: format!("{} without {name}", file.path()) };
+            batch.column_by_name(name).ok_or_else(missing)
+        };
+        let time = |name: &str| column(name).map(|column| column.as_primitive::<TimestampMicrosecondType>());
+        let double = |name: &str| column(name).map(|column| column.as_primitive::<Float64Type>());
+        let long = |name: &str| column(name).map(|column| column.as_primitive::<Int64Type>());
+        let text = |name: &str| column(name).map(|column| column.as_string::<i32>());
+        let (coin, source, quote) = (text("coin_id")?, text("source")?, text("quote")?);
+        let (start, end) = (time("window_start")?, time("window_end")?);
+        let (open, high, low, close) = (double("open_price")?, double("max_price")?, double("min_price")?, double("close_price")?);
+        let (avg, volume, ticks) = (double("avg_price")?, double("volume")?, long("tick_count")?);
+        let (first, last, closed_at, closed_in) =
+            (time("first_event_time")?, time("last_event_time")?, time("closed_at")?, long("closed_in")?);
+        for i in 0..batch.num_rows() {
+            let names = [source.value(i).to_owned(), coin.value(i).to_owned(), quote.value(i).to_owned()];
+            let market = markets.entry(names).or_insert_with_key(|[source, coin, quote]| Arc::new(Market::new(source, coin, quote)));
+            rows.push(Row {
+                market: Arc::clone(market),
+                candle: Candle {
+                    window_start: start.value(i),
+                    window_end: end.value(i),
+                    open: open.value(i),
+                    high: high.value(i),
+                    low: low.value(i),
+                    close: close.value(i),
+                    avg: avg.value(i),
+                    volume: volume.is_valid(i).then(|| volume.value(i)),
+                    ticks: ticks.value(i),
+                    closed: true,
+                },
+                first_event_time: first.value(i),
+                last_event_time: last.value(i),
+                closed_at: closed_at.value(i),
+                closed_in: closed_in.value(i),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// The files that may hold some windows, each with all of its rows.
+///
+/// # Errors
+/// What the storage says.
+pub async fn files_with(table: &Table, wanted: &BTreeMap<(Arc<Market>, Micros), Micros>) -> Result<Vec<(Arc<DataFile>, Vec<Row>)>, LakeError> {
+    let starts: std::collections::BTreeSet<Micros> = wanted.keys().map(|(_, start)| *start).collect();
+    let mut found = Vec::new();
+    for file in table.files() {
+        if file.times("window_start").is_none_or(|(min, max)| starts.range(min..=max).next().is_some()) {
+            let rows = read(table, file).await?;
+            if rows.iter().any(|row| wanted.contains_key(&row.key())) {
+                found.push((Arc::clone(file), rows));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The newest window end in gold of each of some markets; none for a market that gold does not have.
+///
+/// # Errors
+/// What the storage says.
+pub async fn newest_ends(table: &Table, markets: &HashSet<Arc<Market>>) -> Result<HashMap<Arc<Market>, Micros>, LakeError> {
+    let mut files: Vec<_> = table.files().collect();
+    files.sort_by_key(|file| std::cmp::Reverse(file.times("window_start").map_or(Micros::MAX, |(_, max)| max)));
+    let mut ends: HashMap<Arc<Market>, Micros> = HashMap::new();
+    for file in files {
+        let (_, newest) = file.times("window_start").unwrap_or((Micros::MIN, Micros::MAX - MINUTE));
+        let open = |market: &&Arc<Market>| {
+            ends.get(*market).is_none_or(|end| *end < newest + MINUTE)
+                && file.may_hold_text("source", &market.source)
+                && file.may_hold_text("coin_id", &market.coin_id)
+                && file.may_hold_text("quote", &market.quote)
+        };
+        if !markets.iter().any(|market| open(&market)) {
+            continue;
+        }
+        for row in read(table, file).await? {
+            if markets.contains(&row.market) {
+                let end = ends.entry(row.market).or_insert(row.candle.window_end);
+                *end = row.candle.window_end.max(*end);
+            }
+        }
+    }
+    Ok(ends)
+}
+
+/// The rows first written by a commit after `after`, in the order in which they are judged: (`closed_in`, market, window).
+///
+/// # Errors
+/// What the storage says.
+pub async fn closed_after(table: &Table, after: i64) -> Result<Vec<Row>, LakeError> {
+    let mut rows = Vec::new();
+    for file in table.files().filter(|file| file.integers("closed_in").is_none_or(|(_, max)| max > after)) {
+        rows.extend(read(table, file).await?.into_iter().filter(|row| row.closed_in > after));
+    }
+    rows.sort_by(|a, b| (a.closed_in, &a.market, a.candle.window_start).cmp(&(b.closed_in, &b.market, b.candle.window_start)));
+    Ok(rows)
+}

@@ -4,10 +4,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
-use deltalake::arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
+use std::sync::Arc;
+
+use deltalake::arrow::array::{
+    Array, ArrayRef, AsArray as _, DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use deltalake::arrow::compute::{max, max_string, min, min_string};
-use deltalake::arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
+use deltalake::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use deltalake::arrow::error::ArrowError;
 use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use deltalake::parquet::arrow::arrow_writer::ArrowWriterOptions;
 use deltalake::parquet::arrow::{ArrowWriter, ProjectionMask};
 use deltalake::parquet::basic::Compression;
 use deltalake::parquet::errors::ParquetError;
@@ -38,9 +44,45 @@ fn properties(kind: TableKind) -> WriterProperties {
 /// # Errors
 /// Where the rows do not fit the table's schema.
 pub fn encode(kind: TableKind, batch: &RecordBatch) -> Result<(Vec<u8>, String), ParquetError> {
-    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties(kind)))?;
+    let mut writer = writer(kind, batch.schema())?;
     writer.write(batch)?;
     Ok((writer.into_inner()?, statistics(kind, batch)))
+}
+
+/// A writer into memory that takes batches one by one.
+pub(super) fn writer(kind: TableKind, schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
+    // Without Arrow's own schema in the file a dictionary is an encoding and no type: every reader sees plain text.
+    let options = ArrowWriterOptions::new().with_properties(properties(kind)).with_skip_arrow_metadata(true);
+    ArrowWriter::try_new_with_options(Vec::new(), schema, options)
+}
+
+/// Puts columns together in the order of the table's schema. Text may come as a dictionary.
+pub(super) fn assemble<const N: usize>(kind: TableKind, columns: [(&str, ArrayRef); N]) -> Result<RecordBatch, ArrowError> {
+    let schema = kind.file_schema();
+    debug_assert_eq!(schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), columns.each_ref().map(|c| c.0));
+    let fields = columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), true)).collect::<Vec<_>>();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.map(|c| c.1).to_vec())
+}
+
+pub(super) fn constant_text(text: &str, rows: usize) -> ArrayRef {
+    text_codes(Int32Array::from(vec![0; rows]), StringArray::from(vec![text]))
+}
+
+/// Text by codes into a few values.
+pub(super) fn text_codes(codes: Int32Array, values: StringArray) -> ArrayRef {
+    Arc::new(DictionaryArray::<Int32Type>::new(codes, Arc::new(values)))
+}
+
+pub(super) fn constant_integer(value: i32, rows: usize) -> ArrayRef {
+    Arc::new(Int32Array::from(vec![value; rows]))
+}
+
+pub(super) fn constant_time(time: i64, rows: usize) -> ArrayRef {
+    times(std::iter::repeat_n(time, rows))
+}
+
+pub(super) fn times(times: impl Iterator<Item = i64>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
 }
 
 fn statistics(kind: TableKind, batch: &RecordBatch) -> String {

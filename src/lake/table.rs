@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use deltalake::arrow::array::RecordBatch;
+use deltalake::arrow::compute::cast;
+use deltalake::arrow::datatypes::Schema;
+use deltalake::arrow::error::ArrowError;
 use deltalake::kernel::transaction::{CommitData, TransactionError};
 use deltalake::kernel::{Action, Add, Remove, Transaction};
 use deltalake::logstore::object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _, path::Path as StorePath};
@@ -39,6 +42,27 @@ pub struct DataFile {
     pub rows: u64,
     min: HashMap<String, Value>,
     max: HashMap<String, Value>,
+}
+
+/// The statistics of a file that holds the rows of `files`.
+pub(super) fn merged_statistics(files: &[Arc<DataFile>]) -> String {
+    // Integers compare as such; texts and times (all written alike) compare as text.
+    let less = |a: &Value, b: &Value| a.as_i64().zip(b.as_i64()).map_or_else(|| a.as_str() < b.as_str(), |(a, b)| a < b);
+    let bounds = |of: fn(&DataFile) -> &HashMap<String, Value>, wins: &dyn Fn(&Value, &Value) -> bool| {
+        let mut merged = of(&files[0]).clone();
+        for file in &files[1..] {
+            merged.retain(|name, _| of(file).contains_key(name));
+            for (name, best) in &mut merged {
+                if wins(&of(file)[name], best) {
+                    *best = of(file)[name].clone();
+                }
+            }
+        }
+        merged
+    };
+    let rows: u64 = files.iter().map(|file| file.rows).sum();
+    let (min, max) = (bounds(|f| &f.min, &less), bounds(|f| &f.max, &|a, b| less(b, a)));
+    serde_json::json!({ "numRecords": rows, "minValues": min, "maxValues": max }).to_string()
 }
 
 impl DataFile {
@@ -152,6 +176,8 @@ pub struct Table {
     log: LogStoreRef,
     store: Arc<dyn ObjectStore>,
     version: u64,
+    /// Version of the newest checkpoint, 0 where there is none.
+    pub(super) checkpoint: u64,
     files: BTreeMap<String, Arc<DataFile>>,
     txns: BTreeMap<String, i64>,
 }
@@ -239,7 +265,7 @@ impl Table {
             files.insert(add.path.clone(), Arc::new(DataFile::new(add)));
         }
         let store = log.object_store(None);
-        let mut this = Self { kind, path, log, store, version, files, txns: BTreeMap::new() };
+        let mut this = Self { kind, path, log, store, version, checkpoint: 0, files, txns: BTreeMap::new() };
         this.load_txns().await?;
         Ok(Some(this))
     }
@@ -261,6 +287,7 @@ impl Table {
             let bytes = self.store.get(&location).await.when("open", self.kind)?.bytes().await.when("open", self.kind)?;
             self.txns = super::parquet::checkpoint_txns(bytes).when("open", self.kind)?;
             next = version + 1;
+            self.checkpoint = version;
         }
         for version in next..=self.version {
             let entry = self.log.read_commit_entry(version).await.when("open", self.kind)?;
@@ -363,8 +390,13 @@ impl Table {
     /// # Errors
     /// What the storage says (a full disk, for one).
     pub async fn write(&self, date: Option<&str>, batch: &RecordBatch) -> Result<Add, LakeError> {
+        let (bytes, stats) = tokio::task::block_in_place(|| encode(self.kind, batch)).when("write", self.kind)?;
+        self.put(date, bytes, stats).await
+    }
+
+    /// Stores an encoded file under a new name.
+    pub(super) async fn put(&self, date: Option<&str>, bytes: Vec<u8>, stats: String) -> Result<Add, LakeError> {
         let kind = self.kind;
-        let (bytes, stats) = tokio::task::block_in_place(|| encode(kind, batch)).when("write", kind)?;
         let name = format!("part-{}.parquet", Uuid::new_v4());
         let path = date.map_or_else(|| name.clone(), |date| format!("date={date}/{name}"));
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
@@ -422,7 +454,7 @@ impl Table {
         Ok(version)
     }
 
-    /// Reads a file's rows, all columns or those named. The columns come in the file's order.
+    /// Reads a file's rows, all columns or those named, in the types of the table's schema.
     ///
     /// # Errors
     /// [`LakeError::MissingFile`] where it is gone (vacuumed: refresh and look again).
@@ -435,14 +467,11 @@ impl Table {
         };
         tokio::task::block_in_place(|| {
             let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).when("read", kind)?;
-            let mask = columns.map_or_else(ProjectionMask::all, |names| ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()));
+            let mask =
+                columns.map_or_else(ProjectionMask::all, |names| ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()));
             let reader = builder.with_projection(mask).with_batch_size(1 << 16).build().when("read", kind)?;
-            reader.collect::<Result<Vec<_>, _>>().when("read", kind)
+            reader.map(|batch| conform(kind, &batch?)).collect::<Result<Vec<_>, _>>().when("read", kind)
         })
-    }
-
-    pub(super) fn log(&self) -> &LogStoreRef {
-        &self.log
     }
 
     pub(super) fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -455,4 +484,17 @@ impl Table {
         table.load_version(self.version).await.when("open", self.kind)?;
         Ok(table)
     }
+}
+
+/// Other engines write the same types in other dress (Spark's INT96 times, views of text): brings them into ours.
+fn conform(kind: TableKind, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = kind.file_schema();
+    let mut fields = Vec::with_capacity(batch.num_columns());
+    let mut columns = Vec::with_capacity(batch.num_columns());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let Ok(wanted) = schema.field_with_name(field.name()) else { continue };
+        fields.push(wanted.clone());
+        columns.push(if wanted.data_type() == column.data_type() { Arc::clone(column) } else { cast(column, wanted.data_type())? });
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }

@@ -230,7 +230,15 @@ fn number(raw: Option<&str>) -> Result<f64, NotANumber> {
 
 /// Epoch seconds, milliseconds or microseconds, told apart by size, to microseconds, halves to even.
 fn epoch(text: &str) -> Option<Micros> {
-    let digits = |n: u64| if n < 100_000_000_000 { 1_000_000 } else if n < 100_000_000_000_000 { 1_000 } else { 1 };
+    let digits = |n: u64| {
+        if n < 100_000_000_000 {
+            1_000_000
+        } else if n < 100_000_000_000_000 {
+            1_000
+        } else {
+            1
+        }
+    };
     if let Ok(whole) = text.parse::<i64>() {
         return whole.checked_mul(digits(whole.unsigned_abs()));
     }
@@ -338,7 +346,14 @@ impl Decoder {
 
     /// `CoinGecko`'s `market_chart`: one record, many ticks. Points outside the range that the record fills are neither valid nor
     /// rejected.
-    fn history(&mut self, record: RecordRef<'_>, fields: &Fields<'_>, ingested_at: Micros, ticks: &mut Vec<Tick>, rejects: &mut Vec<Reject>) {
+    fn history(
+        &mut self,
+        record: RecordRef<'_>,
+        fields: &Fields<'_>,
+        ingested_at: Micros,
+        ticks: &mut Vec<Tick>,
+        rejects: &mut Vec<Reject>,
+    ) {
         let headers: HistoryHeaders = record.headers.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let reject = |index, reason| Reject { offset: record.offset, index, reason };
         let market = match self.market(record, fields, headers.quote.as_deref()) {
@@ -461,8 +476,9 @@ mod tests {
 
     #[test]
     fn one_tick_written_in_many_ways_is_one_tick() {
-        let (market, tick) =
-            one(r#"{"source":"binance","coin_id":"bitcoin","price":104072.7,"size":0.0,"event_time":"2025-05-12T00:00:00.000Z","trade_id":10}"#);
+        let (market, tick) = one(
+            r#"{"source":"binance","coin_id":"bitcoin","price":104072.7,"size":0.0,"event_time":"2025-05-12T00:00:00.000Z","trade_id":10}"#,
+        );
         assert_eq!(market, Market::new("binance", "bitcoin", "usd"));
         assert_eq!((tick.event_time, tick.price, tick.size), (1_747_008_000_000_000, 104_072.7, Some(0.0)));
         for other in [
@@ -474,7 +490,11 @@ mod tests {
             r#"{"source":"binance","coin_id":"bitcoin","price":104072.7,"size":0,"event_time":"2025-05-12T02:00:00+02:00","trade_id":10}"#,
         ] {
             let (m, t) = one(other);
-            assert_eq!((m, t.event_time, t.price, t.size, t.trade_id), (market.clone(), tick.event_time, tick.price, tick.size, tick.trade_id.clone()), "{other}");
+            assert_eq!(
+                (m, t.event_time, t.price, t.size, t.trade_id),
+                (market.clone(), tick.event_time, tick.price, tick.size, tick.trade_id.clone()),
+                "{other}"
+            );
         }
     }
 

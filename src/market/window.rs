@@ -1,1 +1,387 @@
-//! To be written.
+//! One-minute windows: aggregation that no order of arrival can change, watermarks, and what closes when.
+//!
+//! Everything here is a function of the ticks in position order (and, for silent markets, of the clock that is handed in):
+//! wherever batches are cut, the same windows close at the same ticks with the same values.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::sum::ExactSum;
+use super::{Candle, MINUTE, Market, Micros, SECOND, Stream, Tick, Ticks};
+
+/// How far a market's watermark stays behind its newest tick.
+pub const GRACE: Micros = 30 * SECOND;
+/// A market that is silent for so long has its watermark moved by the clock.
+pub const IDLE: Micros = 90 * SECOND;
+
+/// The place of a tick among all ticks of its market: event time, then the trade's number, then the position.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// When the price was made.
+    pub event_time: Micros,
+    /// The trade's number; ticks without one come first.
+    pub sequence: Option<i64>,
+    /// The stream of its record.
+    pub stream: Arc<Stream>,
+    /// The record's offset.
+    pub offset: i64,
+    /// Its place in the record.
+    pub index: i32,
+}
+
+impl Place {
+    /// The place of a tick that came by `stream`.
+    #[must_use]
+    pub fn of(stream: &Arc<Stream>, tick: &Tick) -> Self {
+        Self {
+            event_time: tick.event_time,
+            sequence: tick.trade_id.as_ref().and_then(super::TradeId::sequence),
+            stream: Arc::clone(stream),
+            offset: tick.offset,
+            index: tick.index,
+        }
+    }
+}
+
+/// Start of the window that holds `time`.
+#[must_use]
+pub const fn window_start(time: Micros) -> Micros {
+    time - time.rem_euclid(MINUTE)
+}
+
+/// The ticks of one market in one minute.
+#[derive(Debug, Clone)]
+pub struct Window {
+    start: Micros,
+    first: Place,
+    last: Place,
+    open: f64,
+    close: f64,
+    high: f64,
+    low: f64,
+    prices: ExactSum,
+    sizes: Option<ExactSum>,
+    ticks: i64,
+    lowest: Vec<(Arc<Stream>, i64)>,
+}
+
+impl Window {
+    /// The window that holds its first tick.
+    #[must_use]
+    pub fn new(place: Place, price: f64, size: Option<f64>) -> Self {
+        let mut window = Self {
+            start: window_start(place.event_time),
+            first: place.clone(),
+            last: place.clone(),
+            open: price,
+            close: price,
+            high: price,
+            low: price,
+            prices: ExactSum::default(),
+            sizes: None,
+            ticks: 0,
+            lowest: Vec::with_capacity(1),
+        };
+        window.add(place, price, size);
+        window
+    }
+
+    /// Takes in a tick of this minute, in any order.
+    pub fn add(&mut self, place: Place, price: f64, size: Option<f64>) {
+        match self.lowest.iter_mut().find(|(stream, _)| *stream == place.stream) {
+            Some((_, lowest)) => *lowest = place.offset.min(*lowest),
+            None => self.lowest.push((Arc::clone(&place.stream), place.offset)),
+        }
+        self.high = self.high.max(price);
+        self.low = self.low.min(price);
+        self.prices.add(price);
+        if let Some(size) = size {
+            self.sizes.get_or_insert_default().add(size);
+        }
+        self.ticks += 1;
+        if place >= self.last {
+            (self.last, self.close) = (place, price);
+        } else if place < self.first {
+            (self.first, self.open) = (place, price);
+        }
+    }
+
+    /// The window's sums as a candle.
+    #[must_use]
+    pub fn candle(&self, closed: bool) -> Candle {
+        Candle {
+            window_start: self.start,
+            window_end: self.start + MINUTE,
+            open: self.open,
+            high: self.high,
+            low: self.low,
+            close: self.close,
+            #[expect(clippy::cast_precision_loss, reason = "a minute has far fewer than 2^52 ticks")]
+            avg: self.prices.value() / self.ticks as f64,
+            volume: self.sizes.as_ref().map(ExactSum::value),
+            ticks: self.ticks,
+            closed,
+        }
+    }
+
+    /// The window as a row of gold.
+    #[must_use]
+    pub fn row(&self, market: &Arc<Market>, closed_at: Micros, closed_in: i64) -> Row {
+        Row {
+            market: Arc::clone(market),
+            candle: self.candle(true),
+            first_event_time: self.first.event_time,
+            last_event_time: self.last.event_time,
+            closed_at,
+            closed_in,
+        }
+    }
+}
+
+/// A row of gold: a closed candle and how it came to be closed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The market.
+    pub market: Arc<Market>,
+    /// The closed candle.
+    pub candle: Candle,
+    /// Event time of its first tick.
+    pub first_event_time: Micros,
+    /// Event time of its last tick.
+    pub last_event_time: Micros,
+    /// Event time of the tick that closed it; the clock where it fell silent.
+    pub closed_at: Micros,
+    /// Version of gold's commit that first wrote it.
+    pub closed_in: i64,
+}
+
+impl Row {
+    /// Whether both hold the same ticks' sums, to the last bit; how they were closed does not count.
+    #[must_use]
+    pub fn same_sums(&self, other: &Self) -> bool {
+        let bits = |row: &Self| {
+            let c = &row.candle;
+            let prices = [c.open, c.high, c.low, c.close, c.avg].map(f64::to_bits);
+            (prices, c.volume.map(f64::to_bits), c.ticks, c.window_start, row.first_event_time, row.last_event_time)
+        };
+        self.market == other.market && bits(self) == bits(other)
+    }
+
+    /// What identifies the row.
+    #[must_use]
+    pub fn key(&self) -> (Arc<Market>, Micros) {
+        (Arc::clone(&self.market), self.candle.window_start)
+    }
+}
+
+/// What a run of ticks did to the windows.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Windows that closed, as they were at that moment, in closing order (`closed_in` not yet known: 0).
+    pub closed: Vec<Row>,
+    /// Windows behind the watermark that got a tick, with the event time that closes them if they are new.
+    pub late: BTreeMap<(Arc<Market>, Micros), Micros>,
+}
+
+impl Outcome {
+    /// Whether nothing is to be written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.closed.is_empty() && self.late.is_empty()
+    }
+}
+
+/// The newest tick of a market.
+#[derive(Debug, Clone)]
+pub struct Latest {
+    place: Place,
+    /// Its price.
+    pub price: f64,
+    /// Ticker symbol, where a tick had one.
+    pub symbol: Option<Arc<str>>,
+    /// Traded value of 24 hours as the source says.
+    pub volume_24h: Option<f64>,
+}
+
+impl Latest {
+    /// Event time of the tick.
+    #[must_use]
+    pub fn event_time(&self) -> Micros {
+        self.place.event_time
+    }
+}
+
+#[derive(Debug)]
+struct Open {
+    /// Windows that end at or before this are closed.
+    watermark: Micros,
+    latest: Option<Latest>,
+    windows: BTreeMap<Micros, Window>,
+    /// Clock time of the last tick, moved on with the watermark while the market is silent.
+    heard: Micros,
+}
+
+impl Open {
+    fn close(&mut self, market: &Arc<Market>, closed_at: impl Fn(&Window) -> Micros, into: &mut Vec<Row>) {
+        while let Some(entry) = self.windows.first_entry() {
+            if entry.get().start + MINUTE > self.watermark {
+                break;
+            }
+            let window = entry.remove();
+            into.push(window.row(market, closed_at(&window), 0));
+        }
+    }
+}
+
+/// The open windows of all markets, and how far each stream was read.
+#[derive(Debug, Default)]
+pub struct Windows {
+    markets: HashMap<Arc<Market>, Open, foldhash::fast::RandomState>,
+    read: BTreeMap<Arc<Stream>, i64>,
+}
+
+impl Windows {
+    /// Whether the market has been met, by a tick or by [`Self::resume`].
+    #[must_use]
+    pub fn knows(&self, market: &Market) -> bool {
+        self.markets.contains_key(market)
+    }
+
+    /// Meets a market whose windows up to `newest_end` stand in gold: they are closed.
+    pub fn resume(&mut self, market: Arc<Market>, newest_end: Option<Micros>) {
+        let open = Open { watermark: newest_end.unwrap_or(Micros::MIN), latest: None, windows: BTreeMap::new(), heard: Micros::MAX };
+        self.markets.entry(market).or_insert(open);
+    }
+
+    /// How far a stream was read: offsets up to this one are known here.
+    #[must_use]
+    pub fn read_to(&self, stream: &Stream) -> Option<i64> {
+        self.read.get(stream).copied()
+    }
+
+    /// Takes in a batch of one stream, read up to offset `last`, at clock time `now`.
+    pub fn add(&mut self, stream: &Arc<Stream>, batch: &Ticks, last: i64, now: Micros) -> Outcome {
+        let mut outcome = Outcome::default();
+        let read_to = self.read_to(stream).unwrap_or(i64::MIN);
+        // One look-up a market and batch, not one a tick.
+        let mut opens: Vec<Option<Open>> = batch.markets.iter().map(|_| None).collect();
+        for tick in batch.ticks.iter().filter(|tick| tick.offset > read_to) {
+            let market = batch.market(tick);
+            let open = opens[tick.market as usize].get_or_insert_with(|| {
+                let unknown = || Open { watermark: Micros::MIN, latest: None, windows: BTreeMap::new(), heard: now };
+                self.markets.remove(market).unwrap_or_else(unknown)
+            });
+            open.heard = now;
+            let place = Place::of(stream, tick);
+            let start = window_start(tick.event_time);
+            if start + MINUTE <= open.watermark {
+                outcome.late.entry((Arc::clone(market), start)).or_insert(open.watermark.saturating_add(GRACE));
+            } else if let Some(window) = open.windows.get_mut(&start) {
+                window.add(place.clone(), tick.price, tick.size);
+            } else {
+                open.windows.insert(start, Window::new(place.clone(), tick.price, tick.size));
+            }
+            if open.latest.as_ref().is_none_or(|latest| latest.place <= place) {
+                let before = open.latest.take();
+                let details = tick.details.as_deref();
+                open.latest = Some(Latest {
+                    price: tick.price,
+                    symbol: details.and_then(|d| d.symbol.clone()).or_else(|| before.as_ref()?.symbol.clone()),
+                    volume_24h: details.and_then(|d| d.volume_24h).or_else(|| before.as_ref()?.volume_24h),
+                    place,
+                });
+                if tick.event_time - GRACE > open.watermark {
+                    open.watermark = tick.event_time - GRACE;
+                    open.close(market, |_| tick.event_time, &mut outcome.closed);
+                }
+            }
+        }
+        for (market, open) in batch.markets.iter().zip(opens) {
+            if let Some(open) = open {
+                self.markets.insert(Arc::clone(market), open);
+            }
+        }
+        let read = self.read.entry(Arc::clone(stream)).or_insert(last);
+        *read = last.max(*read);
+        outcome
+    }
+
+    /// Moves the watermarks of silent markets at the clock's pace. To be called only while the input is caught up.
+    pub fn idle(&mut self, now: Micros) -> Outcome {
+        let mut outcome = Outcome::default();
+        for (market, open) in &mut self.markets {
+            let silent = now.saturating_sub(open.heard) - IDLE;
+            if silent > 0 && !open.windows.is_empty() {
+                open.heard += silent;
+                open.watermark = open.watermark.saturating_add(silent);
+                open.close(market, |_| now, &mut outcome.closed);
+            }
+        }
+        outcome
+    }
+
+    /// The source is finite and has ended: closes everything, each window at its end.
+    pub fn finish(&mut self) -> Outcome {
+        let mut outcome = Outcome::default();
+        for (market, open) in &mut self.markets {
+            if let Some(end) = open.windows.keys().next_back().map(|start| start + MINUTE) {
+                open.watermark = open.watermark.max(end);
+                open.close(market, |window| window.start + MINUTE, &mut outcome.closed);
+            }
+        }
+        outcome
+    }
+
+    /// The highest offset of each stream at or below which every tick is in a closed window.
+    #[must_use]
+    pub fn positions(&self) -> BTreeMap<Arc<Stream>, i64> {
+        let mut positions = self.read.clone();
+        for (stream, lowest) in self.markets.values().flat_map(|open| open.windows.values()).flat_map(|window| &window.lowest) {
+            if let Some(position) = positions.get_mut(stream) {
+                *position = (lowest - 1).min(*position);
+            }
+        }
+        positions
+    }
+
+    /// The markets with a tick so far, ordered, each with its newest tick and its open candles, oldest first.
+    pub fn live(&self) -> Vec<(Arc<Market>, Latest, Vec<Candle>)> {
+        let live = self.markets.iter().filter_map(|(market, open)| {
+            let candles = open.windows.values().map(|window| window.candle(false)).collect();
+            Some((Arc::clone(market), open.latest.clone()?, candles))
+        });
+        let mut live: Vec<_> = live.collect();
+        live.sort_by(|a, b| a.0.cmp(&b.0));
+        live
+    }
+}
+
+/// The rows of a set of windows, from any ticks of them in any order.
+#[derive(Debug, Default)]
+pub struct Aggregation {
+    windows: BTreeMap<(Arc<Market>, Micros), Window>,
+}
+
+impl Aggregation {
+    /// Takes in one tick.
+    pub fn add(&mut self, market: &Arc<Market>, place: Place, price: f64, size: Option<f64>) {
+        match self.windows.get_mut(&(Arc::clone(market), window_start(place.event_time))) {
+            Some(window) => window.add(place, price, size),
+            None => {
+                self.windows.insert((Arc::clone(market), window_start(place.event_time)), Window::new(place, price, size));
+            }
+        }
+    }
+
+    /// The windows, ordered by (market, start).
+    #[must_use]
+    pub fn windows(self) -> BTreeMap<(Arc<Market>, Micros), Window> {
+        self.windows
+    }
+
+    /// The keys of the windows so far.
+    #[must_use]
+    pub fn keys(&self) -> BTreeSet<(Arc<Market>, Micros)> {
+        self.windows.keys().cloned().collect()
+    }
+}

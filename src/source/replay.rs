@@ -1,1 +1,135 @@
-//! To be written.
+//! Replays a recording: JSON lines, plain or gzip, from a file or standard input; one line is one record.
+//!
+//! What it promises:
+//! * The stream's identity is the hash of the decompressed content and an offset is the line's number from 0, so the same
+//!   position never means another record: the file is read twice, first to hash it, and no block is delivered that is
+//!   not what was hashed. Standard input (and any other file that can be read only once) has a fresh identity per run.
+//! * Every line is a record: blank ones, ones that are not UTF-8, a last one without a line break. Only `\n` is stripped;
+//!   a `\r` before it belongs to the value.
+//! * A line that [`Recorder`](super::record::Recorder) wrote gives back the record that it holds; a broken one is itself the value.
+
+mod content;
+mod lines;
+pub mod pace;
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use self::content::{Content, Map};
+use self::lines::{Batch, Reader};
+pub use self::pace::Speed;
+use super::{End, Outlet, SourceError, State};
+use crate::market::Stream;
+use crate::market::records::Delivery;
+
+/// Most bytes that one line may have.
+pub const MAX_LINE: usize = 64 << 20;
+/// Batches read ahead of the one being delivered.
+const READ_AHEAD: usize = 2;
+
+/// A recording, opened and hashed.
+#[derive(Debug)]
+pub struct Replay {
+    content: Content,
+    stream: Stream,
+    map: Option<Map>,
+    speed: Speed,
+}
+
+impl Replay {
+    /// Opens a recording, `-` being standard input, and reads a file once through for its identity: call it where
+    /// blocking is allowed.
+    ///
+    /// # Errors
+    /// When the file is missing, a directory, unreadable, or damaged gzip.
+    pub fn open(path: &Path, speed: Speed) -> Result<Self, SourceError> {
+        let mut content = Content::open(path)?;
+        let map = content.map()?;
+        let topic = match &map {
+            Some(map) => format!("replay:{}", map.identity.to_hex()),
+            None => format!("replay:stdin-{}", uuid::Uuid::new_v4()),
+        };
+        Ok(Self { content, stream: Stream::new(&topic, 0), map, speed })
+    }
+
+    /// The identity of the recording.
+    #[must_use]
+    pub const fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Number of records, where it is known before the end.
+    #[must_use]
+    pub fn lines(&self) -> Option<u64> {
+        self.map.as_ref().map(|map| map.lines)
+    }
+
+    /// Delivers the records after the offset `resume_after`, or all.
+    ///
+    /// # Errors
+    /// When the recording cannot be read to its end, or is not what it was when it was opened.
+    pub async fn run(self, outlet: Outlet, resume_after: Option<i64>) -> Result<End, SourceError> {
+        let total = self.lines();
+        let progress = |done: u64| State::Replaying {
+            #[expect(clippy::cast_precision_loss, reason = "a share for the screen")]
+            done: total.map(|total| if total == 0 { 1.0 } else { done as f64 / total as f64 }),
+        };
+        outlet.status.send_modify(|s| s.state = progress(0));
+        let (sender, mut batches) = mpsc::channel(READ_AHEAD);
+        let first = resume_after.map_or(0, |offset| offset.saturating_add(1));
+        let reader = Reader::new(self.content, self.map, self.speed, first, sender);
+        // A thread of its own, not the runtime's: one that waits for standard input can't be told to end, and must not
+        // keep the process from ending. One that reads a file ends with its channel.
+        std::thread::Builder::new()
+            .name("replay".into())
+            .spawn(move || reader.run())
+            .map_err(|source| SourceError::Setting(format!("cannot start the replay's reader: {source}")))?;
+        let started = Instant::now();
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = outlet.cancel.cancelled() => return Ok(End::Stopped),
+                batch = batches.recv() => batch.ok_or(SourceError::Reader)?,
+            };
+            match batch {
+                Batch::Lines { due, records } => {
+                    if due > Duration::ZERO && !wait_until(&outlet, started, due).await {
+                        return Ok(End::Stopped);
+                    }
+                    let done = records.last_offset().map_or(0, |offset| offset.unsigned_abs() + 1);
+                    if !outlet.deliver(Delivery { stream: Some(self.stream.clone()), records }).await {
+                        return Ok(End::Stopped);
+                    }
+                    outlet.status.send_modify(|s| s.state = progress(done));
+                }
+                Batch::End => {
+                    outlet.status.send_modify(|s| s.state = State::Finished);
+                    return Ok(End::Finished);
+                }
+                Batch::Failed(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Waits until `due` after `started`. `false`: stop.
+async fn wait_until(outlet: &Outlet, started: Instant, due: Duration) -> bool {
+    // A wait longer than any timer's is one until told otherwise.
+    let due = started.checked_add(due).unwrap_or_else(|| started + Duration::from_hours(365 * 24));
+    tokio::select! {
+        biased;
+        () = outlet.cancel.cancelled() => false,
+        () = tokio::time::sleep_until(due) => true,
+    }
+}
+
+/// What errors call the file.
+fn display_name(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
+}
+
+#[cfg(test)]
+mod tests;

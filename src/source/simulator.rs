@@ -1,1 +1,250 @@
-//! To be written.
+//! A made-up market: seeded and deterministic. The same seed and coins give the same prices, sizes and trade ids on every
+//! machine, whatever the rate and the batches, and at [`Rate::Max`] the same bytes until virtual time has reached the clock.
+
+mod coin;
+mod generator;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use self::generator::Generator;
+use super::{End, Outlet, SourceError, State, now};
+use crate::market::records::Delivery;
+use crate::market::{Micros, Records, SECOND};
+
+/// Ticks delivered at once at most.
+const BATCH: usize = 4_096;
+/// Ticks that are due within this time of each other are delivered together.
+const TOGETHER: Duration = Duration::from_millis(5);
+/// A simulator that is further behind its rate than this (the machine slept, nobody took its ticks) goes on from now
+/// rather than catching up.
+const BEHIND: Micros = 5 * SECOND;
+/// 2025-01-01T00:00:00Z: where virtual time begins unless told otherwise.
+const START: Micros = 1_735_689_600 * SECOND;
+
+/// How fast ticks are made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rate {
+    /// On virtual time, as fast as they are taken; on reaching now, at the clock's pace.
+    Max,
+    /// So many a second over all coins, stamped with the clock; finite and above zero.
+    PerSecond(f64),
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Max => f.pad("max"),
+            Self::PerSecond(rate) => rate.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.eq_ignore_ascii_case("max") {
+            return Ok(Self::Max);
+        }
+        match text.parse::<f64>() {
+            Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Self::PerSecond(rate)),
+            _ => Err(format!("'{text}' is not a rate: use a number of ticks a second above 0, or max")),
+        }
+    }
+}
+
+/// What market to make up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The same seed makes the same market.
+    pub seed: u64,
+    /// Ids of the coins.
+    pub coins: Vec<String>,
+    /// How fast.
+    pub rate: Rate,
+    /// Ticks to make; none: no end.
+    pub events: Option<u64>,
+    /// Where virtual time begins ([`Rate::Max`] only).
+    pub start: Micros,
+    /// Mean time between two ticks of one coin, in virtual time.
+    pub tick: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let rate = Rate::PerSecond(10.0);
+        Self { seed: 1, coins: coins(10), rate, events: None, start: START, tick: Duration::from_millis(100) }
+    }
+}
+
+/// Ids of `count` coins: the ten of the program's default, then `coin-0011` and so on.
+#[must_use]
+pub fn coins(count: usize) -> Vec<String> {
+    let known = coin::PROFILES.iter().map(|p| p.id.to_owned());
+    known.chain((coin::PROFILES.len() + 1..).map(|n| format!("coin-{n:04}"))).take(count).collect()
+}
+
+/// The source of a made-up market.
+#[derive(Debug)]
+pub struct Simulator {
+    settings: Settings,
+}
+
+/// Virtual time to event time: shifted and stretched.
+#[derive(Debug, Clone, Copy)]
+struct Timeline {
+    start: Micros,
+    origin: Micros,
+    /// Microseconds of event time in one of virtual time; none: one.
+    stretch: Option<f64>,
+}
+
+impl Timeline {
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "µs since the start: far below 2^53")]
+    fn event_time(&self, virtual_time: Micros) -> Micros {
+        let since = virtual_time - self.start;
+        self.origin + self.stretch.map_or(since, |stretch| (since as f64 * stretch) as Micros)
+    }
+}
+
+impl Simulator {
+    /// A simulator; nothing happens before [`Self::run`].
+    #[must_use]
+    pub const fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    fn timeline(&self) -> Timeline {
+        let Settings { start, ref tick, ref coins, .. } = self.settings;
+        match self.settings.rate {
+            Rate::Max => Timeline { start, origin: start, stretch: None },
+            Rate::PerSecond(rate) => {
+                #[expect(clippy::cast_precision_loss, reason = "number of coins")]
+                let natural = coins.len() as f64 / tick.as_secs_f64();
+                Timeline { start, origin: now(), stretch: Some(natural / rate) }
+            }
+        }
+    }
+
+    /// Makes ticks until there are enough or it is told to stop.
+    ///
+    /// # Errors
+    /// When there are no coins, or the time between ticks is zero.
+    pub async fn run(self, outlet: Outlet) -> Result<End, SourceError> {
+        if self.settings.coins.is_empty() || self.settings.tick.is_zero() {
+            return Err(SourceError::Setting("the simulator needs at least one coin and a time between ticks above zero".into()));
+        }
+        outlet.status.send_modify(|s| s.state = State::Simulating);
+        let mut timeline = self.timeline();
+        let mut generator = Generator::new(&self.settings);
+        let mut left = self.settings.events.unwrap_or(u64::MAX);
+        while left > 0 {
+            let clock = now();
+            let due = timeline.event_time(generator.next_time());
+            if due > clock {
+                let wait = Duration::from_micros(due.abs_diff(clock)).max(TOGETHER);
+                tokio::select! {
+                    biased;
+                    () = outlet.cancel.cancelled() => return Ok(End::Stopped),
+                    () = tokio::time::sleep(wait) => continue,
+                }
+            }
+            if timeline.stretch.is_some() && clock - due > BEHIND {
+                timeline.origin += clock - due;
+            }
+            let mut records = Records::new();
+            while records.len() < BATCH && left > 0 {
+                let event_time = timeline.event_time(generator.next_time());
+                if event_time > clock {
+                    break;
+                }
+                generator.push(&mut records, event_time, clock);
+                left -= 1;
+            }
+            if !outlet.deliver(Delivery { stream: None, records }).await {
+                return Ok(End::Stopped);
+            }
+            // A batch is a millisecond of work: others on this thread get their turn.
+            tokio::task::yield_now().await;
+        }
+        outlet.status.send_modify(|s| s.state = State::Finished);
+        Ok(End::Finished)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{mpsc, watch};
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::{Kind, Status};
+    use super::*;
+
+    async fn run(settings: Settings) -> (Vec<Vec<u8>>, Status) {
+        let (deliveries, mut received) = mpsc::channel(1);
+        let (status, seen) = watch::channel(Status::starting(Kind::Simulator, settings.coins.len()));
+        let task = tokio::spawn(Simulator::new(settings).run(Outlet { deliveries, status, cancel: CancellationToken::new() }));
+        let mut values = Vec::new();
+        while let Some(delivery) = received.recv().await {
+            assert_eq!(delivery.stream, None);
+            values.extend(delivery.records.iter().map(|r| {
+                assert_eq!(r.source, "simulator");
+                r.value.to_vec()
+            }));
+        }
+        assert_eq!(task.await.expect("joined").expect("ran"), End::Finished);
+        let status = seen.borrow().clone();
+        (values, status)
+    }
+
+    #[tokio::test]
+    async fn it_makes_as_many_ticks_as_asked_for_and_ends() {
+        let settings = Settings { rate: Rate::Max, events: Some(10_000), ..Settings::default() };
+        let (values, status) = run(settings.clone()).await;
+        assert_eq!(values.len(), 10_000);
+        assert_eq!((status.state, status.records), (State::Finished, 10_000));
+        assert_eq!(run(settings).await.0, values, "the same seed makes the same market");
+    }
+
+    #[tokio::test]
+    async fn at_a_rate_ticks_carry_the_clock_and_the_same_prices() {
+        let max = Settings { rate: Rate::Max, events: Some(500), ..Settings::default() };
+        let paced = Settings { rate: Rate::PerSecond(50_000.0), ..max.clone() };
+        let (before, (paced, _), after) = (now(), run(paced).await, now());
+        let field = |value: &[u8], name: &str| serde_json::from_slice::<serde_json::Value>(value).expect("JSON")[name].clone();
+        for (paced, max) in paced.iter().zip(run(max).await.0) {
+            for name in ["coin_id", "price", "size", "trade_id"] {
+                assert_eq!(field(paced, name), field(&max, name));
+            }
+            let time = field(paced, "event_time").as_i64().expect("a number") * 1_000;
+            assert!((before - 1_000..=after).contains(&time), "{before} {time} {after}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_stops_when_told_to_while_it_waits() {
+        let (deliveries, received) = mpsc::channel(1);
+        let (status, _seen) = watch::channel(Status::starting(Kind::Simulator, 1));
+        let cancel = CancellationToken::new();
+        let settings = Settings { rate: Rate::PerSecond(0.001), ..Settings::default() };
+        let task = tokio::spawn(Simulator::new(settings).run(Outlet { deliveries, status, cancel: cancel.clone() }));
+        cancel.cancel();
+        assert_eq!(task.await.expect("joined").expect("ran"), End::Stopped);
+        drop(received);
+    }
+
+    #[test]
+    fn coins_beyond_the_known_have_numbers() {
+        let coins = coins(1_000);
+        assert_eq!((coins[0].as_str(), coins[10].as_str(), coins[999].as_str()), ("bitcoin", "coin-0011", "coin-1000"));
+    }
+
+    #[test]
+    fn rates_are_numbers_above_zero_or_max() {
+        assert_eq!("max".parse(), Ok(Rate::Max));
+        assert_eq!("2.5".parse(), Ok(Rate::PerSecond(2.5)));
+        assert!("0".parse::<Rate>().is_err() && "many".parse::<Rate>().is_err());
+    }
+}

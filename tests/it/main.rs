@@ -1,6 +1,8 @@
-//! The integration tests: one binary, because each would link DuckDB again.
+//! The one integration binary: each more would link the whole engine again.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cli;
+mod coingecko;
 mod layers;
+mod support;

@@ -1,0 +1,162 @@
+//! The volatility rule: pure, judged once for each closed candle, in the order (closing commit, market, window).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::market::window::Row;
+use crate::market::{Alert, MINUTE, Market, Micros, SECOND};
+
+/// Name of the rule, part of every alert's identity.
+pub const VOLATILITY: &str = "volatility";
+
+/// When a candle raises an alert.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Percent that the volatility must be above.
+    pub threshold: f64,
+    /// The same for single coins.
+    pub overrides: BTreeMap<String, f64>,
+    /// After an alert a market is silent for windows that start sooner than this after the alerted one.
+    pub cooldown: Micros,
+    /// A candle that was closed later than this after its end is too old.
+    pub max_age: Micros,
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Self { threshold: 0.02, overrides: BTreeMap::new(), cooldown: 5 * MINUTE, max_age: 300 * SECOND }
+    }
+}
+
+impl Rule {
+    /// The threshold of a coin, percent.
+    #[must_use]
+    pub fn threshold(&self, coin_id: &str) -> f64 {
+        self.overrides.get(coin_id).copied().unwrap_or(self.threshold)
+    }
+}
+
+/// What the rule makes of a candle.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// Nothing to say.
+    Quiet,
+    /// It broke the rule, but so long after its end that nobody wants to know.
+    TooOld,
+    /// It broke the rule while its market was cooling down.
+    Cooling,
+    /// It raises an alert.
+    Raised(Box<Alert>),
+}
+
+/// Applies the rule, and remembers the last alerted window of each market.
+#[derive(Debug)]
+pub struct Judge {
+    rule: Rule,
+    last: HashMap<Arc<Market>, Micros>,
+}
+
+impl Judge {
+    /// A judge who knows the last alerted window of each market.
+    #[must_use]
+    pub fn new(rule: Rule, last: HashMap<Arc<Market>, Micros>) -> Self {
+        Self { rule, last }
+    }
+
+    /// Judges a candle as it was when it closed; `now` becomes the alert's timestamp.
+    pub fn judge(&mut self, row: &Row, now: Micros) -> Verdict {
+        let candle = &row.candle;
+        let threshold = self.rule.threshold(&row.market.coin_id);
+        let volatility = candle.volatility_pct();
+        if volatility <= threshold {
+            return Verdict::Quiet;
+        }
+        if row.closed_at - candle.window_end > self.rule.max_age {
+            return Verdict::TooOld;
+        }
+        if self.last.get(&row.market).is_some_and(|last| candle.window_start - last < self.rule.cooldown) {
+            return Verdict::Cooling;
+        }
+        self.last.insert(Arc::clone(&row.market), candle.window_start);
+        Verdict::Raised(Box::new(Alert {
+            alert_id: alert_id(VOLATILITY, &row.market, candle.window_start),
+            rule: VOLATILITY.to_owned(),
+            market: (*row.market).clone(),
+            window_start: candle.window_start,
+            window_end: candle.window_end,
+            avg_price: candle.avg,
+            min_price: candle.low,
+            max_price: candle.high,
+            volatility,
+            threshold,
+            timestamp: now,
+        }))
+    }
+
+    /// The markets that were alerted within the cool-down before `time`, with the first window that may alert again.
+    pub fn cooling(&self) -> impl Iterator<Item = (&Arc<Market>, Micros)> {
+        self.last.iter().map(|(market, last)| (market, last + self.rule.cooldown))
+    }
+}
+
+/// The identity of an alert: 128 bits of a hash of its key, as hex.
+#[must_use]
+pub fn alert_id(rule: &str, market: &Market, window_start: Micros) -> String {
+    let key = [rule, &market.source, &market.coin_id, &market.quote, &window_start.to_string()].join("\0");
+    blake3::hash(key.as_bytes()).to_hex()[..32].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::Candle;
+
+    fn row(minute: i64, high: f64, closed_after: Micros) -> Row {
+        let (window_start, window_end) = (minute * MINUTE, (minute + 1) * MINUTE);
+        let candle = Candle { window_start, window_end, open: 100.0, high, low: 100.0, close: 100.0, avg: 100.0, volume: None, ticks: 2, closed: true };
+        let market = Arc::new(Market::new("s", "bitcoin", "usd"));
+        Row { market, candle, first_event_time: window_start, last_event_time: window_start, closed_at: window_end + closed_after, closed_in: 1 }
+    }
+
+    fn raised(judge: &mut Judge, row: &Row) -> bool {
+        matches!(judge.judge(row, 0), Verdict::Raised(_))
+    }
+
+    #[test]
+    fn only_strictly_above_the_threshold() {
+        let mut judge = Judge::new(Rule { threshold: 1.0, ..Rule::default() }, HashMap::new());
+        assert_eq!(judge.judge(&row(0, 101.0, 0), 0), Verdict::Quiet);
+        assert!(raised(&mut judge, &row(1, 101.001, 0)));
+    }
+
+    #[test]
+    fn a_market_cools_down_by_window_time() {
+        let mut judge = Judge::new(Rule::default(), HashMap::new());
+        let verdicts: Vec<bool> = (0..12).map(|minute| raised(&mut judge, &row(minute, 101.0, 0))).collect();
+        assert_eq!(verdicts.iter().enumerate().filter(|(_, r)| **r).map(|(i, _)| i).collect::<Vec<_>>(), [0, 5, 10]);
+        assert_eq!(judge.judge(&row(3, 101.0, 0), 0), Verdict::Cooling);
+        let mut eager = Judge::new(Rule { cooldown: 0, ..Rule::default() }, HashMap::new());
+        assert!((0..12).all(|minute| raised(&mut eager, &row(minute, 101.0, 0))));
+    }
+
+    #[test]
+    fn an_old_candle_raises_nothing_and_starts_no_cool_down() {
+        let mut judge = Judge::new(Rule::default(), HashMap::new());
+        assert_eq!(judge.judge(&row(0, 101.0, 300 * SECOND + 1), 0), Verdict::TooOld);
+        assert!(raised(&mut judge, &row(1, 101.0, 300 * SECOND)));
+    }
+
+    #[test]
+    fn a_coin_may_have_its_own_threshold() {
+        let rule = Rule { overrides: BTreeMap::from([("bitcoin".to_owned(), 5.0)]), ..Rule::default() };
+        assert_eq!(Judge::new(rule, HashMap::new()).judge(&row(0, 104.0, 0), 0), Verdict::Quiet);
+    }
+
+    #[test]
+    fn the_identity_is_stable() {
+        let id = alert_id(VOLATILITY, &Market::new("binance", "bitcoin", "usd"), 1_747_008_000_000_000);
+        assert_eq!(id.len(), 32);
+        assert_eq!(id, alert_id(VOLATILITY, &Market::new("binance", "bitcoin", "usd"), 1_747_008_000_000_000));
+        assert_ne!(id, alert_id(VOLATILITY, &Market::new("binance", "bitcoin", "eur"), 1_747_008_000_000_000));
+    }
+}

@@ -1,0 +1,68 @@
+//! The alert log's rows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use deltalake::arrow::array::{ArrayRef, AsArray as _, Float64Array, RecordBatch, StringArray};
+use deltalake::arrow::datatypes::TimestampMicrosecondType;
+use deltalake::arrow::error::ArrowError;
+use deltalake::kernel::Add;
+
+use super::parquet::{assemble, times};
+use super::{Context as _, LakeError, Table, TableKind};
+use crate::market::{Alert, Market, Micros};
+
+fn rows(alerts: &[Alert]) -> Result<RecordBatch, ArrowError> {
+    let texts = |pick: fn(&Alert) -> &str| -> ArrayRef { Arc::new(alerts.iter().map(|a| Some(pick(a))).collect::<StringArray>()) };
+    let doubles = |pick: fn(&Alert) -> f64| -> ArrayRef { Arc::new(alerts.iter().map(|a| Some(pick(a))).collect::<Float64Array>()) };
+    assemble(
+        TableKind::Alerts,
+        [
+            ("alert_id", texts(|a| &a.alert_id)),
+            ("rule", texts(|a| &a.rule)),
+            ("source", texts(|a| &a.market.source)),
+            ("coin_id", texts(|a| &a.market.coin_id)),
+            ("quote", texts(|a| &a.market.quote)),
+            ("window_start", times(alerts.iter().map(|a| a.window_start))),
+            ("window_end", times(alerts.iter().map(|a| a.window_end))),
+            ("avg_price", doubles(|a| a.avg_price)),
+            ("min_price", doubles(|a| a.min_price)),
+            ("max_price", doubles(|a| a.max_price)),
+            ("volatility", doubles(|a| a.volatility)),
+            ("threshold", doubles(|a| a.threshold)),
+            ("timestamp", times(alerts.iter().map(|a| a.timestamp))),
+        ],
+    )
+}
+
+/// Writes alerts to a data file, to be committed.
+///
+/// # Errors
+/// What the storage says.
+pub async fn write(table: &Table, alerts: &[Alert]) -> Result<Add, LakeError> {
+    let rows = rows(alerts).when("write", TableKind::Alerts)?;
+    table.write(None, &rows).await
+}
+
+/// The newest alerted window of each market.
+///
+/// # Errors
+/// What the storage says.
+pub async fn last_windows(table: &Table) -> Result<HashMap<Arc<Market>, Micros>, LakeError> {
+    let mut last: HashMap<Arc<Market>, Micros> = HashMap::new();
+    for file in table.files() {
+        for batch in table.read(file, Some(&["source", "coin_id", "quote", "window_start"])).await? {
+            let missing = || LakeError::Corrupt { table: TableKind::Alerts, what: format!("{} without some columns", file.path()) };
+            let column = |name: &str| batch.column_by_name(name).ok_or_else(missing);
+            let text = |name: &str| column(name).map(|column| column.as_string::<i32>());
+            let (source, coin, quote) = (text("source")?, text("coin_id")?, text("quote")?);
+            let start = column("window_start")?.as_primitive::<TimestampMicrosecondType>();
+            for i in 0..batch.num_rows() {
+                let market = Arc::new(Market::new(source.value(i), coin.value(i), quote.value(i)));
+                let newest = last.entry(market).or_insert(Micros::MIN);
+                *newest = start.value(i).max(*newest);
+            }
+        }
+    }
+    Ok(last)
+}

@@ -1,0 +1,104 @@
+//! Bronze: commits records as they came, with their positions, and numbers those that have none.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant as Clock;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::meter::now;
+use super::stage::{Context, Stage, StageError};
+use super::status;
+use crate::lake::bronze::{self, RawBatch};
+use crate::lake::table::{Change, Commit};
+use crate::lake::{LakeError, Table, TableKind};
+use crate::market::{Records, Stream};
+use crate::transport::direct::Batch;
+
+/// A committed batch on its way to silver.
+#[derive(Debug)]
+pub(super) struct Raw {
+    pub(super) batch: RawBatch,
+    /// Bronze's position in the stream before this batch: where silver is not that far, it reads the table first.
+    pub(super) after: i64,
+    pub(super) received: Instant,
+}
+
+pub(super) struct Bronze {
+    context: Context,
+    table: Option<Table>,
+    /// Last offset of the batch whose commit was tried last: if the table is there after a failure, it had landed.
+    tried: Option<i64>,
+}
+
+impl Bronze {
+    pub(super) fn new(context: Context) -> Self {
+        Self { context, table: None, tried: None }
+    }
+}
+
+async fn commit(table: &mut Table, batch: &RawBatch, last: i64) -> Result<(), LakeError> {
+    let add = bronze::write(table, batch).await?;
+    let facts = [("records", i64::try_from(batch.records.len()).unwrap_or(i64::MAX))];
+    let txns = vec![(table.app_id(&batch.stream), last)];
+    table.commit(Commit { change: Change::Append, adds: vec![add], removes: Vec::new(), txns, facts: &facts }).await?;
+    Ok(())
+}
+
+impl Stage for Bronze {
+    type Input = Batch;
+    type Output = Raw;
+
+    const STAGE: status::Stage = status::Stage::Bronze;
+
+    fn rows(input: &Batch) -> u64 {
+        input.delivery.records.len() as u64
+    }
+
+    async fn recover(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
+        let table = self.table.insert(self.context.open(TableKind::Bronze).await?);
+        self.context.meters.of(Self::STAGE).table(table);
+        Ok(())
+    }
+
+    async fn take(&mut self, input: &mut Batch, out: &mpsc::Sender<Raw>) -> Result<(), StageError> {
+        let table = self.table.as_mut().expect("recovered before it takes");
+        let stream = Arc::new(input.delivery.stream.clone().unwrap_or_else(Stream::direct));
+        let after = table.position(&stream).unwrap_or(-1);
+        if input.delivery.stream.is_none() {
+            if self.tried.is_some_and(|last| last == after) {
+                return Ok(()); // it had landed; silver finds it in the table
+            }
+            input.delivery.records.number_from(after + 1);
+        } else if input.delivery.records.get(0).is_some_and(|first| first.offset <= after) {
+            let mut fresh = Records::new();
+            input.delivery.records.iter().filter(|record| record.offset > after).for_each(|record| fresh.push(record));
+            input.delivery.records = fresh;
+        }
+        let Some(last) = input.delivery.records.last_offset() else { return Ok(()) };
+        self.tried = Some(last);
+        let batch = RawBatch { stream, records: std::mem::take(&mut input.delivery.records), ingested_at: now() };
+        let (started, rows) = (Clock::now(), batch.records.len() as u64);
+        if let Err(error) = commit(table, &batch, last).await {
+            input.delivery.records = batch.records;
+            return Err(error.into());
+        }
+        self.tried = None;
+        let meters = &self.context.meters;
+        meters.of(Self::STAGE).commit(table, rows, started.elapsed());
+        meters.count(|totals| totals.records += rows);
+        meters.of(status::Stage::Silver).offered.fetch_add(rows, Ordering::Relaxed);
+        out.send(Raw { batch, after, received: input.received }).await.map_err(|_| StageError::Closed)?;
+        Ok(self.context.maintain(Self::STAGE, table).await?)
+    }
+
+    async fn idle(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
+        let table = self.table.as_mut().expect("recovered before it idles");
+        Ok(self.context.maintain(Self::STAGE, table).await?)
+    }
+
+    async fn finish(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
+        Ok(())
+    }
+}

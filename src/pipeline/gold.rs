@@ -1,0 +1,257 @@
+//! Gold: closes one-minute candles, restates those that a late tick falls into, and keeps the live ones.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant as Clock;
+
+use tokio::sync::mpsc;
+
+use super::meter::now;
+use super::monitor;
+use super::silver::Refined;
+use super::stage::{Context, Stage, StageError};
+use super::status::{self, Live};
+use crate::lake::table::{Change, Commit};
+use crate::lake::{DataFile, LakeError, Table, TableKind, gold, silver};
+use crate::market::window::{Outcome, Row, Windows};
+use crate::market::{Market, Micros, Stream, Ticks};
+
+/// Offsets that are read back from silver at once.
+const CATCH_UP: i64 = 200_000;
+
+/// Candles that a commit closed, on their way to the rule.
+#[derive(Debug)]
+pub(super) struct Closed {
+    /// As they were when they closed, in the order in which they are judged.
+    pub(super) rows: Vec<Row>,
+    /// The commit that wrote them.
+    pub(super) version: i64,
+    /// The version up to which closed candles were handed on before, or have to be read from the table.
+    pub(super) after: i64,
+}
+
+struct State {
+    silver: Table,
+    gold: Table,
+    windows: Windows,
+    handed_on: i64,
+}
+
+pub(super) struct Gold {
+    context: Context,
+    live: Arc<Mutex<Arc<Vec<Live>>>>,
+    /// Set when a finite source has delivered everything.
+    source_finished: Arc<AtomicBool>,
+    state: Option<State>,
+}
+
+impl Gold {
+    pub(super) fn new(context: Context, live: Arc<Mutex<Arc<Vec<Live>>>>, source_finished: Arc<AtomicBool>) -> Self {
+        Self { context, live, source_finished, state: None }
+    }
+
+    fn state(&mut self) -> &mut State {
+        self.state.as_mut().expect("recovered before it works")
+    }
+
+    /// Works off what silver has committed and gold has not read.
+    async fn catch_up(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+        let state = self.state();
+        state.silver.refresh().await?;
+        for (stream, to) in state.silver.positions() {
+            let stream = Arc::new(stream);
+            let state = self.state();
+            let mut after = state.windows.read_to(&stream).or_else(|| state.gold.position(&stream)).unwrap_or(-1);
+            if to == after && state.windows.read_to(&stream).is_none() {
+                state.windows.add(&stream, &Ticks::default(), to, now());
+            }
+            while after < to {
+                let upto = to.min(after + CATCH_UP);
+                let batches = silver::read_beyond(&self.state().silver, &stream, after, upto).await?;
+                for batch in batches {
+                    self.process(&stream, &batch.ticks, batch.last, out).await?;
+                }
+                after = upto;
+            }
+        }
+        Ok(())
+    }
+
+    async fn process(&mut self, stream: &Arc<Stream>, ticks: &Ticks, last: i64, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+        let state = self.state();
+        let unmet: HashSet<Arc<Market>> = ticks.markets.iter().filter(|market| !state.windows.knows(market)).cloned().collect();
+        if !unmet.is_empty() {
+            let mut ends = gold::newest_ends(&state.gold, &unmet).await?;
+            for market in unmet {
+                let end = ends.remove(&market);
+                state.windows.resume(market, end);
+            }
+        }
+        let outcome = tokio::task::block_in_place(|| state.windows.add(stream, ticks, last, now()));
+        self.commit(outcome, out).await
+    }
+
+    /// Writes what closed and what is to be restated, in one commit, and hands the closed candles to the rule.
+    async fn commit(&mut self, mut outcome: Outcome, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+        if !outcome.is_empty() {
+            let started = Clock::now();
+            let state = self.state.as_mut().expect("recovered");
+            let version = i64::try_from(state.gold.version() + 1).unwrap_or(i64::MAX);
+            outcome.closed.iter_mut().for_each(|row| row.closed_in = version);
+            let plan = state.plan(&outcome, version).await?;
+            if !plan.is_empty() {
+                let (fresh, restated) = (plan.fresh.len() as u64, plan.restated);
+                state.write(plan).await?;
+                let meters = &self.context.meters;
+                meters.of(Self::STAGE).commit(&state.gold, fresh + restated, started.elapsed());
+                meters.count(|totals| {
+                    totals.candles += fresh;
+                    totals.restated += restated;
+                });
+                if fresh > 0 {
+                    let mut rows = outcome.closed;
+                    rows.sort_by(|a, b| (&a.market, a.candle.window_start).cmp(&(&b.market, b.candle.window_start)));
+                    let after = std::mem::replace(&mut state.handed_on, version);
+                    meters.of(status::Stage::Alerts).offered.fetch_add(rows.len() as u64, Ordering::Relaxed);
+                    out.send(Closed { rows, version, after }).await.map_err(|_| StageError::Closed)?;
+                }
+                self.context.maintain(Self::STAGE, &mut self.state.as_mut().expect("recovered").gold).await?;
+            }
+        }
+        self.show();
+        Ok(())
+    }
+
+    /// Publishes the live candles, after the commit that may have closed some of them.
+    fn show(&mut self) {
+        let live = Arc::new(monitor::live(&self.state().windows));
+        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
+        self.context.meters.revise();
+    }
+}
+
+/// What one commit writes.
+struct Plan {
+    /// Rows of windows that gold did not have.
+    fresh: Vec<Row>,
+    /// Files to replace, each with all of its rows as they are to be.
+    replaced: Vec<(Arc<DataFile>, Vec<Row>)>,
+    /// Rows in those that differ from what stood there.
+    restated: u64,
+}
+
+impl Plan {
+    fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.restated == 0
+    }
+}
+
+impl State {
+    async fn plan(&mut self, outcome: &Outcome, version: i64) -> Result<Plan, LakeError> {
+        let mut fresh: BTreeMap<(Arc<Market>, Micros), Row> = outcome.closed.iter().map(|row| (row.key(), row.clone())).collect();
+        let mut plan = Plan { fresh: Vec::new(), replaced: Vec::new(), restated: 0 };
+        if !outcome.late.is_empty() {
+            self.silver.refresh().await?;
+            let wanted: BTreeSet<_> = outcome.late.keys().cloned().collect();
+            let sums = silver::aggregate(&self.silver, &wanted).await?.windows();
+            let mut late = HashMap::new();
+            for (key, closed_at) in &outcome.late {
+                let Some(window) = sums.get(key) else {
+                    return Err(LakeError::Corrupt { table: TableKind::Silver, what: format!("no ticks of {} where there were some", key.0) });
+                };
+                let row = window.row(&key.0, *closed_at, version);
+                match fresh.get_mut(key) {
+                    Some(closing) => closing.clone_from(&Row { closed_at: closing.closed_at, ..row }),
+                    None => drop(late.insert(key.clone(), row)),
+                }
+            }
+            for (file, mut rows) in gold::files_with(&self.gold, &outcome.late).await? {
+                let mut changed = 0;
+                for row in &mut rows {
+                    if let Some(new) = late.remove(&row.key())
+                        && !row.same_sums(&new)
+                    {
+                        *row = Row { closed_at: row.closed_at, closed_in: row.closed_in, ..new };
+                        changed += 1;
+                    }
+                }
+                if changed > 0 {
+                    plan.restated += changed;
+                    plan.replaced.push((file, rows));
+                }
+            }
+            fresh.extend(late);
+        }
+        plan.fresh = fresh.into_values().collect();
+        Ok(plan)
+    }
+
+    async fn write(&mut self, plan: Plan) -> Result<(), LakeError> {
+        let mut adds = gold::write(&self.gold, &plan.fresh).await?;
+        let mut removes = Vec::new();
+        for (file, rows) in plan.replaced {
+            adds.extend(gold::write(&self.gold, &rows).await?);
+            removes.push(file);
+        }
+        let txns = self.windows.positions().into_iter().map(|(stream, offset)| (self.gold.app_id(&stream), offset)).collect();
+        let change = if removes.is_empty() { Change::Append } else { Change::Restate };
+        let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let facts = [("candles", count(plan.fresh.len() as u64)), ("restated", count(plan.restated))];
+        self.gold.commit(Commit { change, adds, removes, txns, facts: &facts }).await?;
+        Ok(())
+    }
+}
+
+impl Stage for Gold {
+    type Input = Refined;
+    type Output = Closed;
+
+    const STAGE: status::Stage = status::Stage::Gold;
+
+    fn rows(input: &Refined) -> u64 {
+        input.batch.ticks.ticks.len() as u64
+    }
+
+    async fn recover(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+        self.state = None;
+        let silver = Table::open_or_create(&self.context.storage, TableKind::Silver).await?;
+        let gold = self.context.open(TableKind::Gold).await?;
+        self.context.meters.of(Self::STAGE).table(&gold);
+        let handed_on = i64::try_from(gold.version()).unwrap_or(i64::MAX);
+        self.state = Some(State { silver, gold, windows: Windows::default(), handed_on });
+        self.catch_up(out).await
+    }
+
+    async fn take(&mut self, input: &mut Refined, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+        let stream = Arc::clone(&input.batch.stream);
+        if input.after > self.state().windows.read_to(&stream).unwrap_or(-1) {
+            self.catch_up(out).await?;
+        }
+        if input.batch.last > self.state().windows.read_to(&stream).unwrap_or(-1) {
+            self.process(&stream, &input.batch.ticks, input.batch.last, out).await?;
+        }
+        if let Some(received) = input.received {
+            self.context.meters.latency.note(received.elapsed());
+        }
+        Ok(())
+    }
+
+    async fn idle(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+        self.catch_up(out).await?;
+        let outcome = self.state().windows.idle(now());
+        if !outcome.is_empty() {
+            self.commit(outcome, out).await?;
+        }
+        Ok(self.context.maintain(Self::STAGE, &mut self.state.as_mut().expect("recovered").gold).await?)
+    }
+
+    async fn finish(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+        self.catch_up(out).await?;
+        if self.source_finished.load(Ordering::Acquire) {
+            let outcome = self.state().windows.finish();
+            self.commit(outcome, out).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! Silver: decodes records, drops duplicates exactly, sends rejects to the quarantine.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant as Clock;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::bronze::Raw;
+use super::stage::{Context, Stage, StageError};
+use super::status;
+use crate::lake::bronze::{RawBatch, Reader};
+use crate::lake::silver::{self, TickBatch};
+use crate::lake::table::{Change, Commit};
+use crate::lake::{LakeError, Table, TableKind, quarantine};
+use crate::market::decode::{Decoder, Reject};
+use crate::market::dedup::{Dedup, Key, Verdict};
+use crate::market::{Market, Micros, Stream, Ticks};
+
+/// Committed ticks on their way to gold.
+#[derive(Debug)]
+pub(super) struct Refined {
+    pub(super) batch: TickBatch,
+    /// Silver's position in the stream before this batch: where gold has not read that far, it reads the table first.
+    pub(super) after: i64,
+    pub(super) received: Option<Instant>,
+}
+
+struct State {
+    bronze: Table,
+    quarantine: Table,
+    silver: Table,
+    decoder: Decoder,
+    dedup: Dedup,
+}
+
+pub(super) struct Silver {
+    context: Context,
+    state: Option<State>,
+}
+
+impl Silver {
+    pub(super) fn new(context: Context) -> Self {
+        Self { context, state: None }
+    }
+
+    /// Works off what bronze has committed and silver has not.
+    async fn catch_up(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+        let state = self.state.as_mut().expect("recovered");
+        state.bronze.refresh().await?;
+        for (stream, to) in state.bronze.positions() {
+            let state = self.state.as_mut().expect("recovered");
+            let after = state.silver.position(&stream).unwrap_or(-1);
+            if to > after {
+                let mut reader = Reader::new(&state.bronze, &Arc::new(stream), after, to);
+                while let Some(runs) = reader.next(&self.state.as_ref().expect("recovered").bronze).await? {
+                    for run in runs {
+                        self.process(&run, None, out).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes, deduplicates and commits the records of a batch that are beyond silver's position.
+    async fn process(&mut self, raw: &RawBatch, received: Option<Instant>, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+        let state = self.state.as_mut().expect("recovered");
+        let started = Clock::now();
+        let after = state.silver.position(&raw.stream).unwrap_or(-1);
+        let Some(last) = raw.records.last_offset().filter(|last| *last > after) else { return Ok(()) };
+        let (mut ticks, rejects) = tokio::task::block_in_place(|| {
+            let beyond = raw.records.iter().filter(|record| record.offset > after);
+            state.decoder.decode_all(beyond.map(|record| (record, raw.ingested_at)))
+        });
+        let valid = ticks.ticks.len();
+        state.drop_duplicates(&mut ticks).await?;
+        let (kept, duplicates) = (ticks.ticks.len() as u64, (valid - ticks.ticks.len()) as u64);
+        let rejected = state.commit_rejects(raw, &rejects, last).await?;
+        state.commit_ticks(&raw.stream, &ticks, last, [valid as u64 - kept, rejects.len() as u64]).await?;
+        state.dedup.forget();
+        let meters = &self.context.meters;
+        meters.of(Self::STAGE).commit(&state.silver, kept, started.elapsed());
+        meters.count(|totals| {
+            totals.ticks += kept;
+            totals.duplicates += duplicates;
+            totals.rejected += rejected;
+        });
+        meters.of(status::Stage::Gold).offered.fetch_add(kept, Ordering::Relaxed);
+        let batch = TickBatch { stream: Arc::clone(&raw.stream), ticks, last };
+        out.send(Refined { batch, after, received }).await.map_err(|_| StageError::Closed)
+    }
+
+    async fn maintain(&mut self) -> Result<(), StageError> {
+        let state = self.state.as_mut().expect("recovered");
+        self.context.maintain(Self::STAGE, &mut state.silver).await?;
+        Ok(self.context.maintain(Self::STAGE, &mut state.quarantine).await?)
+    }
+}
+
+impl State {
+    async fn drop_duplicates(&mut self, ticks: &mut Ticks) -> Result<(), LakeError> {
+        let markets = Arc::clone(&ticks.markets);
+        self.meet(&markets, ticks).await?;
+        // What memory does not reach back to is asked of silver's files, all at once; but the newest key is known.
+        let (mut known, asked): (HashSet<_>, HashSet<_>) = tokio::task::block_in_place(|| {
+            let keyed = ticks.ticks.iter().map(|tick| (&markets[tick.market as usize], Key::of(tick)));
+            let old = keyed.filter(|(market, key)| self.dedup.is_beyond(market, key)).map(|(market, key)| (Arc::clone(market), key));
+            old.partition(|(market, key)| self.dedup.is_newest(market, key))
+        });
+        if !asked.is_empty() {
+            known.extend(silver::known(&self.silver, &asked).await?);
+        }
+        tokio::task::block_in_place(|| {
+            ticks.ticks.retain(|tick| {
+                let market = &markets[tick.market as usize];
+                let key = Key::of(tick);
+                match self.dedup.judge(market, key.clone()) {
+                    Verdict::New => true,
+                    Verdict::Duplicate => false,
+                    Verdict::Unknown => {
+                        self.dedup.note(market, &key);
+                        known.insert((Arc::clone(market), key))
+                    }
+                }
+            });
+        });
+        Ok(())
+    }
+
+    /// Reads back the keys of markets that this process has not met before.
+    async fn meet(&mut self, markets: &[Arc<Market>], ticks: &Ticks) -> Result<(), LakeError> {
+        let unmet: Vec<bool> = markets.iter().map(|market| !self.dedup.knows(market)).collect();
+        let mut newest: HashMap<u32, Micros> = HashMap::new();
+        for tick in ticks.ticks.iter().filter(|tick| unmet[tick.market as usize]) {
+            let time = newest.entry(tick.market).or_insert(tick.event_time);
+            *time = tick.event_time.max(*time);
+        }
+        let from: HashMap<Arc<Market>, Micros> = newest
+            .into_iter()
+            .map(|(market, newest)| (Arc::clone(&markets[market as usize]), self.dedup.wanted_from(newest)))
+            .collect();
+        let mut keys = silver::keys_since(&self.silver, &from).await?;
+        let fresh = self.silver.files().len() == 0;
+        for (market, from) in from {
+            let keys = keys.remove(&market).unwrap_or_default();
+            // Nothing in silver at all: memory is complete from the beginning of time.
+            let cutoff = if fresh { Micros::MIN } else { from };
+            self.dedup.resume(market, cutoff, keys);
+        }
+        Ok(())
+    }
+
+    async fn commit_rejects(&mut self, raw: &RawBatch, rejects: &[Reject], last: i64) -> Result<u64, LakeError> {
+        let after = self.quarantine.position(&raw.stream).unwrap_or(-1);
+        let Some((add, rows)) = quarantine::write(&self.quarantine, raw, rejects, after).await? else { return Ok(0) };
+        let facts = [("rejected", i64::try_from(rows).unwrap_or(i64::MAX))];
+        let txns = vec![(self.quarantine.app_id(&raw.stream), last)];
+        self.quarantine.commit(Commit { change: Change::Append, adds: vec![add], removes: Vec::new(), txns, facts: &facts }).await?;
+        Ok(rows)
+    }
+
+    async fn commit_ticks(&mut self, stream: &Stream, ticks: &Ticks, last: i64, dropped: [u64; 2]) -> Result<(), LakeError> {
+        let adds = silver::write(&self.silver, stream, ticks).await?;
+        let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let facts = [("ticks", count(ticks.ticks.len() as u64)), ("duplicates", count(dropped[0])), ("rejected", count(dropped[1]))];
+        let txns = vec![(self.silver.app_id(stream), last)];
+        self.silver.commit(Commit { change: Change::Append, adds, removes: Vec::new(), txns, facts: &facts }).await?;
+        Ok(())
+    }
+}
+
+impl Stage for Silver {
+    type Input = Raw;
+    type Output = Refined;
+
+    const STAGE: status::Stage = status::Stage::Silver;
+
+    fn rows(input: &Raw) -> u64 {
+        input.batch.records.len() as u64
+    }
+
+    async fn recover(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+        self.state = None;
+        let bronze = Table::open_or_create(&self.context.storage, TableKind::Bronze).await?;
+        let quarantine = self.context.open(TableKind::Quarantine).await?;
+        let silver = self.context.open(TableKind::Silver).await?;
+        self.context.meters.of(Self::STAGE).table(&silver);
+        self.state = Some(State { bronze, quarantine, silver, decoder: Decoder::default(), dedup: Dedup::default() });
+        self.catch_up(out).await
+    }
+
+    async fn take(&mut self, input: &mut Raw, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+        let state = self.state.as_ref().expect("recovered before it takes");
+        if input.after > state.silver.position(&input.batch.stream).unwrap_or(-1) {
+            self.catch_up(out).await?;
+        }
+        self.process(&input.batch, Some(input.received), out).await?;
+        self.maintain().await
+    }
+
+    async fn idle(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+        self.catch_up(out).await?;
+        self.maintain().await
+    }
+
+    async fn finish(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+        self.catch_up(out).await
+    }
+}

@@ -1,0 +1,475 @@
+//! The supervisor: owns the storage's lock, the source and the stages, publishes what the screen sees, and ends it all in order.
+//!
+//! Shutdown runs with the data: the source stops, each stage commits what it holds and then sees its input end.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::alerts::Alerts;
+use super::bronze::Bronze;
+use super::gold::Gold;
+use super::meter::{Meters, now};
+use super::monitor::Monitor;
+use super::silver::Silver;
+use super::stage::{self, Context, StageError, chain};
+use super::status::{Cooling, Live, Role, Snapshot, Stage, Totals};
+use crate::alert::rule::Rule;
+use crate::lake::lock::{Attempt, Lock};
+use crate::lake::{LakeError, Storage, Table, TableKind};
+use crate::market::Micros;
+use crate::market::records::Delivery;
+use crate::query::Queries;
+use crate::source::coingecko::{self, CoinGecko, History};
+use crate::source::replay::{Replay, Speed};
+use crate::source::simulator::{self, Simulator};
+use crate::source::{self, End, Fill, Outlet, SourceError};
+use crate::transport::direct::{Batches, Limits};
+
+/// The shortest time between two snapshots.
+const PUBLISH_EVERY: Duration = Duration::from_millis(50);
+/// The longest.
+const PUBLISH_AT_LEAST: Duration = Duration::from_millis(500);
+/// How long the stages may take to commit what they hold once the source has stopped.
+const DRAIN: Duration = Duration::from_secs(20);
+/// Deliveries between source and bronze.
+const DELIVERIES: usize = 8;
+/// Batches between two stages.
+const BATCHES: usize = 2;
+/// A gap in a coin's candles that is worth a request.
+const GAP: Micros = 15 * crate::market::MINUTE;
+
+/// The source to run, with its settings.
+#[derive(Debug, Clone)]
+pub enum SourceSettings {
+    /// Live prices.
+    CoinGecko(Box<coingecko::Settings>),
+    /// A recording; `-` is standard input.
+    Replay {
+        /// The file.
+        input: PathBuf,
+        /// How fast.
+        speed: Speed,
+    },
+    /// A made-up market.
+    Simulator(simulator::Settings),
+}
+
+/// What to do when another process feeds the storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenHeld {
+    /// Give up.
+    Fail,
+    /// Look on and take its place when it ends.
+    Wait,
+    /// Take its place now.
+    TakeOver,
+}
+
+/// All that the pipeline needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the tables are.
+    pub storage: Storage,
+    /// Where records come from.
+    pub source: SourceSettings,
+    /// When batches are closed.
+    pub limits: Limits,
+    /// When candles raise alerts.
+    pub rule: Rule,
+    /// What to do when another process feeds the storage.
+    pub when_held: WhenHeld,
+}
+
+/// Why the pipeline ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// Another process feeds the storage.
+    #[error("another process feeds {}; stop it, or take its place with --take-over", .0.display())]
+    Held(PathBuf),
+    /// The source failed for good.
+    #[error("the source failed")]
+    Source(#[from] SourceError),
+    /// A stage failed for good.
+    #[error("stage {stage} failed")]
+    Stage {
+        /// Which one.
+        stage: &'static str,
+        /// Why.
+        #[source]
+        source: StageError,
+    },
+    /// The storage cannot be used.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// The query engine cannot be used.
+    #[error("cannot look for gaps in the candles")]
+    Query(#[source] crate::query::QueryError),
+    /// A task panicked: a defect of this program.
+    #[error("{0} ended by a panic")]
+    Panicked(&'static str),
+}
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// How long it ran.
+    pub elapsed: Duration,
+    /// What it did.
+    pub totals: Totals,
+    /// Rows that each stage's table got, with median and 99th percentile of its commits.
+    pub stages: Vec<(Stage, u64, Option<(Duration, Duration)>)>,
+    /// From the reception of a record to its live candle: median and 99th percentile, batch by batch.
+    pub latency: Option<(Duration, Duration)>,
+    /// Peak resident memory in bytes.
+    pub peak_memory: Option<u64>,
+    /// Whether a finite source has delivered everything.
+    pub finished: bool,
+    /// A recording that was already in the storage to its end.
+    pub nothing_new: bool,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Totals { records, ticks, duplicates, rejected, candles, restated, alerts, cooled_down } = self.totals;
+        let seconds = self.elapsed.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = records as f64 / seconds.max(1e-3);
+        if self.nothing_new {
+            writeln!(f, "nothing new: this recording is in the storage already")?;
+        }
+        writeln!(f, "records     {records:>12}   {rate:.0}/s over {seconds:.1} s")?;
+        writeln!(f, "ticks       {ticks:>12}")?;
+        writeln!(f, "duplicates  {duplicates:>12}")?;
+        writeln!(f, "rejected    {rejected:>12}")?;
+        writeln!(f, "candles     {candles:>12}   {restated} restated")?;
+        writeln!(f, "alerts      {alerts:>12}   {cooled_down} held back by the cool-down")?;
+        for (stage, rows, timing) in &self.stages {
+            if let Some((p50, p99)) = timing {
+                writeln!(f, "{:<11} {rows:>12}   commit p50 {} p99 {}", stage.label(), millis(*p50), millis(*p99))?;
+            }
+        }
+        if let Some((p50, p99)) = self.latency {
+            writeln!(f, "received → live candle      p50 {} p99 {}", millis(p50), millis(p99))?;
+        }
+        if let Some(bytes) = self.peak_memory {
+            writeln!(f, "peak memory {:>12} MB", bytes >> 20)?;
+        }
+        Ok(())
+    }
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+/// Resident memory now and at its peak, in bytes, where the system says.
+#[must_use]
+pub fn memory() -> Option<(u64, u64)> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+    };
+    Some((field("VmRSS:")?, field("VmHWM:")?))
+}
+
+/// What the pipeline is connected to.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    /// Gets a snapshot whenever there is something new to show.
+    pub snapshots: watch::Sender<Arc<Snapshot>>,
+    /// The coin that the user looks at: its history is fetched first.
+    pub selected: watch::Receiver<Option<Arc<str>>>,
+    /// Ends the run in good order.
+    pub cancel: CancellationToken,
+}
+
+/// The first snapshot, before anything is known.
+#[must_use]
+pub fn blank(settings: &Settings) -> Snapshot {
+    snapshot(&Shared::default(), None, Role::Pipeline, &mut Rates::default(), settings.rule.threshold)
+}
+
+#[derive(Debug, Default, Clone)]
+struct Shared {
+    meters: Arc<Meters>,
+    live: Arc<Mutex<Arc<Vec<Live>>>>,
+    cooling: Arc<Mutex<Arc<Vec<Cooling>>>>,
+}
+
+/// Rows a second of every stage, smoothed.
+#[derive(Debug, Default)]
+struct Rates {
+    last: Option<(Instant, [(u64, u64); 4])>,
+    rates: [(f64, f64); 4],
+}
+
+impl Rates {
+    fn measure(&mut self, meters: &Meters) -> [(f64, f64); 4] {
+        let read = meters.stages.each_ref().map(|meter| (meter.taken.load(Ordering::Relaxed), meter.committed.load(Ordering::Relaxed)));
+        let (at, before) = *self.last.get_or_insert((Instant::now(), read));
+        let passed = at.elapsed().as_secs_f64();
+        if passed >= 2.0 {
+            #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+            let rate = |new: u64, old: u64| (new - old) as f64 / passed;
+            for (i, rates) in self.rates.iter_mut().enumerate() {
+                *rates = (rate(read[i].0, before[i].0), rate(read[i].1, before[i].1));
+            }
+            self.last = Some((Instant::now(), read));
+        }
+        self.rates
+    }
+}
+
+fn snapshot(shared: &Shared, source: Option<source::Status>, role: Role, rates: &mut Rates, alert_threshold: f64) -> Snapshot {
+    let meters = &shared.meters;
+    let rates = rates.measure(meters);
+    Snapshot {
+        role,
+        source,
+        stages: meters.stages.iter().zip(rates).map(|(meter, (taken, committed))| meter.status(taken, committed)).collect(),
+        totals: meters.totals(),
+        live: Arc::clone(&shared.live.lock().unwrap_or_else(PoisonError::into_inner)),
+        cooling: Arc::clone(&shared.cooling.lock().unwrap_or_else(PoisonError::into_inner)),
+        revision: meters.revision.load(Ordering::Relaxed),
+        last_error: meters.last_error(),
+        memory: memory().map(|(now, _)| now),
+        alert_threshold,
+        at: now(),
+    }
+}
+
+/// Waits for the storage's lock as its settings say; none: cancelled before it was free.
+async fn acquire(settings: &Settings, connections: &Connections) -> Result<Option<Lock>, PipelineError> {
+    let mut onlooker = Onlooker::new(settings.storage.clone(), settings.rule.threshold);
+    loop {
+        match Lock::attempt(&settings.storage, settings.when_held == WhenHeld::TakeOver)? {
+            Attempt::Acquired(lock) => return Ok(Some(lock)),
+            Attempt::Held if settings.when_held == WhenHeld::Wait => {}
+            Attempt::Held => return Err(PipelineError::Held(settings.storage.root().to_owned())),
+        }
+        let role = Role::Monitor { why: "another process feeds this storage".to_owned(), takes_over: true };
+        if onlooker.look(role, connections).await == Looking::Cancelled {
+            return Ok(None);
+        }
+    }
+}
+
+/// Shows a storage that another process feeds, until cancelled.
+pub async fn monitor(storage: Storage, alert_threshold: f64, connections: Connections) {
+    let mut onlooker = Onlooker::new(storage, alert_threshold);
+    let role = || Role::Monitor { why: "only looking on".to_owned(), takes_over: false };
+    while onlooker.look(role(), &connections).await == Looking::On {}
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looking {
+    On,
+    Cancelled,
+}
+
+/// Makes snapshots of a storage from its tables alone.
+struct Onlooker {
+    monitor: Monitor,
+    shared: Shared,
+    rates: Rates,
+    alert_threshold: f64,
+}
+
+impl Onlooker {
+    fn new(storage: Storage, alert_threshold: f64) -> Self {
+        Self { monitor: Monitor::new(storage), shared: Shared::default(), rates: Rates::default(), alert_threshold }
+    }
+
+    /// Publishes what the tables hold now, and waits for a second.
+    async fn look(&mut self, role: Role, connections: &Connections) -> Looking {
+        match self.monitor.look(&self.shared.meters).await {
+            Ok(Some(live)) => {
+                *self.shared.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+                self.shared.meters.revise();
+            }
+            Ok(None) => {}
+            Err(error) => self.shared.meters.error(chain(&error)),
+        }
+        let snapshot = snapshot(&self.shared, None, role, &mut self.rates, self.alert_threshold);
+        connections.snapshots.send_replace(Arc::new(snapshot));
+        tokio::select! {
+            () = connections.cancel.cancelled() => Looking::Cancelled,
+            () = tokio::time::sleep(Duration::from_secs(1)) => Looking::On,
+        }
+    }
+}
+
+/// Runs the source until it ends or is told to.
+async fn run_source(settings: Settings, outlet: Outlet, selected: watch::Receiver<Option<Arc<str>>>) -> Result<(End, bool), PipelineError> {
+    match settings.source {
+        SourceSettings::CoinGecko(coingecko) => {
+            let fills = fills(&settings.storage, &coingecko).await?;
+            Ok((CoinGecko::new(*coingecko)?.run(outlet, fills, selected).await?, false))
+        }
+        SourceSettings::Replay { input, speed } => {
+            let replay = tokio::task::spawn_blocking(move || Replay::open(&input, speed)).await.map_err(|_| PipelineError::Panicked("source"))??;
+            let bronze = Table::open_or_create(&settings.storage, TableKind::Bronze).await?;
+            let resume_after = bronze.position(replay.stream());
+            let status = outlet.status.clone();
+            let end = replay.run(outlet, resume_after).await?;
+            let nothing_new = resume_after.is_some() && status.borrow().records == 0;
+            Ok((end, nothing_new))
+        }
+        SourceSettings::Simulator(simulator) => Ok((Simulator::new(simulator).run(outlet).await?, false)),
+    }
+}
+
+/// The stretches without candles that history can fill.
+async fn fills(storage: &Storage, coingecko: &coingecko::Settings) -> Result<Vec<Fill>, PipelineError> {
+    let reach = match coingecko.history {
+        History::Off => return Ok(Vec::new()),
+        History::Day => crate::market::DAY,
+        History::Week => 7 * crate::market::DAY,
+    };
+    let queries = Queries::open(storage.clone(), None).map_err(PipelineError::Query)?;
+    let coins: Vec<Arc<str>> = coingecko.coins.iter().map(|coin| coin.as_str().into()).collect();
+    let (from, to) = (now() - reach, now());
+    let gaps = queries.gaps("coingecko".into(), coins, from, to, GAP).await.map_err(PipelineError::Query)?;
+    let fill = |(coin_id, gaps): (Arc<str>, Vec<(Micros, Micros)>)| {
+        // The gap that reaches to now ends where live ticks begin, which only the first answer tells.
+        gaps.into_iter().map(move |(from, end)| Fill { coin_id: Arc::clone(&coin_id), from, to: (end < to).then_some(end) })
+    };
+    Ok(gaps.into_iter().flat_map(fill).collect())
+}
+
+type StageTask = (&'static str, JoinHandle<Result<(), StageError>>);
+
+fn start_stages(context: &Context, shared: &Shared, settings: &Settings, deliveries: mpsc::Receiver<Delivery>, finished: &Arc<AtomicBool>) -> Vec<StageTask> {
+    let (to_bronze, bronze_inbox) = mpsc::channel(BATCHES);
+    let (to_silver, silver_inbox) = mpsc::channel(BATCHES);
+    let (to_gold, gold_inbox) = mpsc::channel(BATCHES);
+    let (to_alerts, alerts_inbox) = mpsc::channel(64);
+    let (to_nobody, _) = mpsc::channel(1);
+    let mut batches = Batches::new(deliveries, settings.limits);
+    let meters = Arc::clone(&context.meters);
+    let transport = tokio::spawn(async move {
+        while let Some(batch) = batches.next().await {
+            meters.of(Stage::Bronze).offered.fetch_add(batch.delivery.records.len() as u64, Ordering::Relaxed);
+            if to_bronze.send(batch).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+    let gold = Gold::new(context.clone(), Arc::clone(&shared.live), Arc::clone(finished));
+    let alerts = Alerts::new(context.clone(), settings.rule.clone(), Arc::clone(&shared.cooling));
+    vec![
+        ("transport", transport),
+        ("bronze", tokio::spawn(stage::run(Bronze::new(context.clone()), bronze_inbox, to_silver, context.clone()))),
+        ("silver", tokio::spawn(stage::run(Silver::new(context.clone()), silver_inbox, to_gold, context.clone()))),
+        ("gold", tokio::spawn(stage::run(gold, gold_inbox, to_alerts, context.clone()))),
+        ("alerts", tokio::spawn(stage::run(alerts, alerts_inbox, to_nobody, context.clone()))),
+    ]
+}
+
+fn source_kind(settings: &SourceSettings) -> (source::Kind, usize) {
+    match settings {
+        SourceSettings::CoinGecko(settings) => (source::Kind::Coingecko, settings.coins.len()),
+        SourceSettings::Replay { .. } => (source::Kind::Replay, 0),
+        SourceSettings::Simulator(settings) => (source::Kind::Simulator, settings.coins.len()),
+    }
+}
+
+/// Runs source and stages until a finite source is drained, the run is cancelled, or something fails for good.
+///
+/// # Errors
+/// [`PipelineError`], after everything that could be committed was.
+pub async fn run(settings: Settings, connections: Connections) -> Result<Option<Summary>, PipelineError> {
+    let Some(lock) = acquire(&settings, &connections).await? else { return Ok(None) };
+    let (started, shared, finished) = (Instant::now(), Shared::default(), Arc::new(AtomicBool::new(false)));
+    let ownership = Arc::new(Mutex::new(lock));
+    let context = Context {
+        storage: settings.storage.clone(),
+        fence: settings.when_held == WhenHeld::TakeOver,
+        meters: Arc::clone(&shared.meters),
+        give_up: CancellationToken::new(),
+        ownership: Arc::clone(&ownership),
+    };
+    let (kind, coins) = source_kind(&settings.source);
+    let (status, source_status) = watch::channel(source::Status::starting(kind, coins));
+    let (deliveries, inbox) = mpsc::channel(DELIVERIES);
+    let mut stages = start_stages(&context, &shared, &settings, inbox, &finished);
+    let outlet = Outlet { deliveries, status, cancel: connections.cancel.child_token() };
+    let (stop_source, meters) = (outlet.cancel.clone(), Arc::clone(&shared.meters));
+    let (run, done) = (run_source(settings.clone(), outlet, connections.selected.clone()), Arc::clone(&finished));
+    let source = tokio::spawn(async move {
+        // Said before the last sender goes: the stages see the end of their input after this.
+        let end = run.await;
+        match &end {
+            Ok((End::Finished, _)) => done.store(true, Ordering::Release),
+            Ok((End::Stopped, _)) => {}
+            Err(error) => meters.error(format!("source: {}", chain(error))),
+        }
+        end
+    });
+
+    let mut rates = Rates::default();
+    let mut deadline = None;
+    let mut failure = None;
+    while !stages.is_empty() {
+        let now = snapshot(&shared, Some(source_status.borrow().clone()), Role::Pipeline, &mut rates, settings.rule.threshold);
+        connections.snapshots.send_replace(Arc::new(now));
+        let changed = async {
+            tokio::time::sleep(PUBLISH_EVERY).await;
+            shared.meters.changed.notified().await;
+        };
+        let _ = tokio::time::timeout(PUBLISH_AT_LEAST, changed).await;
+        ownership.lock().unwrap_or_else(PoisonError::into_inner).settle();
+        if stop_source.is_cancelled() && deadline.is_none() {
+            deadline = Some(Instant::now() + DRAIN);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            context.give_up.cancel();
+        }
+        let mut running = Vec::new();
+        for (name, task) in stages {
+            if !task.is_finished() {
+                running.push((name, task));
+                continue;
+            }
+            let ended = task.await.map_err(|_| PipelineError::Panicked(name)).and_then(|end| end.map_err(|source| PipelineError::Stage { stage: name, source }));
+            if let Err(error) = ended {
+                stop_source.cancel();
+                // A stage that only lost its neighbour says less than the neighbour does.
+                let hollow = |error: &PipelineError| matches!(error, PipelineError::Stage { source: StageError::Closed, .. });
+                if failure.as_ref().is_none_or(hollow) {
+                    shared.meters.error(chain(&error));
+                    failure = Some(error);
+                }
+            }
+        }
+        stages = running;
+    }
+    let source_end = source.await.map_err(|_| PipelineError::Panicked("source"))?;
+    let last = snapshot(&shared, Some(source_status.borrow().clone()), Role::Pipeline, &mut rates, settings.rule.threshold);
+    connections.snapshots.send_replace(Arc::new(last));
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let (end, nothing_new) = source_end?;
+    let meters = &shared.meters;
+    let stages = Stage::ALL.map(|stage| (stage, meters.of(stage).committed.load(Ordering::Relaxed), meters.of(stage).commits.percentiles()));
+    Ok(Some(Summary {
+        elapsed: started.elapsed(),
+        totals: meters.totals(),
+        stages: stages.to_vec(),
+        latency: meters.latency.percentiles(),
+        peak_memory: memory().map(|(_, peak)| peak),
+        finished: end == End::Finished,
+        nothing_new,
+    }))
+}

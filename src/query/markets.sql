@@ -1,0 +1,53 @@
+-- The market table of one source. Every market is measured from its own newest candle.
+-- $1 source, $2 the newest window of the source (µs)
+-- A change is against the close of the window that long before; where that one is missing, against one a little older: up to a minute for
+-- the change over a minute, ten minutes for an hour, an hour for a day.
+WITH recent AS (
+    SELECT *, max(window_start) OVER (PARTITION BY coin_id, quote) AS newest
+    FROM {gold}
+    WHERE source = $1 AND window_start >= make_timestamp($2) - INTERVAL 25 HOUR
+),
+measured AS (
+    SELECT
+        coin_id,
+        quote,
+        arg_max(close_price, window_start) AS price,
+        epoch_us(arg_max(last_event_time, window_start)) AS event_time,
+        arg_max(close_price, window_start) FILTER (WHERE window_start BETWEEN newest - INTERVAL 2 MINUTE AND newest - INTERVAL 1 MINUTE) AS price_1m,
+        arg_max(close_price, window_start) FILTER (WHERE window_start BETWEEN newest - INTERVAL 70 MINUTE AND newest - INTERVAL 60 MINUTE) AS price_1h,
+        arg_max(close_price, window_start) FILTER (WHERE window_start BETWEEN newest - INTERVAL 25 HOUR AND newest - INTERVAL 24 HOUR) AS price_24h,
+        arg_max(volatility_pct, window_start) AS volatility_1m,
+        max(max_price) FILTER (WHERE window_start > newest - INTERVAL 1 HOUR) AS high_1h,
+        min(min_price) FILTER (WHERE window_start > newest - INTERVAL 1 HOUR) AS low_1h,
+        sum(volume ORDER BY window_start) FILTER (WHERE window_start > newest - INTERVAL 24 HOUR) AS volume_24h,
+        list(close_price ORDER BY window_start) FILTER (WHERE window_start > newest - INTERVAL 1 HOUR) AS closes
+    FROM recent
+    GROUP BY coin_id, quote
+),
+reported AS (
+    SELECT
+        coin_id,
+        quote,
+        arg_max(symbol, event_time) AS symbol,
+        arg_max(volume_24h, event_time) AS value_24h,
+        arg_max(price_change_pct_24h, event_time) AS change_24h
+    FROM {silver}
+    WHERE source = $1
+    GROUP BY coin_id, quote
+)
+SELECT
+    coin_id,
+    quote,
+    symbol,
+    price,
+    event_time,
+    (price - price_1m) / price_1m * 100,
+    (price - price_1h) / price_1h * 100,
+    coalesce((price - price_24h) / price_24h * 100, change_24h),
+    volatility_1m,
+    (high_1h - low_1h) / low_1h * 100,
+    coalesce(measured.volume_24h, value_24h / price),
+    closes
+FROM measured
+LEFT JOIN reported USING (coin_id, quote)
+ORDER BY coin_id, quote

@@ -1,0 +1,74 @@
+//! Read-only copies of the tables' logs, brought up to date before each answer.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use crate::lake::{DataFile, LakeError, Storage, Table, TableKind};
+
+/// After a longer pause the log is read anew: clean-up may have removed entries that folding would need.
+const STALE: Duration = Duration::from_secs(30 * 60);
+
+/// A table as it stands, and where its files are.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) table: Table,
+    /// The table's folder without links and detours, as the sandbox compares paths.
+    folder: PathBuf,
+    refreshed: Instant,
+}
+
+impl View {
+    /// Absolute path of a live file.
+    pub(super) fn path(&self, file: &DataFile) -> String {
+        self.folder.join(file.path()).to_string_lossy().into_owned()
+    }
+}
+
+/// The tables of a storage.
+#[derive(Debug)]
+pub(super) struct Tables {
+    storage: Storage,
+    runtime: Handle,
+    views: [Option<View>; TableKind::ALL.len()],
+}
+
+impl Tables {
+    pub(super) fn new(storage: Storage, runtime: Handle) -> Self {
+        Self { storage, runtime, views: Default::default() }
+    }
+
+    /// The table as it stands now; none where there is none yet.
+    pub(super) fn fresh(&mut self, kind: TableKind) -> Result<Option<&View>, LakeError> {
+        let slot = &mut self.views[kind as usize];
+        if slot.as_ref().is_some_and(|view| view.refreshed.elapsed() > STALE) {
+            *slot = None;
+        }
+        if let Some(view) = slot.as_mut() {
+            if let Err(error) = self.runtime.block_on(view.table.refresh()) {
+                *slot = None; // half folded: read it anew next time
+                return Err(error);
+            }
+            view.refreshed = Instant::now();
+        } else if let Some(table) = self.runtime.block_on(Table::open(&self.storage, kind))? {
+            let folder = canonical(&self.storage.table_path(kind));
+            *slot = Some(View { table, folder, refreshed: Instant::now() });
+        }
+        Ok(slot.as_ref())
+    }
+
+    /// The table as [`Self::fresh`] last saw it.
+    pub(super) fn known(&self, kind: TableKind) -> Option<&View> {
+        self.views[kind as usize].as_ref()
+    }
+
+    /// Forgets everything, so that the logs are read anew.
+    pub(super) fn forget(&mut self) {
+        self.views = Default::default();
+    }
+}
+
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}

@@ -1,0 +1,117 @@
+//! The thread that owns the DuckDB connection: what it keeps between answers and how it reads.
+
+use std::sync::Arc;
+
+use duckdb::{Config, Connection, Params, Row};
+use tokio::runtime::Handle;
+
+use super::census::Census;
+use super::tables::{Tables, View};
+use super::{QueryError, TableKind, relation, sandbox};
+use crate::lake::{DataFile, Storage};
+
+/// A question on its way to the thread.
+pub(super) type Job = Box<dyn FnOnce(&mut Worker) + Send>;
+
+/// Enough for a year of ten coins at once; the pipeline beside it needs the rest.
+const MEMORY: &str = "512MB";
+
+/// State of the thread.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) tables: Tables,
+    pub(super) census: Census,
+    pub(super) preferred: Option<Arc<str>>,
+    db: Connection,
+}
+
+impl Worker {
+    pub(super) fn new(storage: Storage, preferred: Option<Arc<str>>, runtime: Handle) -> Result<Self, QueryError> {
+        let db = connect().map_err(QueryError::engine("start DuckDB"))?;
+        Ok(Self { tables: Tables::new(storage, runtime), census: Census::default(), preferred, db })
+    }
+
+    /// Answers a question; once more from newly read logs where a file was gone.
+    pub(super) fn answer<T>(&mut self, question: &mut impl FnMut(&mut Self) -> Result<T, QueryError>) -> Result<T, QueryError> {
+        match question(self) {
+            Err(error) if error.is_vanished_file() => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "reading the tables anew");
+                self.tables.forget();
+                self.census = Census::default();
+                question(self)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Runs one of `query/*.sql`.
+    pub(super) fn rows<T, P: Params>(
+        &self,
+        action: &'static str,
+        sql: &str,
+        params: P,
+        row: impl FnMut(&Row<'_>) -> duckdb::Result<T>,
+    ) -> Result<Vec<T>, QueryError> {
+        rows(&self.db, sql, params, row).map_err(QueryError::engine(action))
+    }
+
+    /// Brings the census up to date with gold.
+    pub(super) fn survey(&mut self) -> Result<(), QueryError> {
+        match self.tables.fresh(TableKind::Gold)? {
+            Some(gold) => self.census.update(&self.db, gold).map_err(QueryError::engine("count candles")),
+            None => Ok(self.census = Census::default()),
+        }
+    }
+
+    /// Definitions of the views that a user's SQL sees.
+    pub(super) fn views(&mut self, anew: bool) -> Result<sandbox::Views, QueryError> {
+        if anew {
+            self.tables.forget();
+        }
+        let mut views = sandbox::Views::default();
+        for kind in TableKind::ALL {
+            let paths = self.tables.fresh(kind)?.map(|view| paths(view, view.table.files())).unwrap_or_default();
+            views.add(kind, paths);
+        }
+        Ok(views)
+    }
+}
+
+/// A DuckDB that never touches the network or a file of its own.
+pub(super) fn connect() -> duckdb::Result<Connection> {
+    let config = Config::default()
+        .enable_autoload_extension(false)?
+        .max_memory(MEMORY)?
+        .threads(2)?
+        .with("temp_directory", "")?
+        .with("allow_persistent_secrets", "false")?;
+    let db = Connection::open_in_memory_with_flags(config)?;
+    // Data files never change: what is known of them stays true.
+    db.execute_batch("SET parquet_metadata_cache = true; SET validate_external_file_cache = 'NO_VALIDATION';")?;
+    Ok(db)
+}
+
+pub(super) fn rows<T, P: Params>(
+    db: &Connection,
+    sql: &str,
+    params: P,
+    mut row: impl FnMut(&Row<'_>) -> duckdb::Result<T>,
+) -> duckdb::Result<Vec<T>> {
+    let mut statement = db.prepare(sql)?;
+    let mut found = statement.query(params)?;
+    let mut all = Vec::new();
+    while let Some(next) = found.next()? {
+        all.push(row(next)?);
+    }
+    Ok(all)
+}
+
+pub(super) fn paths<'a>(view: &View, files: impl IntoIterator<Item = &'a Arc<DataFile>>) -> Vec<String> {
+    files.into_iter().map(|file| view.path(file)).collect()
+}
+
+/// A template with `{name}` of the table replaced by those files of it; by nothing with the same columns where there are none.
+pub(super) fn over<'a>(template: &str, kind: TableKind, view: Option<&View>, files: impl IntoIterator<Item = &'a Arc<DataFile>>) -> String {
+    let paths = view.map(|view| paths(view, files)).unwrap_or_default();
+    template.replace(&format!("{{{}}}", kind.label()), &relation::files(kind, &paths))
+}

@@ -1,0 +1,199 @@
+//! What is in an answer: the elements of a list byte for byte, or the words of a refusal. Pure.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::super::peek;
+use crate::market::{Micros, printable};
+
+/// Longest words taken over from a server.
+const WORDS: usize = 160;
+
+/// One element of a list, as sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Element<'a> {
+    /// The element's exact text.
+    pub text: &'a str,
+    /// Its id, trimmed and lower-cased, where it has one that is text and not blank.
+    pub id: Option<String>,
+    /// When it was last updated.
+    pub updated: Option<Micros>,
+}
+
+/// The elements of a JSON list, whatever they are.
+///
+/// # Errors
+/// Words for an answer that is no such list.
+pub fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, String> {
+    #[derive(Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow, default)]
+        id: Option<&'a RawValue>,
+    }
+    let list: Vec<&RawValue> = match serde_json::from_slice(body) {
+        Ok(list) => list,
+        Err(error) => return Err(no_list(body, &error)),
+    };
+    let element = |raw: &'_ RawValue| -> Option<String> {
+        let head: Head<'_> = serde_json::from_str(raw.get()).ok()?;
+        let id: String = serde_json::from_str(head.id?.get()).ok()?;
+        Some(id.trim().to_lowercase()).filter(|id| !id.is_empty())
+    };
+    let elements =
+        list.into_iter().map(|raw| Element { text: raw.get(), id: element(raw), updated: peek::event_time(raw.get().as_bytes()) });
+    Ok(elements.collect())
+}
+
+/// Checks that an answer is a price history.
+///
+/// # Errors
+/// Words for an answer that is none.
+pub fn history(body: &[u8]) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct History<'a> {
+        #[serde(borrow, rename = "prices")]
+        _prices: Vec<&'a RawValue>,
+    }
+    serde_json::from_slice::<History<'_>>(body).map(|_| ()).map_err(|error| no_list(body, &error))
+}
+
+fn no_list(body: &[u8], error: &serde_json::Error) -> String {
+    match refusal(body) {
+        Some(words) if is_page(body) => format!("a web page instead of prices: {words}"),
+        Some(words) => format!("no prices but: {words}"),
+        None if is_page(body) => "a web page instead of prices".into(),
+        None if body.trim_ascii().is_empty() => "an empty answer".into(),
+        None if error.is_eof() || is_half(body) => "the answer is cut off in the middle".into(),
+        None => format!("the answer is not what was asked for: {}", short(&error.to_string())),
+    }
+}
+
+/// Whether a list or object has a beginning but no end.
+fn is_half(body: &[u8]) -> bool {
+    let end = body.trim_ascii_end().last();
+    match body.trim_ascii_start().first() {
+        Some(b'[') => end != Some(&b']'),
+        Some(b'{') => end != Some(&b'}'),
+        _ => false,
+    }
+}
+
+fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}
+
+/// The words of a refusal: any of the three JSON shapes, a web page's title or a short text.
+#[must_use]
+pub fn refusal(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim();
+    if text.starts_with('{') {
+        let value: Value = serde_json::from_str(text).ok()?;
+        return ["/status/error_message", "/error/status/error_message", "/error/message", "/error", "/message"]
+            .into_iter()
+            .find_map(|pointer| value.pointer(pointer)?.as_str())
+            .map(short)
+            .filter(|words| !words.is_empty());
+    }
+    if is_page(body) {
+        return title(text).map(|title| short(&title)).filter(|words| !words.is_empty());
+    }
+    // A line of plain text, such as `error code: 1015`; not the half of a document.
+    (!text.is_empty() && !text.starts_with(['[', '"']) && text.chars().count() <= WORDS && !text.contains(['{', '\u{fffd}']))
+        .then(|| short(text))
+}
+
+/// A web page's title.
+fn title(page: &str) -> Option<String> {
+    let lower = page.to_ascii_lowercase();
+    let open = lower.find("<title")?;
+    let start = open + lower[open..].find('>')? + 1;
+    let end = start + lower[start..].find("</title")?;
+    Some(page[start..end].split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Words fit for a status line: printable, of bounded length.
+fn short(text: &str) -> String {
+    let text = printable(text);
+    let text = text.trim();
+    match text.char_indices().nth(WORDS) {
+        Some((end, _)) => format!("{}…", text[..end].trim_end()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn elements_are_the_bytes_that_were_sent() {
+        let body = br#" [ {"id" : " Bitcoin ","last_updated":"2025-05-12T00:00:00.000Z", "p":1.0e2} ,null, 7,{"id":7},"x",{},{"id":" "},{"id":"a","id":"b"}] "#;
+        let elements = elements(body).expect("a list");
+        let texts: Vec<&str> = elements.iter().map(|e| e.text).collect();
+        assert_eq!(texts[0], r#"{"id" : " Bitcoin ","last_updated":"2025-05-12T00:00:00.000Z", "p":1.0e2}"#);
+        assert_eq!(texts[1..], ["null", "7", r#"{"id":7}"#, r#""x""#, "{}", r#"{"id":" "}"#, r#"{"id":"a","id":"b"}"#]);
+        assert_eq!((elements[0].id.as_deref(), elements[0].updated), (Some("bitcoin"), Some(1_747_008_000_000_000)));
+        assert!(elements[1..].iter().all(|e| e.id.is_none() && e.updated.is_none()));
+    }
+
+    #[test]
+    fn what_is_no_list_is_worded() {
+        let page = b"<!DOCTYPE html><html><TITLE lang=en>\n Access \n denied</TITLE><body>error code: 1015</body></html>";
+        let cases: &[(&[u8], &str)] = &[
+            (page, "a web page instead of prices: Access denied"),
+            (b"<html></html>", "a web page instead of prices"),
+            (b"", "an empty answer"),
+            (b"error code: 1015", "no prices but: error code: 1015"),
+            (b"{\"error\":\"coin not found\"}", "no prices but: coin not found"),
+        ];
+        for (body, words) in cases {
+            assert_eq!(elements(body).expect_err(words), *words);
+            assert_eq!(history(body).expect_err(words), *words);
+        }
+        let cut_off = "the answer is cut off in the middle";
+        assert_eq!(elements(b"[{\"id\":\"bitcoin\",\"curr").expect_err(cut_off), cut_off);
+        assert_eq!(history(b"{\"prices\":[[1,2],[3").expect_err(cut_off), cut_off);
+        assert!(elements(b"{}").expect_err("no list").starts_with("the answer is not what was asked for: "));
+        assert_eq!(history(br#"{"prices":[],"market_caps":[]}"#), Ok(()));
+    }
+
+    #[test]
+    fn refusals_are_worded_in_every_shape() {
+        for body in [
+            r#"{"error":"You've exceeded"}"#,
+            r#"{"status":500,"error":"You've exceeded"}"#,
+            r#"{"status":{"error_code":429,"error_message":"You've exceeded"}}"#,
+            r#"{"error":{"status":{"error_code":429,"error_message":"You've exceeded"}}}"#,
+            "<html><head><title>You've exceeded</title></head>",
+            " You've exceeded\n",
+            r#"{"error":"You've\u001b exceeded"}"#,
+        ] {
+            assert_eq!(refusal(body.as_bytes()).as_deref(), Some("You've exceeded"), "{body}");
+        }
+        assert_eq!(refusal(b"{}"), None);
+        assert_eq!(refusal(b"{\"error\":"), None);
+        assert_eq!(refusal(b"\xff\xfe"), None);
+        assert_eq!(refusal(format!("{{\"error\":\"{}\"}}", "é".repeat(500)).as_bytes()).expect("words").chars().count(), WORDS + 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_judged_without_panic(body in any::<Vec<u8>>(), page in "<?(title>?|TİTLE|\\PC){0,20}") {
+            for body in [body.as_slice(), page.as_bytes()] {
+                let _ = (elements(body), history(body), refusal(body));
+            }
+        }
+
+        #[test]
+        fn every_element_is_there_once_and_whole(texts in proptest::collection::vec("\\PC{0,12}", 0..12), gap in "[ \n\t]{0,3}") {
+            let texts: Vec<String> = texts.iter().map(|t| serde_json::to_string(t).expect("text")).collect();
+            let body = format!("{gap}[{gap}{}{gap}]{gap}", texts.join(&format!("{gap},{gap}")));
+            let elements = elements(body.as_bytes()).expect("a list");
+            prop_assert_eq!(elements.iter().map(|e| e.text).collect::<Vec<_>>(), texts);
+        }
+    }
+}

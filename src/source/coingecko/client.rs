@@ -1,0 +1,304 @@
+//! One HTTP call: every way in which it can go wrong becomes a [`Failure`] in words.
+
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AGE, DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Response, StatusCode};
+use tokio::time::Instant;
+use url::{Host, Url};
+
+use super::super::{SourceError, now};
+use super::headers::{http_date, retry_after};
+use super::{ApiKey, KeyKind, Settings, answer};
+use crate::market::{Micros, SECOND, printable};
+
+/// Most bytes of a refusal that are read for its words.
+const REFUSAL: usize = 64 << 10;
+
+/// What kind of failure, as far as it matters for what to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Too many calls.
+    RateLimited,
+    /// The request itself is refused (key, path, parameters): asking again soon will not help.
+    Refused,
+    /// Anything that may be better in a moment.
+    Passing,
+}
+
+/// Why a call gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind.
+    pub kind: Kind,
+    /// In words.
+    pub why: String,
+    /// How long the server asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure that may be better in a moment.
+    pub fn passing(why: impl Into<String>) -> Self {
+        Self { kind: Kind::Passing, why: why.into(), retry_after: None }
+    }
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub struct Reply {
+    /// The decompressed body of a good answer.
+    pub body: Result<Vec<u8>, Failure>,
+    /// The server's clock when it answered, and ours.
+    pub clocks: Option<(Micros, Micros)>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Makes the calls.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    key: Option<ApiKey>,
+    connect_timeout: Duration,
+    timeout: Duration,
+    max_bytes: usize,
+}
+
+impl Client {
+    /// A client for `base`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be set up.
+    pub fn new(settings: &Settings, base: Url) -> Result<Self, SourceError> {
+        let Settings { connect_timeout, timeout, max_bytes, .. } = *settings;
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("cryptostream/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(connect_timeout)
+            .timeout(timeout)
+            // A redirect to another host would take the key along.
+            .redirect(Policy::none());
+        if is_loopback(&base) {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|e| SourceError::Setting(format!("cannot set up an HTTP client: {}", innermost(&e))))?;
+        Ok(Self { http, base, key: settings.key.clone(), connect_timeout, timeout, max_bytes })
+    }
+
+    /// The `page` of prices of `ids`.
+    pub async fn markets(&self, vs_currency: &str, ids: &[String]) -> Reply {
+        let mut url = self.base.clone();
+        // Commas as they are: an id list is documented so.
+        let ids: Vec<String> = ids.iter().map(|id| encoded(id)).collect();
+        url.set_query(Some(&format!("vs_currency={}&ids={}&per_page={}&page=1", encoded(vs_currency), ids.join(","), super::PAGE)));
+        self.get(url, &["coins", "markets"]).await
+    }
+
+    /// The prices of `coin_id` over the last `days`.
+    pub async fn market_chart(&self, coin_id: &str, vs_currency: &str, days: u32) -> Reply {
+        let mut url = self.base.clone();
+        url.set_query(Some(&format!("vs_currency={}&days={days}", encoded(vs_currency))));
+        self.get(url, &["coins", coin_id, "market_chart"]).await
+    }
+
+    async fn get(&self, mut url: Url, path: &[&str]) -> Reply {
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        let started = Instant::now();
+        let mut request = self.http.get(url).header(ACCEPT, "application/json");
+        if let Some(key) = &self.key {
+            request = request.header(key.header(), key.secret.as_str());
+        }
+        let mut clocks = None;
+        let body = match request.send().await {
+            Ok(response) => {
+                clocks = server_clock(response.headers()).map(|server| (server, now()));
+                self.read(response).await
+            }
+            Err(error) => Err(self.broken(&error)),
+        };
+        Reply { body, clocks, took: started.elapsed() }
+    }
+
+    async fn read(&self, response: Response) -> Result<Vec<u8>, Failure> {
+        let status = response.status();
+        if status.is_success() {
+            return self.body(response, self.max_bytes).await.and_then(|(body, whole)| {
+                let too_large = || Failure::passing(format!("the answer is larger than {} MiB", self.max_bytes >> 20));
+                if whole { Ok(body) } else { Err(too_large()) }
+            });
+        }
+        let (headers, cap) = (response.headers().clone(), REFUSAL.min(self.max_bytes));
+        // Without its words a refusal is still one.
+        let body = self.body(response, cap).await.map(|(body, _)| body).unwrap_or_default();
+        Err(refused(status, &headers, &body, self.key.as_ref()))
+    }
+
+    /// The decompressed body up to `cap` bytes, and whether that is all of it.
+    async fn body(&self, mut response: Response, cap: usize) -> Result<(Vec<u8>, bool), Failure> {
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    let room = cap - body.len();
+                    body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                    if chunk.len() > room {
+                        return Ok((body, false));
+                    }
+                }
+                Ok(None) => return Ok((body, true)),
+                Err(error) => return Err(self.broken(&error)),
+            }
+        }
+    }
+
+    /// Words for a call that got no answer, or not all of one.
+    fn broken(&self, error: &reqwest::Error) -> Failure {
+        let cause = innermost(error);
+        let io = io_kind(error);
+        Failure::passing(if error.is_timeout() && error.is_connect() {
+            format!("no connection within {}", humantime::format_duration(self.connect_timeout))
+        } else if error.is_timeout() {
+            format!("no answer within {}", humantime::format_duration(self.timeout))
+        } else if io == Some(io::ErrorKind::ConnectionRefused) {
+            format!("connection refused by {}", self.host())
+        } else if error.is_connect() && (cause.contains("lookup") || cause.contains("dns")) {
+            format!("cannot find the host {}: is this computer online?", self.host())
+        } else if error.is_connect() {
+            format!("cannot connect to {}: {cause}", self.host())
+        } else if error.is_body() || error.is_decode() {
+            format!("the answer broke off: {cause}")
+        } else if error.is_request() {
+            format!("the server hung up without an answer: {cause}")
+        } else {
+            cause
+        })
+    }
+
+    fn host(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+}
+
+impl ApiKey {
+    const fn header(&self) -> HeaderName {
+        match self.kind {
+            KeyKind::Demo => HeaderName::from_static("x-cg-demo-api-key"),
+            KeyKind::Pro => HeaderName::from_static("x-cg-pro-api-key"),
+        }
+    }
+}
+
+/// Words for an answer that is no success.
+fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], key: Option<&ApiKey>) -> Failure {
+    let code = status.as_u16();
+    let (kind, what) = match code {
+        300..400 => (Kind::Refused, "redirected"),
+        401 | 403 if key.is_some() => (Kind::Refused, "access denied: is the API key right, and of the right kind?"),
+        401 => (Kind::Refused, "access denied: it wants an API key"),
+        403 => (Kind::Refused, "access denied"),
+        404 => (Kind::Refused, "not found"),
+        408 => (Kind::Passing, "timed out"),
+        429 => (Kind::RateLimited, "rate limited"),
+        400..500 => (Kind::Refused, "request refused"),
+        _ => (Kind::Passing, "server error"),
+    };
+    let words = match headers.get(LOCATION).and_then(|to| to.to_str().ok()) {
+        Some(to) if status.is_redirection() => {
+            Some(format!("to {}: is the base URL right?", printable(to.split('?').next().unwrap_or(to))))
+        }
+        _ => answer::refusal(body),
+    };
+    let why = words.map_or_else(|| format!("{code} {what}"), |words| format!("{code} {what}: {words}").replace("?: ", "? "));
+    let wait = headers.get(RETRY_AFTER).and_then(|text| retry_after(text.to_str().ok()?, now()));
+    Failure { kind, why, retry_after: wait }
+}
+
+/// The server's clock: when the answer was made, plus its age where a cache gave it out.
+fn server_clock(headers: &HeaderMap) -> Option<Micros> {
+    let date = http_date(headers.get(DATE)?.to_str().ok()?)?;
+    let age: u32 = headers.get(AGE).and_then(|age| age.to_str().ok()?.trim().parse().ok()).unwrap_or(0);
+    Some(date + Micros::from(age) * SECOND)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+fn encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// The last words of a chain of causes: what really happened.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        words = inner.to_string();
+        cause = inner.source();
+    }
+    printable(&words)
+}
+
+fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        cause = inner.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    fn why(code: u16, body: &str, key: bool) -> String {
+        let key = key.then(|| ApiKey { kind: KeyKind::Demo, secret: "secret".into() });
+        refused(StatusCode::from_u16(code).expect("a status"), &HeaderMap::new(), body.as_bytes(), key.as_ref()).why
+    }
+
+    #[test]
+    fn refusals_are_worded() {
+        assert_eq!(why(429, "", false), "429 rate limited");
+        assert_eq!(why(500, r#"{"status":500,"error":"Internal Server Error"}"#, false), "500 server error: Internal Server Error");
+        assert_eq!(why(401, r#"{"error":"no"}"#, true), "401 access denied: is the API key right, and of the right kind? no");
+        assert_eq!(why(401, "", false), "401 access denied: it wants an API key");
+        assert_eq!(why(404, "", false), "404 not found");
+        assert_eq!(why(422, r#"{"error":"Missing parameter"}"#, false), "422 request refused: Missing parameter");
+    }
+
+    #[test]
+    fn a_wait_and_a_new_address_are_taken_from_the_headers() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("53"));
+        headers.insert(LOCATION, HeaderValue::from_static("https://example.org/x?key=1"));
+        let limited = refused(StatusCode::TOO_MANY_REQUESTS, &headers, b"", None);
+        assert_eq!((limited.kind, limited.retry_after), (Kind::RateLimited, Some(Duration::from_secs(53))));
+        let moved = refused(StatusCode::MOVED_PERMANENTLY, &headers, b"", None);
+        assert_eq!(moved.why, "301 redirected: to https://example.org/x: is the base URL right?");
+    }
+
+    #[test]
+    fn the_age_of_a_cached_answer_counts() {
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+        headers.insert(AGE, HeaderValue::from_static("30"));
+        assert_eq!(server_clock(&headers), Some(784_111_807 * SECOND));
+    }
+}

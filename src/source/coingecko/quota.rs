@@ -1,0 +1,216 @@
+//! What a plan allows and what of it is left: pure functions of times since the start.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::KeyKind;
+
+const MINUTE: Duration = Duration::from_mins(1);
+const MONTH: Duration = Duration::from_hours(30 * 24);
+
+/// What `CoinGecko` allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Calls in any 60 seconds.
+    pub per_minute: u32,
+    /// Calls a month.
+    pub per_month: Option<u32>,
+}
+
+impl Plan {
+    /// The plan that binds calls to `host` with a key of this kind; none on hosts that are not `CoinGecko`'s.
+    /// Keyless calls are limited to 5 to 15 a minute, depending on the load of the world.
+    #[must_use]
+    pub fn of(host: &str, key: Option<KeyKind>) -> Option<Self> {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        if host != "coingecko.com" && !host.ends_with(".coingecko.com") {
+            return None;
+        }
+        Some(match key {
+            None => Self { per_minute: 10, per_month: None },
+            Some(KeyKind::Demo) => Self { per_minute: 30, per_month: Some(10_000) },
+            Some(KeyKind::Pro) => Self { per_minute: 500, per_month: None },
+        })
+    }
+
+    /// The time between polls of `pages` calls: as asked for, or longer so that one call a minute is left for history.
+    #[must_use]
+    pub fn poll(&self, asked: Duration, pages: u32) -> Duration {
+        asked.max(MINUTE * pages / self.per_minute.saturating_sub(1).max(1))
+    }
+
+    /// Words for a poll interval that spends the month's calls too soon.
+    #[must_use]
+    pub fn month_notice(&self, poll: Duration, pages: u32) -> Option<String> {
+        let calls = self.per_month?;
+        let lasts = poll * (calls / pages.max(1));
+        if lasts >= MONTH || poll.is_zero() {
+            return None;
+        }
+        // A twentieth of the month is kept for history, retries and restarts.
+        let enough = (MONTH * pages).as_secs().div_ceil(u64::from(calls) * 19 / 20).next_multiple_of(10);
+        let days = lasts.as_secs_f64() / 86_400.0;
+        Some(format!(
+            "a poll every {} spends the key's {calls} calls a month in {days:.1} days: --poll {enough}s lasts the month",
+            humane(poll)
+        ))
+    }
+
+    /// Calls a minute that polls leave for history: at least one.
+    fn for_history(&self, poll: Duration, pages: u32) -> usize {
+        let polls = u32::try_from(MINUTE.as_millis().div_ceil(poll.as_millis().max(1))).unwrap_or(u32::MAX);
+        self.per_minute.saturating_sub(polls.saturating_mul(pages)).max(1) as usize
+    }
+}
+
+/// What a call was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Live prices.
+    Poll,
+    /// A stretch of history.
+    History,
+}
+
+/// Keeps count of calls.
+#[derive(Debug, Clone)]
+pub struct Quota {
+    plan: Option<Plan>,
+    recent: VecDeque<(Duration, Purpose)>,
+    spent: u64,
+}
+
+impl Quota {
+    /// A count of zero; without a plan nothing is limited.
+    #[must_use]
+    pub const fn new(plan: Option<Plan>) -> Self {
+        Self { plan, recent: VecDeque::new(), spent: 0 }
+    }
+
+    /// Counts a call made `now`. Times must not step back.
+    pub fn spend(&mut self, now: Duration, purpose: Purpose) {
+        if self.plan.is_some() {
+            self.recent.push_back((now, purpose));
+        }
+        self.spent += 1;
+        while self.recent.front().is_some_and(|(at, _)| *at + MINUTE <= now) {
+            self.recent.pop_front();
+        }
+    }
+
+    /// When a poll of `pages` calls may be made, `now` or later.
+    #[must_use]
+    pub fn poll_at(&self, now: Duration, pages: u32) -> Duration {
+        let Some(plan) = self.plan else { return now };
+        let allowed = plan.per_minute.saturating_sub(pages) as usize;
+        free_at(now, allowed, self.recent.iter().map(|(at, _)| *at))
+    }
+
+    /// When history may be asked for, with polls of `pages` calls every `poll`: `now` or later.
+    #[must_use]
+    pub fn history_at(&self, now: Duration, poll: Duration, pages: u32) -> Duration {
+        let Some(plan) = self.plan else { return now };
+        let history = self.recent.iter().filter(|(_, purpose)| *purpose == Purpose::History).map(|(at, _)| *at);
+        free_at(now, plan.for_history(poll, pages) - 1, history).max(self.poll_at(now, 1))
+    }
+
+    /// Share of the plan's calls left: of the month's, as far as this run knows, else of this minute's.
+    #[must_use]
+    pub fn left(&self, now: Duration) -> Option<f64> {
+        let plan = self.plan?;
+        #[expect(clippy::cast_precision_loss, reason = "a share for the screen")]
+        let (used, all) = match plan.per_month {
+            Some(month) => (self.spent as f64, f64::from(month)),
+            None => (self.recent.iter().filter(|(at, _)| *at + MINUTE > now).count() as f64, f64::from(plan.per_minute)),
+        };
+        Some((1.0 - used / all).clamp(0.0, 1.0))
+    }
+}
+
+/// When at most `allowed` of the calls at `times` (oldest first) lie within the last minute.
+fn free_at(now: Duration, allowed: usize, times: impl Iterator<Item = Duration>) -> Duration {
+    let times: Vec<Duration> = times.filter(|at| *at + MINUTE > now).collect();
+    match times.len().checked_sub(allowed + 1) {
+        Some(last_in_the_way) => times[last_in_the_way] + MINUTE,
+        None => now,
+    }
+}
+
+/// `15s`, `1m 30s`.
+fn humane(time: Duration) -> String {
+    humantime::format_duration(Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEYLESS: Plan = Plan { per_minute: 10, per_month: None };
+
+    #[test]
+    fn a_plan_binds_coingecko_only() {
+        assert_eq!(Plan::of("api.coingecko.com", None), Some(KEYLESS));
+        assert_eq!(Plan::of("API.CoinGecko.com", Some(KeyKind::Demo)).map(|p| p.per_minute), Some(30));
+        assert_eq!(Plan::of("pro-api.coingecko.com", Some(KeyKind::Pro)).map(|p| p.per_minute), Some(500));
+        for host in ["localhost", "127.0.0.1", "notcoingecko.com", "coingecko.com.example"] {
+            assert_eq!(Plan::of(host, Some(KeyKind::Demo)), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn polls_are_stretched_to_what_the_plan_allows() {
+        assert_eq!(KEYLESS.poll(Duration::from_secs(15), 1), Duration::from_secs(15));
+        assert_eq!(KEYLESS.poll(Duration::from_secs(1), 1).as_millis(), 6_666);
+        assert_eq!(KEYLESS.poll(Duration::from_secs(15), 18), 2 * MINUTE);
+    }
+
+    #[test]
+    fn a_month_that_ends_early_is_said() {
+        let demo = Plan { per_minute: 30, per_month: Some(10_000) };
+        let notice = demo.month_notice(Duration::from_secs(15), 1).expect("too fast");
+        assert_eq!(notice, "a poll every 15s spends the key's 10000 calls a month in 1.7 days: --poll 280s lasts the month");
+        assert_eq!(demo.month_notice(Duration::from_secs(280), 1), None);
+        assert_eq!(KEYLESS.month_notice(Duration::from_secs(1), 1), None);
+    }
+
+    #[test]
+    fn history_takes_only_what_polls_leave() {
+        let mut quota = Quota::new(Some(KEYLESS));
+        let (mut now, poll) = (Duration::ZERO, Duration::from_secs(15));
+        for _ in 0..6 {
+            assert_eq!(quota.history_at(now, poll, 1), now);
+            quota.spend(now, Purpose::History);
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(quota.history_at(now, poll, 1), MINUTE);
+        assert_eq!(quota.poll_at(now, 1), now);
+        assert!((quota.left(now).expect("a plan") - 0.4).abs() < 1e-9);
+        assert_eq!(Quota::new(None).history_at(now, poll, 1), now);
+    }
+
+    proptest! {
+        #[test]
+        fn no_minute_ever_holds_more_calls_than_allowed(
+            steps in proptest::collection::vec((0u64..20_000, any::<bool>()), 0..200), pages in 1u32..4, per_minute in 5u32..40,
+        ) {
+            let mut quota = Quota::new(Some(Plan { per_minute, per_month: None }));
+            let (mut now, mut calls) = (Duration::ZERO, Vec::new());
+            for (step, history) in steps {
+                now += Duration::from_millis(step);
+                let (at, count) = if history { (quota.history_at(now, Duration::from_secs(15), pages), 1) } else { (quota.poll_at(now, pages), pages) };
+                prop_assert!(at >= now && at <= now + MINUTE);
+                now = at;
+                for _ in 0..count {
+                    quota.spend(now, if history { Purpose::History } else { Purpose::Poll });
+                    calls.push(now);
+                }
+            }
+            for (i, first) in calls.iter().enumerate() {
+                let within = calls[i..].iter().filter(|at| **at < *first + MINUTE).count();
+                prop_assert!(within <= per_minute as usize, "{within}");
+            }
+        }
+    }
+}

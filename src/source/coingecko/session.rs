@@ -1,0 +1,315 @@
+//! The state of a running source: what is due, and what an answer means for the status and for what comes next.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_pcg::Pcg64Mcg;
+use rand_pcg::rand_core::Rng as _;
+use tokio::time::Instant;
+
+use super::super::{Fill, Outlet, State, now};
+use super::backfill::{Backfill, Range};
+use super::client::{Failure, Kind, Reply};
+use super::headers::clock_notice;
+use super::quota::{Purpose, Quota};
+use super::{CoinGecko, History, PAGE, answer};
+use crate::market::records::Delivery;
+use crate::market::{DAY, Micros, RecordRef, Records};
+
+/// The source's name in records.
+const SOURCE: &str = "coingecko";
+/// Coins named at most in one notice.
+const NAMED: usize = 10;
+/// A wait for nothing in particular.
+const LONG: Duration = Duration::from_hours(1);
+
+/// What came of a poll: the answers until one failed.
+pub(super) struct Polled {
+    pages: Vec<Reply>,
+}
+
+/// What came of asking for a stretch of history.
+pub(super) struct Filled {
+    range: Range,
+    reply: Reply,
+}
+
+/// Asks for the prices of all coins, page by page.
+pub(super) async fn poll(source: &CoinGecko) -> Polled {
+    let mut pages = Vec::new();
+    for ids in source.settings.coins.chunks(PAGE) {
+        let reply = source.client.markets(&source.settings.vs_currency, ids).await;
+        let failed = reply.body.is_err();
+        pages.push(reply);
+        if failed {
+            break;
+        }
+    }
+    Polled { pages }
+}
+
+/// Asks for a stretch of history.
+pub(super) async fn fill(source: &CoinGecko, range: Range) -> Filled {
+    let days = if source.settings.history == History::Week && now() - range.from > DAY { 7 } else { 1 };
+    let reply = source.client.market_chart(&range.coin_id, &source.settings.vs_currency, days).await;
+    Filled { range, reply }
+}
+
+/// Everything that a run remembers.
+pub(super) struct Session<'a> {
+    source: &'a CoinGecko,
+    outlet: &'a Outlet,
+    started: Instant,
+    quota: Quota,
+    backfill: Backfill,
+    jitter: Pcg64Mcg,
+    poll: Duration,
+    /// When the next poll is due, in time since the start.
+    next_poll: Duration,
+    /// No history is asked for before: a rate limit is one for all calls.
+    hold: Duration,
+    /// Polls that failed in a row; none once one succeeded.
+    failures: Option<u32>,
+    clock_notice: Option<String>,
+    quota_notice: Option<String>,
+    missing_notice: Option<String>,
+    history_notices: Vec<String>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(source: &'a CoinGecko, outlet: &'a Outlet, fills: Vec<Fill>) -> Self {
+        let (asked, pages) = (source.settings.poll, source.pages());
+        let poll = source.plan.map_or(asked, |plan| plan.poll(asked, pages));
+        let fills = if source.settings.history == History::Off { Vec::new() } else { fills };
+        let session = Self {
+            source,
+            outlet,
+            started: Instant::now(),
+            quota: Quota::new(source.plan),
+            backfill: Backfill::new(fills),
+            jitter: Pcg64Mcg::new(uuid::Uuid::new_v4().as_u128()),
+            poll,
+            next_poll: Duration::ZERO,
+            hold: Duration::ZERO,
+            failures: Some(0),
+            clock_notice: None,
+            quota_notice: source.plan.and_then(|plan| plan.month_notice(poll, pages)),
+            missing_notice: None,
+            history_notices: Vec::new(),
+        };
+        session.show();
+        session
+    }
+
+    fn since_start(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Whether a poll is to be started now; then it counts.
+    pub(super) fn start_poll(&mut self) -> bool {
+        let (now, pages) = (self.since_start(), self.source.pages());
+        if self.next_poll.max(self.quota.poll_at(now, pages)) > now {
+            return false;
+        }
+        for _ in 0..pages {
+            self.quota.spend(now, Purpose::Poll);
+        }
+        self.next_poll = now + self.poll;
+        true
+    }
+
+    /// The stretch of history to ask for now, if any; then it counts. None while polls fail.
+    pub(super) fn start_fill(&mut self, preferred: Option<&str>) -> Option<Range> {
+        let now = self.since_start();
+        if self.failures.is_some() || self.history_at(now) > now {
+            return None;
+        }
+        let range = self.backfill.next(now, preferred)?;
+        self.quota.spend(now, Purpose::History);
+        Some(range)
+    }
+
+    /// When history may be asked for.
+    fn history_at(&self, now: Duration) -> Duration {
+        self.quota.history_at(now, self.poll, self.source.pages()).max(self.hold)
+    }
+
+    /// When something may be due.
+    pub(super) fn wake(&self, polling: bool, filling: bool) -> Instant {
+        let (now, pages) = (self.since_start(), self.source.pages());
+        let poll = (!polling).then(|| self.next_poll.max(self.quota.poll_at(now, pages)));
+        let due = self.backfill.due().filter(|_| !filling && self.failures.is_none());
+        let fill = due.map(|due| due.max(self.history_at(now)));
+        self.started + poll.into_iter().chain(fill).min().unwrap_or(now + LONG)
+    }
+
+    /// Delivers what a poll gave. `false`: stop.
+    pub(super) async fn polled(&mut self, polled: Polled) -> bool {
+        let settings = &self.source.settings;
+        let currency = &settings.vs_currency;
+        let headers = (currency != "usd").then(|| serde_json::json!({ "quote": currency }).to_string());
+        let (mut records, mut seen, mut failure) = (Records::new(), HashSet::new(), None);
+        let (produced_at, took) = (now(), polled.pages.iter().map(|page| page.took).sum::<Duration>());
+        for page in &polled.pages {
+            if let Some((server, clock)) = page.clocks {
+                self.clock_notice = clock_notice(clock, server);
+            }
+            let elements = match &page.body {
+                Ok(body) => answer::elements(body).map_err(Failure::passing),
+                Err(failure) => Err(failure.clone()),
+            };
+            match elements {
+                Ok(elements) => {
+                    for element in elements {
+                        let (key, value) = (element.id.as_deref(), element.text.as_bytes());
+                        records.push(RecordRef { offset: 0, key, value, source: SOURCE, headers: headers.as_deref(), produced_at });
+                        if let (Some(id), Some(time)) = (&element.id, element.updated) {
+                            self.backfill.live(id, time);
+                        }
+                        seen.extend(element.id);
+                    }
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        if failure.is_none() {
+            if records.is_empty() {
+                failure = Some(Failure::passing("an empty list: the server knows none of the coins asked for"));
+            } else {
+                self.missing_notice = missing(&settings.coins, &seen);
+            }
+        }
+        if !records.is_empty() && !self.outlet.deliver(Delivery { stream: None, records }).await {
+            return false;
+        }
+        self.outlet.status.send_modify(|s| s.round_trip = Some(took));
+        match failure {
+            Some(failure) => self.poll_failed(failure),
+            None => self.poll_succeeded(),
+        }
+        true
+    }
+
+    fn poll_succeeded(&mut self) {
+        match self.failures.take() {
+            Some(0) => tracing::info!("prices arrive"),
+            Some(failures) => tracing::info!(failures, "prices arrive again"),
+            None => {}
+        }
+        self.outlet.status.send_modify(|s| s.state = State::Live);
+        self.show();
+    }
+
+    fn poll_failed(&mut self, failure: Failure) {
+        let attempt = self.failures.unwrap_or(0).saturating_add(1);
+        self.failures = Some(attempt);
+        let wait = self.wait(attempt, &failure);
+        let now = self.since_start();
+        self.next_poll = (now + wait).max(self.quota.poll_at(now + wait, self.source.pages()));
+        tracing::warn!(attempt, why = failure.why, wait_s = wait.as_secs_f64(), "poll failed");
+        let at = self.clock_at(self.next_poll);
+        self.outlet.status.send_modify(|s| {
+            s.last_error = Some(failure.why.clone());
+            s.state = State::Reconnecting { at, attempt, why: failure.why };
+        });
+        self.show();
+    }
+
+    /// Delivers what a history answer gave. `false`: stop.
+    pub(super) async fn filled(&mut self, Filled { range, reply }: Filled) -> bool {
+        let checked = reply.body.and_then(|body| match answer::history(&body) {
+            Ok(()) => Ok(body),
+            Err(why) => Err(Failure::passing(why)),
+        });
+        let failure = match checked {
+            Ok(body) => {
+                self.backfill.done(range.id);
+                let quote = &self.source.settings.vs_currency;
+                let headers = serde_json::json!({ "fill_from": range.from, "fill_to": range.to, "quote": quote }).to_string();
+                let mut records = Records::new();
+                records.push(RecordRef {
+                    offset: 0,
+                    key: Some(&range.coin_id),
+                    value: &body,
+                    source: SOURCE,
+                    headers: Some(&headers),
+                    produced_at: now(),
+                });
+                self.show();
+                return self.outlet.deliver(Delivery { stream: None, records }).await;
+            }
+            Err(failure) => failure,
+        };
+        let coin: &Arc<str> = &range.coin_id;
+        let attempt = self.backfill.failed(range.id);
+        tracing::warn!(coin = &**coin, attempt, why = failure.why, "history failed");
+        if failure.kind == Kind::Refused {
+            self.backfill.done(range.id);
+            self.history_notices.push(format!("no history of {coin}: {}", failure.why));
+        } else {
+            let wait = self.wait(attempt, &failure);
+            let until = self.since_start() + wait;
+            self.backfill.postpone(range.id, until);
+            if failure.kind == Kind::RateLimited {
+                self.hold = until;
+                self.next_poll = self.next_poll.max(until);
+            }
+        }
+        self.outlet.status.send_modify(|s| s.last_error = Some(format!("history of {coin}: {}", failure.why)));
+        self.show();
+        true
+    }
+
+    /// How long to wait after a failure.
+    fn wait(&mut self, attempt: u32, failure: &Failure) -> Duration {
+        // What is refused now will be refused in a second: no hurry.
+        let attempt = if failure.kind == Kind::Refused { u32::MAX } else { attempt };
+        let jitter = f64::from(self.jitter.next_u32()) / f64::from(u32::MAX);
+        self.source.settings.backoff.delay(attempt, jitter, failure.retry_after)
+    }
+
+    fn clock_at(&self, since_start: Duration) -> Micros {
+        let left = since_start.saturating_sub(self.since_start());
+        now() + Micros::try_from(left.as_micros()).unwrap_or(Micros::MAX / 2)
+    }
+
+    /// Brings the status up to date but for its state.
+    fn show(&self) {
+        let fixed = [&self.clock_notice, &self.quota_notice, &self.missing_notice].into_iter().flatten();
+        let notices = fixed.chain(&self.history_notices).cloned().collect();
+        let (next_poll, quota_left) = (self.clock_at(self.next_poll), self.quota.left(self.since_start()));
+        self.outlet.status.send_modify(|s| {
+            s.next_poll = Some(next_poll);
+            s.poll = Some(self.poll);
+            s.quota_left = quota_left;
+            s.notices = notices;
+        });
+    }
+}
+
+/// Words for coins that were asked for and are not in the answer.
+fn missing(asked: &[String], seen: &HashSet<String>) -> Option<String> {
+    let missing: Vec<&str> = asked.iter().filter(|id| !seen.contains(*id)).map(String::as_str).collect();
+    let named = missing.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    match missing.len() {
+        0 => None,
+        n if n > NAMED => Some(format!("not in the answer: {named} and {} more (are the ids right?)", n - NAMED)),
+        1 => Some(format!("not in the answer: {named} (is the id right?)")),
+        _ => Some(format!("not in the answer: {named} (are the ids right?)")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coins_that_are_missing_are_named() {
+        let asked: Vec<String> = (0..14).map(|n| format!("c{n}")).collect();
+        let seen: HashSet<String> = asked.iter().skip(1).cloned().collect();
+        assert_eq!(missing(&asked, &seen).as_deref(), Some("not in the answer: c0 (is the id right?)"));
+        assert_eq!(missing(&asked, &asked.iter().cloned().collect()), None);
+        assert!(missing(&asked, &HashSet::new()).expect("many").ends_with("c9 and 4 more (are the ids right?)"));
+    }
+}

@@ -1,0 +1,70 @@
+//! A cheap look at the time that a payload seems to carry: for pacing and for ranges of history, not a decoding.
+
+use chrono::DateTime;
+
+use crate::market::Micros;
+
+/// The time in the first of `event_time`, `last_updated`, `timestamp` that the text has.
+pub(super) fn event_time(line: &[u8]) -> Option<Micros> {
+    ["\"event_time\"", "\"last_updated\"", "\"timestamp\""].into_iter().find_map(|name| {
+        let at = memchr::memmem::find(line, name.as_bytes())?;
+        let rest = line[at + name.len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+        let (text, quoted) = match rest.strip_prefix(b"\"") {
+            Some(rest) => (&rest[..memchr::memchr(b'"', rest)?], true),
+            None => (&rest[..rest.iter().position(|b| b",} \t\r]".contains(b)).unwrap_or(rest.len())], false),
+        };
+        let text = std::str::from_utf8(text).ok()?.trim();
+        if quoted && let Ok(time) = DateTime::parse_from_rfc3339(text) {
+            return Some(time.timestamp_micros());
+        }
+        text.parse().ok().and_then(epoch)
+    })
+}
+
+/// Epoch seconds, milliseconds or microseconds, told apart by size.
+fn epoch(number: f64) -> Option<Micros> {
+    let scale = match number.abs() {
+        n if n < 1e11 => 1e6,
+        n if n < 1e14 => 1e3,
+        n if n < 1e17 => 1.0,
+        _ => return None,
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "below 1e17 by the match above")]
+    Some((number * scale).round() as Micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const T: Micros = 1_747_008_000_000_000;
+
+    proptest! {
+        #[test]
+        fn any_bytes_have_a_time_or_none(bytes in any::<Vec<u8>>(), tail in "\\PC{0,20}") {
+            let _ = event_time(&bytes);
+            let _ = event_time(format!("{{\"event_time\":{tail}").as_bytes());
+        }
+    }
+
+    #[test]
+    fn times_are_seen_in_all_their_forms() {
+        for line in [
+            r#"{"event_time":"2025-05-12T00:00:00.000Z"}"#,
+            r#"{"x":1,"last_updated" : "2025-05-12T02:00:00+02:00"}"#,
+            r#"{"timestamp":1747008000}"#,
+            r#"{"timestamp":1747008000.0,"x":1}"#,
+            r#"{"event_time":1747008000000}"#,
+            r#"{"event_time":"1747008000000"}"#,
+            r#"{"event_time":1747008000000000 }"#,
+            r#"{"timestamp":1,"event_time":1747008000}"#,
+        ] {
+            assert_eq!(event_time(line.as_bytes()), Some(T), "{line}");
+        }
+        for line in ["", "{}", r#"{"event_time":null}"#, r#"{"event_time":"#, r#"{"event_time":"x"}"#, r#"{"event_time":{}}"#] {
+            assert_eq!(event_time(line.as_bytes()), None, "{line}");
+        }
+    }
+}

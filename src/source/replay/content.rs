@@ -1,0 +1,180 @@
+//! The decompressed bytes of a recording, read in blocks, and the map of them that a first reading draws: nothing of a
+//! file that changed between the two readings gets through.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read, Seek};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::super::SourceError;
+use super::display_name;
+
+/// Decompressed bytes read, hashed and compared at once.
+const BLOCK: usize = 1 << 20;
+/// Compressed bytes read at once.
+const COMPRESSED: usize = 256 << 10;
+/// How every gzip member begins.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// What a first reading found.
+#[derive(Debug)]
+pub(super) struct Map {
+    /// Hash of the whole content.
+    pub(super) identity: blake3::Hash,
+    /// Number of lines; a last one without a line break counts.
+    pub(super) lines: u64,
+    /// Bytes of the content.
+    length: u64,
+    /// Hash of each block.
+    blocks: Vec<blake3::Hash>,
+}
+
+/// A recording that is open.
+#[derive(Debug)]
+pub(super) struct Content {
+    name: String,
+    from: From,
+    /// Lines handed out, for errors.
+    pub(super) lines: u64,
+}
+
+#[derive(Debug)]
+enum From {
+    /// Can be read again from its start.
+    File(File),
+    /// Can be read once: standard input, a named pipe.
+    Once(Option<Once>),
+}
+
+#[derive(Debug)]
+enum Once {
+    Stdin,
+    Pipe(File),
+}
+
+/// A reading of a content from its start.
+pub(super) struct Reading {
+    source: Box<dyn Read + Send>,
+    gzip: bool,
+    /// Fill blocks to the brim (they are compared), or hand out at once what came (someone types).
+    whole_blocks: bool,
+    buffer: Vec<u8>,
+}
+
+impl Content {
+    pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
+        let name = display_name(path);
+        let from = if path == Path::new("-") {
+            From::Once(Some(Once::Stdin))
+        } else {
+            let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+            let (metadata, file) = opened.map_err(|source| SourceError::Open { name: name.clone(), source })?;
+            if metadata.is_dir() {
+                return Err(SourceError::Directory { name });
+            }
+            if metadata.is_file() { From::File(file) } else { From::Once(Some(Once::Pipe(file))) }
+        };
+        Ok(Self { name, from, lines: 0 })
+    }
+
+    /// Reads a file through, where it can be read again.
+    pub(super) fn map(&mut self) -> Result<Option<Map>, SourceError> {
+        if matches!(self.from, From::Once(_)) {
+            return Ok(None);
+        }
+        let mut reading = self.read()?;
+        let (mut hasher, mut blocks, mut lines, mut length, mut last) = (blake3::Hasher::new(), Vec::new(), 0u64, 0u64, b'\n');
+        loop {
+            let gzip = reading.gzip;
+            let block = reading.block().map_err(|source| self.failed(gzip, lines, source))?;
+            let Some(end) = block.last() else { break };
+            hasher.update(block);
+            blocks.push(blake3::hash(block));
+            lines += memchr::memchr_iter(b'\n', block).count() as u64;
+            length += block.len() as u64;
+            last = *end;
+        }
+        lines += u64::from(last != b'\n');
+        Ok(Some(Map { identity: hasher.finalize(), lines, length, blocks }))
+    }
+
+    /// Starts reading from the start.
+    pub(super) fn read(&mut self) -> Result<Reading, SourceError> {
+        let (whole_blocks, raw): (bool, io::Result<Box<dyn Read + Send>>) = match &mut self.from {
+            From::File(file) => (true, file.try_clone().and_then(|mut f| f.rewind().map(|()| Box::new(f) as Box<dyn Read + Send>))),
+            From::Once(once) => {
+                let raw = match once.take() {
+                    Some(Once::Stdin) => Ok(Box::new(io::stdin()) as Box<dyn Read + Send>),
+                    Some(Once::Pipe(file)) => Ok(Box::new(file) as Box<dyn Read + Send>),
+                    None => Err(io::Error::other("it can be read only once")),
+                };
+                (false, raw)
+            }
+        };
+        raw.and_then(|raw| Reading::new(raw, whole_blocks)).map_err(|source| self.failed(false, 0, source))
+    }
+
+    /// The next block, checked against `map`; empty at the end. What a file has grown by since it was mapped is not read.
+    pub(super) fn next<'a>(&self, reading: &'a mut Reading, map: Option<&Map>, number: usize) -> Result<&'a [u8], SourceError> {
+        let Some(map) = map else {
+            let gzip = reading.gzip;
+            return reading.block().map_err(|source| self.failed(gzip, self.lines, source));
+        };
+        let Some(expected) = map.blocks.get(number) else { return Ok(&[]) };
+        let left = map.length - number as u64 * BLOCK as u64;
+        let length = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
+        match reading.block() {
+            Ok(block) if block.len() >= length && blake3::hash(&block[..length]) == *expected => Ok(&block[..length]),
+            // It was sound a moment ago: damage found now is a change.
+            Ok(_) => Err(SourceError::Changed { name: self.name.clone(), line: self.lines }),
+            Err(error) if is_damage(&error) => Err(SourceError::Changed { name: self.name.clone(), line: self.lines }),
+            Err(source) => Err(self.failed(false, self.lines, source)),
+        }
+    }
+
+    /// The error of a line that is too long.
+    pub(super) fn long_line(&self, limit: usize) -> SourceError {
+        SourceError::LongLine { name: self.name.clone(), line: self.lines + 1, limit }
+    }
+
+    fn failed(&self, gzip: bool, line: u64, source: io::Error) -> SourceError {
+        let name = self.name.clone();
+        if gzip && is_damage(&source) { SourceError::Damaged { name, line, source } } else { SourceError::Read { name, line, source } }
+    }
+}
+
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
+impl Reading {
+    fn new(mut raw: Box<dyn Read + Send>, whole_blocks: bool) -> io::Result<Self> {
+        let mut head = Vec::with_capacity(GZIP_MAGIC.len());
+        raw.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut head)?;
+        let gzip = head == GZIP_MAGIC;
+        let whole = Cursor::new(head).chain(raw);
+        let source: Box<dyn Read + Send> =
+            if gzip { Box::new(MultiGzDecoder::new(BufReader::with_capacity(COMPRESSED, whole))) } else { Box::new(whole) };
+        Ok(Self { source, gzip, whole_blocks, buffer: vec![0; BLOCK] })
+    }
+
+    /// The next bytes; none at the end.
+    fn block(&mut self) -> io::Result<&[u8]> {
+        let mut filled = 0;
+        while filled < self.buffer.len() {
+            match self.source.read(&mut self.buffer[filled..]) {
+                Ok(0) => break,
+                Ok(n) => {
+                    filled += n;
+                    if !self.whole_blocks {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(&self.buffer[..filled])
+    }
+}

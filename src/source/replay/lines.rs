@@ -1,0 +1,173 @@
+//! Cuts a content into lines and the lines into batches of records, on a thread that may block.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::Sender;
+
+use super::super::peek::event_time;
+use super::super::record::envelope;
+use super::super::{SourceError, now};
+use super::MAX_LINE;
+use super::content::{Content, Map};
+use super::pace::{Pacer, Speed};
+use crate::market::{Micros, RecordRef, Records};
+
+/// Records delivered at once at most.
+const LINES: usize = 8_192;
+/// Bytes of records delivered at once at most, but for one long line.
+const BYTES: usize = 4 << 20;
+/// Lines that are due within this time of each other are delivered together.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// What plain lines have as their source: only the line itself knows better.
+const SOURCE: &str = "replay";
+
+/// What the reader hands over.
+pub(super) enum Batch {
+    /// Records, to be delivered at `due` after the start.
+    Lines { due: Duration, records: Records },
+    /// Everything has been read.
+    End,
+    /// It goes no further.
+    Failed(SourceError),
+}
+
+/// Reads a content to its end.
+pub(super) struct Reader {
+    content: Content,
+    map: Option<Map>,
+    batch: Records,
+    pacer: Option<Pacer>,
+    /// When the open batch's first and last lines are due.
+    due: (Duration, Duration),
+    /// Lines below this offset are counted, not delivered.
+    first: i64,
+    produced_at: Micros,
+    sender: Sender<Batch>,
+}
+
+/// Nobody takes the batches any more.
+struct Gone;
+
+enum Stop {
+    Gone,
+    Failed(SourceError),
+}
+
+impl From<Gone> for Stop {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<SourceError> for Stop {
+    fn from(error: SourceError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Reader {
+    pub(super) fn new(content: Content, map: Option<Map>, speed: Speed, first: i64, sender: Sender<Batch>) -> Self {
+        let pacer = match speed {
+            Speed::Max => None,
+            Speed::Times(factor) => Some(Pacer::new(factor)),
+        };
+        Self { content, map, batch: Records::new(), pacer, due: (Duration::ZERO, Duration::ZERO), first, produced_at: now(), sender }
+    }
+
+    pub(super) fn run(mut self) {
+        let last = match self.read() {
+            Ok(()) => Batch::End,
+            Err(Stop::Failed(error)) => Batch::Failed(error),
+            Err(Stop::Gone) => return,
+        };
+        let _ = self.sender.blocking_send(last);
+    }
+
+    fn read(&mut self) -> Result<(), Stop> {
+        let mut reading = self.content.read()?;
+        let map = self.map.take();
+        // The beginning of a line that the next block goes on with.
+        let mut part = Vec::new();
+        for number in 0.. {
+            if self.sender.is_closed() {
+                return Err(Stop::Gone);
+            }
+            let block = match self.content.next(&mut reading, map.as_ref(), number) {
+                Ok(block) => block,
+                Err(error) => {
+                    self.flush()?;
+                    return Err(error.into());
+                }
+            };
+            if block.is_empty() {
+                break;
+            }
+            self.produced_at = now();
+            let mut start = 0;
+            for end in memchr::memchr_iter(b'\n', block) {
+                if part.is_empty() {
+                    self.line(&block[start..end])?;
+                } else {
+                    part.extend_from_slice(&block[start..end]);
+                    self.line(&part)?;
+                    part.clear();
+                }
+                start = end + 1;
+            }
+            part.extend_from_slice(&block[start..]);
+            if part.len() > MAX_LINE {
+                self.flush()?;
+                return Err(self.content.long_line(MAX_LINE).into());
+            }
+            if map.is_none() {
+                // What came through a pipe is not held back until more comes.
+                self.flush()?;
+            }
+        }
+        if !part.is_empty() {
+            self.line(&part)?;
+        }
+        Ok(self.flush()?)
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), Gone> {
+        let offset = self.content.lines.cast_signed();
+        self.content.lines += 1;
+        if offset < self.first {
+            return Ok(());
+        }
+        let envelope = if envelope::is_envelope(line) { envelope::parse(line) } else { None };
+        let record = match &envelope {
+            Some(inner) => RecordRef {
+                offset,
+                key: inner.key.as_deref(),
+                value: &inner.value,
+                source: inner.source.as_deref().unwrap_or(SOURCE),
+                headers: inner.headers.as_deref(),
+                produced_at: inner.produced_at.unwrap_or(self.produced_at),
+            },
+            None => RecordRef { offset, key: None, value: line, source: SOURCE, headers: None, produced_at: self.produced_at },
+        };
+        if let Some(pacer) = &mut self.pacer {
+            let time = event_time(record.value).or_else(|| envelope.as_ref().and_then(|e| e.produced_at));
+            let due = pacer.due(time);
+            if self.batch.is_empty() {
+                self.due.0 = due;
+            } else if due > self.due.0 + TOGETHER {
+                self.flush()?;
+                self.due.0 = due;
+            }
+            self.due.1 = due;
+        }
+        self.batch.push(record);
+        if self.batch.len() >= LINES || self.batch.bytes() >= BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Gone> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch::Lines { due: self.due.1, records: std::mem::take(&mut self.batch) };
+        self.sender.blocking_send(batch).map_err(|_| Gone)
+    }
+}

@@ -1,0 +1,138 @@
+//! When a line of a recording is due: pure functions of the times that the lines carry.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::market::decode::GENESIS;
+use crate::market::{MINUTE, Micros};
+
+/// How fast a recording is replayed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// As fast as it is taken.
+    Max,
+    /// So many seconds of event time a second; finite and above zero.
+    Times(f64),
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Max => f.pad("max"),
+            Self::Times(factor) => factor.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.eq_ignore_ascii_case("max") {
+            return Ok(Self::Max);
+        }
+        match text.strip_suffix(['x', 'X']).unwrap_or(text).parse::<f64>() {
+            Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(Self::Times(factor)),
+            _ => Err(format!("'{text}' is not a speed: use a number above 0 (1 is the recording's own pace) or max")),
+        }
+    }
+}
+
+/// A step in event time beyond this is believed only when the next line with a time agrees: one junk line from the
+/// future must not hold the replay up for years.
+const STEP: Micros = 5 * MINUTE;
+
+/// Turns the times of lines into times to deliver them.
+#[derive(Debug, Clone)]
+pub struct Pacer {
+    factor: f64,
+    /// Newest event time that is believed, and when it is due.
+    head: Option<(Micros, Duration)>,
+    /// A time far ahead of the head that waits to be confirmed.
+    suspect: Option<Micros>,
+}
+
+impl Pacer {
+    /// A pacer of `factor` seconds of event time a second.
+    #[must_use]
+    pub const fn new(factor: f64) -> Self {
+        Self { factor, head: None, suspect: None }
+    }
+
+    /// When, since the start, a line with this time is due. Never less than before; a line without time, or with one in
+    /// the past, goes at once.
+    pub fn due(&mut self, time: Option<Micros>) -> Duration {
+        let head_due = self.head.map_or(Duration::ZERO, |(_, due)| due);
+        let Some(time) = time.filter(|t| *t >= GENESIS) else { return head_due };
+        let step = match self.head {
+            Some((head, _)) if time <= head => return head_due,
+            Some((head, _)) => time - head,
+            None => self.suspect.map_or(0, |suspect| time.saturating_sub(suspect).max(0)),
+        };
+        let confirmed = self.suspect.is_some_and(|suspect| time.abs_diff(suspect) <= STEP.unsigned_abs());
+        if !confirmed && (self.head.is_none() || step > STEP) {
+            self.suspect = Some(time);
+            return head_due;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "steps are far below 2^53 µs")]
+        let wait = Duration::try_from_secs_f64(step as f64 / 1e6 / self.factor).unwrap_or(Duration::MAX);
+        let due = head_due.saturating_add(wait);
+        self.head = Some((time, due));
+        self.suspect = None;
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::{DAY, SECOND};
+    use proptest::prelude::*;
+
+    const T: Micros = 1_747_008_000 * SECOND;
+
+    fn dues(factor: f64, times: &[Option<Micros>]) -> Vec<u64> {
+        let mut pacer = Pacer::new(factor);
+        times.iter().map(|t| u64::try_from(pacer.due(*t).as_millis()).expect("small")).collect()
+    }
+
+    #[test]
+    fn lines_are_due_in_proportion_to_their_times() {
+        let times = [Some(T), Some(T), Some(T + 10 * SECOND), None, Some(T + 5 * SECOND), Some(T + 60 * SECOND)];
+        assert_eq!(dues(1.0, &times), [0, 0, 10_000, 10_000, 10_000, 60_000]);
+        assert_eq!(dues(10.0, &times), [0, 0, 1_000, 1_000, 1_000, 6_000]);
+    }
+
+    #[test]
+    fn one_line_from_the_future_holds_nothing_up_but_a_gap_does() {
+        let future = Some(T + 90 * 365 * DAY);
+        assert_eq!(dues(1.0, &[Some(T), Some(T), future, Some(T + SECOND), future, Some(T + 2 * SECOND)]), [0, 0, 0, 1_000, 1_000, 2_000]);
+        assert_eq!(dues(60.0, &[Some(T), Some(T), Some(T + 60 * MINUTE), Some(T + 61 * MINUTE)]), [0, 0, 0, 61_000]);
+        assert_eq!(dues(1.0, &[Some(0), future, Some(T), Some(T), Some(T + SECOND)]), [0, 0, 0, 0, 1_000]);
+    }
+
+    proptest! {
+        #[test]
+        fn dues_never_step_back(times in proptest::collection::vec(proptest::option::of(any::<i64>()), 0..60), factor in 1e-3f64..1e6) {
+            let mut pacer = Pacer::new(factor);
+            let mut last = Duration::ZERO;
+            for time in times {
+                let due = pacer.due(time);
+                prop_assert!(due >= last);
+                last = due;
+            }
+        }
+    }
+
+    #[test]
+    fn speeds_are_numbers_above_zero_or_max() {
+        assert_eq!("max".parse(), Ok(Speed::Max));
+        assert_eq!("60".parse(), Ok(Speed::Times(60.0)));
+        assert_eq!("0.5x".parse(), Ok(Speed::Times(0.5)));
+        for text in ["", "0", "-1", "nan", "inf", "fast"] {
+            assert!(text.parse::<Speed>().is_err(), "{text}");
+        }
+        assert_eq!(Speed::Times(60.0).to_string(), "60");
+    }
+}

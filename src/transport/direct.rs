@@ -1,0 +1,143 @@
+//! Direct transport: records go to bronze in memory, gathered into batches.
+//!
+//! A batch is closed when its first record has waited for the latency, when it is full, or when the source ends; it holds
+//! records of one stream only and never more than the limit.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::market::Records;
+use crate::market::records::Delivery;
+
+/// When a batch is closed, whichever comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// This long after its first record.
+    pub latency: Duration,
+    /// With this many records.
+    pub records: usize,
+}
+
+/// A closed batch.
+#[derive(Debug)]
+pub struct Batch {
+    /// The records and their stream.
+    pub delivery: Delivery,
+    /// When the first of them was received.
+    pub received: Instant,
+}
+
+/// Gathers deliveries into batches.
+#[derive(Debug)]
+pub struct Batches {
+    deliveries: mpsc::Receiver<Delivery>,
+    limits: Limits,
+    /// Received and not yet handed on: (delivery, index of the first record that is not).
+    rest: Option<(Delivery, usize, Instant)>,
+}
+
+impl Batches {
+    /// Batches of what arrives on `deliveries`.
+    #[must_use]
+    pub fn new(deliveries: mpsc::Receiver<Delivery>, limits: Limits) -> Self {
+        Self { deliveries, limits, rest: None }
+    }
+
+    /// The next batch; none when the source has ended and everything was handed on.
+    pub async fn next(&mut self) -> Option<Batch> {
+        let (first, from, received) = match self.rest.take() {
+            Some(rest) => rest,
+            None => (self.deliveries.recv().await?, 0, Instant::now()),
+        };
+        let mut batch = Batch { delivery: Delivery { stream: first.stream.clone(), records: Records::new() }, received };
+        self.add(&mut batch, first, from, received);
+        let deadline = received + self.limits.latency;
+        while self.rest.is_none() && !self.is_full(&batch) {
+            match tokio::time::timeout_at(deadline, self.deliveries.recv()).await {
+                Ok(Some(more)) if more.stream == batch.delivery.stream => self.add(&mut batch, more, 0, Instant::now()),
+                Ok(Some(other)) => self.rest = Some((other, 0, Instant::now())),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Some(batch)
+    }
+
+    fn is_full(&self, batch: &Batch) -> bool {
+        batch.delivery.records.len() >= self.limits.records || batch.delivery.records.bytes() >= Records::MAX_BYTES / 4
+    }
+
+    fn add(&mut self, batch: &mut Batch, more: Delivery, from: usize, received: Instant) {
+        if from == 0 && batch.delivery.records.is_empty() && more.records.len() <= self.limits.records {
+            batch.delivery = more;
+            return;
+        }
+        for index in from..more.records.len() {
+            if self.is_full(batch) {
+                self.rest = Some((more, index, received));
+                return;
+            }
+            if let Some(record) = more.records.get(index) {
+                batch.delivery.records.push(record);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::{RecordRef, Stream};
+    use proptest::prelude::*;
+
+    fn delivery(stream: &str, values: impl IntoIterator<Item = i64>) -> Delivery {
+        let mut records = Records::new();
+        for offset in values {
+            records.push(RecordRef { offset, key: None, value: b"x", source: "s", headers: None, produced_at: 0 });
+        }
+        Delivery { stream: Some(Stream::new(stream, 0)), records }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_reordered_or_mixed(sizes in prop::collection::vec((0usize..30, 0usize..2), 1..20), limit in 1usize..20) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let (tx, rx) = mpsc::channel(100);
+                let mut sent = [vec![], vec![]];
+                let mut next = 0;
+                for (size, stream) in sizes {
+                    let values: Vec<i64> = (next..next + size as i64).collect();
+                    next += size as i64;
+                    sent[stream].extend(&values);
+                    tx.send(delivery(["a", "b"][stream], values)).await.unwrap();
+                }
+                drop(tx);
+                let mut got = [vec![], vec![]];
+                let mut batches = Batches::new(rx, Limits { latency: Duration::from_secs(1), records: limit });
+                while let Some(batch) = batches.next().await {
+                    assert!(batch.delivery.records.len() <= limit);
+                    let stream = usize::from(&*batch.delivery.stream.unwrap().topic == "b");
+                    got[stream].extend(batch.delivery.records.iter().map(|r| r.offset));
+                }
+                assert_eq!(sent, got);
+            });
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_waits_for_its_latency_and_no_longer() {
+        let (tx, rx) = mpsc::channel(4);
+        let mut batches = Batches::new(rx, Limits { latency: Duration::from_secs(1), records: 100 });
+        tx.send(delivery("a", [1])).await.unwrap();
+        let start = Instant::now();
+        assert_eq!(batches.next().await.unwrap().delivery.records.len(), 1);
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        tx.send(delivery("a", [2])).await.unwrap();
+        drop(tx);
+        assert_eq!(batches.next().await.unwrap().delivery.records.len(), 1);
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        assert!(batches.next().await.is_none());
+    }
+}

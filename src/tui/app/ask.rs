@@ -1,0 +1,110 @@
+//! When to ask the lake: at most one question of a kind under way, the newest wish wins, failures are tried again later.
+
+use crate::market::{Micros, SECOND};
+
+/// Answers that only a new revision makes stale are renewed no more often than this: a replay at full speed commits all the time.
+const LEAST_BETWEEN: Micros = SECOND / 4;
+/// A failed question is asked again after this.
+const RETRY: Micros = 2 * SECOND;
+
+#[derive(Debug, Clone, PartialEq)]
+struct Asked<Q> {
+    query: Q,
+    revision: u64,
+}
+
+/// The state of one kind of question.
+#[derive(Debug)]
+pub(in crate::tui) struct Ask<Q> {
+    flying: Option<Asked<Q>>,
+    answered: Option<Asked<Q>>,
+    failed: Option<(Asked<Q>, String)>,
+    at: Option<Micros>,
+}
+
+impl<Q> Default for Ask<Q> {
+    fn default() -> Self {
+        Self { flying: None, answered: None, failed: None, at: None }
+    }
+}
+
+impl<Q: Clone + PartialEq> Ask<Q> {
+    /// What to ask now, if anything: `wanted`, unless a question is under way, or an answer of this revision covers it.
+    pub(in crate::tui) fn next(&mut self, now: Micros, wanted: &Q, revision: u64, covered: impl Fn(&Q) -> bool) -> Option<Q> {
+        if self.flying.is_some() {
+            return None;
+        }
+        let waited = self.at.map_or(Micros::MAX, |at| now.saturating_sub(at).saturating_abs());
+        if self.failed.as_ref().is_some_and(|(f, _)| f.query == *wanted) && waited < RETRY {
+            return None;
+        }
+        let covers = self.answered.as_ref().is_some_and(|a| covered(&a.query));
+        let current = self.answered.as_ref().is_some_and(|a| a.revision == revision);
+        if covers && (current || waited < LEAST_BETWEEN) {
+            return None;
+        }
+        self.flying = Some(Asked { query: wanted.clone(), revision });
+        self.at = Some(now);
+        Some(wanted.clone())
+    }
+
+    /// An answer came. The revision that it was asked at, unless it is not the answer to the question under way.
+    pub(in crate::tui) fn answered(&mut self, query: &Q) -> Option<u64> {
+        let asked = self.flying.take_if(|a| a.query == *query)?;
+        let revision = asked.revision;
+        self.answered = Some(asked);
+        self.failed = None;
+        Some(revision)
+    }
+
+    /// The question under way failed.
+    pub(in crate::tui) fn failed(&mut self, query: &Q, why: String) {
+        if let Some(asked) = self.flying.take_if(|a| a.query == *query) {
+            self.failed = Some((asked, why));
+        }
+    }
+
+    /// Why the last question failed, in words, until one is answered.
+    pub(in crate::tui) fn failure(&self) -> Option<&str> {
+        self.failed.as_ref().map(|(_, why)| why.as_str())
+    }
+
+    /// Whether any question was ever answered.
+    pub(in crate::tui) const fn has_answer(&self) -> bool {
+        self.answered.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_and_the_newest_wish_wins() {
+        let mut ask = Ask::default();
+        let same = |wanted: u32| move |q: &u32| *q == wanted;
+        assert_eq!(ask.next(0, &1, 7, same(1)), Some(1));
+        assert_eq!(ask.next(0, &2, 7, same(2)), None, "one is under way");
+        assert_eq!(ask.answered(&2), None, "nobody asked that");
+        assert_eq!(ask.answered(&1), Some(7));
+        assert_eq!(ask.next(0, &3, 7, same(3)), Some(3), "a new wish does not wait");
+        ask.answered(&3);
+        assert_eq!(ask.next(0, &3, 7, same(3)), None, "it is answered");
+        assert_eq!(ask.next(0, &3, 8, same(3)), None, "too soon for a mere revision");
+        assert_eq!(ask.next(SECOND, &3, 8, same(3)), Some(3));
+    }
+
+    #[test]
+    fn failures_are_kept_and_tried_again() {
+        let mut ask = Ask::default();
+        ask.next(0, &1, 7, |_| false);
+        ask.failed(&1, "no file".to_owned());
+        assert_eq!(ask.failure(), Some("no file"));
+        assert_eq!(ask.next(SECOND, &1, 7, |_| false), None);
+        assert_eq!(ask.next(SECOND, &2, 7, |_| false), Some(2), "another question may go at once");
+        ask.failed(&2, "no file".to_owned());
+        assert_eq!(ask.next(4 * SECOND, &2, 7, |_| false), Some(2));
+        ask.answered(&2);
+        assert_eq!(ask.failure(), None);
+    }
+}

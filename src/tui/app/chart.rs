@@ -1,0 +1,538 @@
+//! The chart's state: which candles are loaded, which stretch of time is in view, where the crosshair is.
+//!
+//! The x axis is proportional to time: a column (or a few of them) is a slot of fixed width, and a slot without ticks is a gap.
+
+use std::sync::Arc;
+
+use super::ask::Ask;
+use crate::market::{Candle, Interval, Market, Micros};
+use crate::pipeline::status::Live;
+use crate::query::{CandleQuery, CandleSeries, MarketFilter};
+use crate::tui::series;
+
+/// Candles of how many screens are loaded, so that panning rarely waits.
+const SCREENS: usize = 3;
+/// Candles of the simple moving average.
+pub(in crate::tui) const SMA: usize = 20;
+/// Candles of the exponential moving average.
+pub(in crate::tui) const EMA: usize = 50;
+
+/// Which curves are drawn over the candles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::tui) enum Indicators {
+    /// The simple moving average.
+    #[default]
+    Sma,
+    /// The exponential moving average.
+    Ema,
+    /// Both.
+    Both,
+    /// None.
+    None,
+}
+
+impl Indicators {
+    const fn next(self) -> Self {
+        match self {
+            Self::Sma => Self::Ema,
+            Self::Ema => Self::Both,
+            Self::Both => Self::None,
+            Self::None => Self::Sma,
+        }
+    }
+
+    /// Whether the simple moving average is drawn.
+    #[must_use]
+    pub(in crate::tui) const fn sma(self) -> bool {
+        matches!(self, Self::Sma | Self::Both)
+    }
+
+    /// Whether the exponential moving average is drawn.
+    #[must_use]
+    pub(in crate::tui) const fn ema(self) -> bool {
+        matches!(self, Self::Ema | Self::Both)
+    }
+}
+
+/// How many columns a candle has, or how many candles a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::tui) struct Zoom(i8);
+
+impl Zoom {
+    const PER_COLUMN: [u16; 6] = [2, 3, 5, 10, 20, 30];
+    const MOST_COLUMNS: i8 = 5;
+
+    /// Columns of a slot.
+    pub(in crate::tui) fn columns(self) -> u16 {
+        u16::try_from(self.0.max(0)).unwrap_or(0) + 1
+    }
+
+    /// Candles of the interval in a slot.
+    pub(in crate::tui) fn candles(self) -> u16 {
+        usize::try_from(-self.0 - 1).map_or(1, |at| Self::PER_COLUMN[at.min(Self::PER_COLUMN.len() - 1)])
+    }
+
+    fn closer(self) -> Self {
+        Self((self.0 + 1).min(Self::MOST_COLUMNS - 1))
+    }
+
+    fn farther(self) -> Self {
+        Self((self.0 - 1).max(-6))
+    }
+}
+
+/// The slots in view, oldest first.
+#[derive(Debug, Clone)]
+pub(in crate::tui) struct View {
+    /// Start of the first slot.
+    pub(in crate::tui) start: Micros,
+    /// Width of a slot in time.
+    pub(in crate::tui) width: Micros,
+    /// Width of a slot in columns.
+    pub(in crate::tui) columns: u16,
+    /// The slots' candles.
+    pub(in crate::tui) candles: Vec<Option<Candle>>,
+    /// The simple moving average at each slot, if drawn.
+    pub(in crate::tui) sma: Vec<Option<f64>>,
+    /// The exponential moving average at each slot, if drawn.
+    pub(in crate::tui) ema: Vec<Option<f64>>,
+}
+
+impl View {
+    /// The slot that a time lies in.
+    pub(in crate::tui) fn slot(&self, time: Micros) -> Option<usize> {
+        usize::try_from(time.saturating_sub(self.start).div_euclid(self.width)).ok().filter(|at| *at < self.candles.len())
+    }
+
+    /// Start of a slot.
+    pub(in crate::tui) fn time(&self, slot: usize) -> Micros {
+        self.start.saturating_add(i64::try_from(slot).unwrap_or(0).saturating_mul(self.width))
+    }
+
+    /// The slot nearest to `slot` that has a candle.
+    pub(in crate::tui) fn nearest(&self, slot: usize) -> Option<usize> {
+        (0..self.candles.len()).filter(|at| self.candles[*at].is_some()).min_by_key(|at| at.abs_diff(slot))
+    }
+}
+
+/// What gold answered.
+#[derive(Debug)]
+struct Loaded {
+    candles: Vec<Candle>,
+    /// Whether there is nothing older in gold.
+    complete: bool,
+    total: u64,
+}
+
+/// The chart.
+#[derive(Debug, Default)]
+pub(in crate::tui) struct Chart {
+    market: Option<Arc<Market>>,
+    interval: Option<Interval>,
+    /// Why the chart started with its interval, in words, until another is chosen.
+    pub(in crate::tui) note: Option<&'static str>,
+    pub(in crate::tui) zoom: Zoom,
+    /// Start of the last slot in view; none: the newest, whatever comes.
+    right: Option<Micros>,
+    /// Start of the candle under the crosshair.
+    pub(in crate::tui) cursor: Option<Micros>,
+    /// Row of the mouse on the screen, while it is what moves the crosshair.
+    pub(in crate::tui) hover: Option<u16>,
+    pub(in crate::tui) volume: Volume,
+    pub(in crate::tui) indicators: Indicators,
+    loaded: Option<Loaded>,
+    /// Start of the newest candle that gold was seen to have.
+    edge: Option<Micros>,
+    /// Open minutes of the newest snapshot.
+    open: Vec<Candle>,
+    /// Minutes that were open before and that no answer since then can have missed: kept until the next answer.
+    leaving: Vec<Candle>,
+    merged: Vec<Candle>,
+    grouped: Vec<Candle>,
+    pub(in crate::tui) ask: Ask<CandleQuery>,
+}
+
+/// Whether the volume is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::tui) enum Volume {
+    #[default]
+    Shown,
+    Hidden,
+}
+
+impl Chart {
+    /// The width of a candle.
+    pub(in crate::tui) fn interval(&self) -> Interval {
+        self.interval.unwrap_or(Interval::Minute1)
+    }
+
+    /// Whether an interval was chosen, by the user or for the source.
+    pub(in crate::tui) const fn has_interval(&self) -> bool {
+        self.interval.is_some()
+    }
+
+    /// Chooses an interval. The time at the right edge stays where it is.
+    pub(in crate::tui) fn set_interval(&mut self, interval: Interval, note: Option<&'static str>) {
+        self.note = note;
+        if self.interval != Some(interval) {
+            self.interval = Some(interval);
+            self.loaded = None;
+            self.edge = None;
+            self.cursor = None;
+            self.rebuild();
+        }
+    }
+
+    /// Goes to the next narrower (-1) or wider (+1) interval.
+    pub(in crate::tui) fn step_interval(&mut self, by: isize) {
+        let at = Interval::ALL.iter().position(|i| *i == self.interval()).unwrap_or(0);
+        let to = at.saturating_add_signed(by).min(Interval::ALL.len() - 1);
+        self.set_interval(Interval::ALL[to], None);
+    }
+
+    /// Shows another market (or the same again, for nothing).
+    pub(in crate::tui) fn set_market(&mut self, market: Option<&Arc<Market>>) {
+        if self.market.as_ref() != market {
+            self.market = market.cloned();
+            self.loaded = None;
+            self.edge = None;
+            self.right = None;
+            self.cursor = None;
+            self.open.clear();
+            self.leaving.clear();
+            self.rebuild();
+        }
+    }
+
+    /// Takes in the open minutes of a snapshot. Minutes that are gone from it stay until gold is asked again.
+    pub(in crate::tui) fn set_live(&mut self, live: &[Live]) {
+        let open = live.iter().find(|l| Some(&l.market) == self.market.as_ref()).map_or(&[][..], |l| &l.open[..]);
+        if self.open == open {
+            return;
+        }
+        let gone = self.open.drain(..).filter(|old| open.iter().all(|new| new.window_start != old.window_start));
+        self.leaving.extend(gone);
+        self.open = open.to_vec();
+        let open = &self.open;
+        self.leaving.retain(|old| open.iter().all(|new| new.window_start != old.window_start));
+        self.rebuild();
+    }
+
+    /// Takes an answer in, if it is of what is shown. `current`: it was asked after the newest snapshot came.
+    pub(in crate::tui) fn answer(&mut self, query: &CandleQuery, series: CandleSeries, current: bool) {
+        let same = self.market.as_ref().is_some_and(|m| filter(m) == query.market) && query.interval == self.interval();
+        if !same {
+            return;
+        }
+        let mut candles = series.candles;
+        candles.retain(is_sane);
+        self.loaded = Some(Loaded { complete: query.last.is_none_or(|last| candles.len() < last), candles, total: series.total });
+        if query.before.is_none() {
+            self.edge = self.loaded.as_ref().and_then(|l| l.candles.last()).map(|c| c.window_start);
+        }
+        if current {
+            self.leaving.clear();
+        }
+        self.rebuild();
+    }
+
+    fn rebuild(&mut self) {
+        let gold = self.loaded.as_ref().map_or(&[][..], |l| &l.candles[..]);
+        let live: Vec<Candle> = self.leaving.iter().chain(&self.open).filter(|c| is_sane(c)).cloned().collect();
+        self.merged = series::merge(gold, &live, self.interval());
+        self.grouped = if self.zoom.candles() == 1 { self.merged.clone() } else { series::group(&self.merged, self.slot_width()) };
+    }
+
+    /// What should be loaded for a view of so many columns.
+    pub(in crate::tui) fn wanted(&self, columns: u16) -> Option<CandleQuery> {
+        let market = self.market.as_ref()?;
+        let slots = usize::from(columns / self.zoom.columns()).max(1);
+        let screen = slots * usize::from(self.zoom.candles());
+        let before = self.right.and_then(|right| {
+            let ahead = i64::try_from(slots).unwrap_or(0) * self.slot_width();
+            let before = right.saturating_add(self.slot_width()).saturating_add(ahead);
+            self.newest().is_some_and(|newest| newest > before).then_some(before)
+        });
+        let last = screen * SCREENS + EMA * usize::from(self.zoom.candles());
+        Some(CandleQuery { market: filter(market), interval: self.interval(), last: Some(last), before })
+    }
+
+    /// Whether what an answered question loaded is enough for a view of so many columns.
+    pub(in crate::tui) fn covered(&self, answered: &CandleQuery, columns: u16) -> bool {
+        let Some(loaded) = &self.loaded else { return false };
+        let same = self.market.as_ref().is_some_and(|m| filter(m) == answered.market) && answered.interval == self.interval();
+        let right = self.right.or_else(|| self.newest()).unwrap_or(0);
+        let slots = i64::from(columns / self.zoom.columns());
+        let left = right.saturating_sub(slots * self.slot_width());
+        let reaches_back = loaded.complete || loaded.candles.first().is_some_and(|c| c.window_start <= left);
+        let reaches_on = answered.before.is_none_or(|before| self.right.is_some_and(|right| right < before));
+        same && reaches_back && reaches_on
+    }
+
+    /// Width of a slot in time.
+    pub(in crate::tui) fn slot_width(&self) -> Micros {
+        self.interval().micros() * i64::from(self.zoom.candles())
+    }
+
+    fn bucket(&self, time: Micros) -> Micros {
+        time - time.rem_euclid(self.slot_width())
+    }
+
+    /// Start of the newest slot with a candle.
+    fn newest(&self) -> Option<Micros> {
+        let open = self.open.last().map(|c| c.window_start);
+        self.grouped.last().map(|c| c.window_start).max(open.max(self.edge).map(|t| self.bucket(t)))
+    }
+
+    /// The newest candle.
+    pub(in crate::tui) fn last(&self) -> Option<&Candle> {
+        self.merged.last()
+    }
+
+    /// How many candles of this width gold has.
+    pub(in crate::tui) fn total(&self) -> Option<u64> {
+        self.loaded.as_ref().map(|l| l.total)
+    }
+
+    /// Whether the newest candle stays in view.
+    pub(in crate::tui) const fn follows(&self) -> bool {
+        self.right.is_none()
+    }
+
+    /// The slots in view, of so many columns.
+    pub(in crate::tui) fn view(&self, columns: u16) -> View {
+        let width = self.slot_width();
+        let slots = usize::from((columns / self.zoom.columns()).max(1));
+        let right = self.bucket(self.right.or_else(|| self.newest()).unwrap_or(0));
+        let start = right.saturating_sub((i64::try_from(slots).unwrap_or(1) - 1).saturating_mul(width));
+        let from = self.grouped.partition_point(|c| c.window_start < start);
+        let to = self.grouped.partition_point(|c| c.window_start <= right);
+        let mut view =
+            View { start, width, columns: self.zoom.columns(), candles: vec![None; slots], sma: vec![None; slots], ema: vec![None; slots] };
+        let context = from.saturating_sub(EMA * 3);
+        let known = &self.grouped[context..to];
+        let sma = if self.indicators.sma() { series::sma(known, SMA) } else { Vec::new() };
+        let ema = if self.indicators.ema() { series::ema(known, EMA) } else { Vec::new() };
+        for (at, candle) in known.iter().enumerate().skip(from - context) {
+            if let Some(slot) = view.slot(candle.window_start) {
+                view.candles[slot] = Some(candle.clone());
+                view.sma[slot] = sma.get(at).copied().flatten();
+                view.ema[slot] = ema.get(at).copied().flatten();
+            }
+        }
+        view
+    }
+
+    /// Pans by so many slots (negative: to older ones), no farther than there are candles.
+    pub(in crate::tui) fn pan(&mut self, slots: i64) {
+        let Some(newest) = self.newest() else { return };
+        let right = self.right.unwrap_or(newest).saturating_add(slots.saturating_mul(self.slot_width()));
+        let oldest = self.grouped.first().map_or(newest, |c| c.window_start);
+        let right = if self.loaded.as_ref().is_some_and(|l| l.complete) { right.max(oldest) } else { right };
+        self.right = (right < newest).then_some(self.bucket(right));
+    }
+
+    /// Zooms in or out, keeping `anchor` (a time) where it is on the screen; none: the right edge.
+    pub(in crate::tui) fn zoom_by(&mut self, closer: bool, anchor: Option<Micros>) {
+        let zoom = if closer { self.zoom.closer() } else { self.zoom.farther() };
+        if zoom == self.zoom {
+            return;
+        }
+        let scale = |c: &Self| (c.slot_width(), i64::from(c.zoom.columns()));
+        let (old_width, old_columns) = scale(self);
+        let right = self.right.or_else(|| self.newest());
+        self.zoom = zoom;
+        let (new_width, new_columns) = scale(self);
+        if let (Some(right), Some(anchor), Some(_)) = (right, anchor, self.right) {
+            let columns = right.saturating_sub(anchor) / old_width * old_columns;
+            self.right = Some(anchor.saturating_add(columns / new_columns * new_width));
+        }
+        self.cursor = self.cursor.map(|c| self.bucket(c));
+        self.rebuild();
+        self.right = self.right.map(|r| self.bucket(r));
+        self.pan(0);
+    }
+
+    /// Back to the newest candle.
+    pub(in crate::tui) fn go_live(&mut self) {
+        self.right = None;
+        self.cursor = None;
+        self.hover = None;
+    }
+
+    /// Zoom, place and crosshair as at the start.
+    pub(in crate::tui) fn reset(&mut self) {
+        self.zoom = Zoom::default();
+        self.go_live();
+        self.rebuild();
+    }
+
+    /// Goes on to the next set of curves.
+    pub(in crate::tui) fn next_indicators(&mut self) {
+        self.indicators = self.indicators.next();
+    }
+
+    /// Shows the volume, or hides it.
+    pub(in crate::tui) fn toggle_volume(&mut self) {
+        self.volume = if self.volume == Volume::Shown { Volume::Hidden } else { Volume::Shown };
+    }
+
+    /// Moves the crosshair to the candle before (or after) the one that it is on; the view follows it.
+    pub(in crate::tui) fn move_cursor(&mut self, forward: bool, columns: u16) {
+        self.hover = None;
+        let view = self.view(columns);
+        let Some(cursor) = self.cursor else {
+            self.cursor = view.candles.iter().flatten().last().map(|c| c.window_start);
+            return;
+        };
+        let at = self.grouped.partition_point(|c| c.window_start < cursor);
+        let to = if forward { self.grouped[at..].iter().find(|c| c.window_start > cursor) } else { self.grouped[..at].last() };
+        let Some(to) = to.map(|c| c.window_start) else { return };
+        self.cursor = Some(to);
+        if to < view.start {
+            self.pan(-((view.start - to) / view.width));
+        } else if view.slot(to).is_none() {
+            let end = view.time(view.candles.len() - 1);
+            self.pan((to - end) / view.width);
+        }
+    }
+}
+
+/// The question's name of a market.
+fn filter(market: &Market) -> MarketFilter {
+    MarketFilter { coin_id: market.coin_id.clone(), source: Some(market.source.clone()), quote: market.quote.clone() }
+}
+
+/// Whether a candle can be drawn.
+fn is_sane(candle: &Candle) -> bool {
+    [candle.open, candle.high, candle.low, candle.close].iter().all(|p| p.is_finite()) && candle.ticks > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::MINUTE;
+
+    fn minute(at: i64) -> Candle {
+        Candle {
+            window_start: at * MINUTE,
+            window_end: (at + 1) * MINUTE,
+            open: 1.0,
+            high: 2.0,
+            low: 0.5,
+            close: 1.5,
+            avg: 1.0,
+            volume: None,
+            ticks: 1,
+            closed: true,
+        }
+    }
+
+    fn market() -> Arc<Market> {
+        Arc::new(Market::new("coingecko", "bitcoin", "usd"))
+    }
+
+    fn live(minutes: &[i64]) -> Vec<Live> {
+        vec![Live {
+            market: market(),
+            symbol: None,
+            price: 1.0,
+            event_time: 0,
+            volume_24h: None,
+            open: minutes.iter().map(|m| minute(*m)).collect(),
+        }]
+    }
+
+    fn chart(minutes: std::ops::Range<i64>) -> Chart {
+        let mut chart = Chart::default();
+        chart.set_interval(Interval::Minute1, None);
+        chart.set_market(Some(&market()));
+        let query = chart.wanted(20).unwrap();
+        let total = u64::try_from(minutes.end - minutes.start).unwrap();
+        let candles: Vec<Candle> = minutes.map(minute).collect();
+        let newest = candles[candles.len().saturating_sub(query.last.unwrap())..].to_vec();
+        chart.answer(&query, CandleSeries { market: Some(market()), candles: newest, total }, true);
+        chart
+    }
+
+    #[test]
+    fn a_minute_does_not_vanish_between_its_close_and_golds_answer() {
+        let mut chart = chart(0..50);
+        chart.set_live(&live(&[50, 51]));
+        assert_eq!(chart.last().map(|c| c.window_start), Some(51 * MINUTE));
+        chart.set_live(&live(&[51]));
+        assert_eq!(chart.view(4).candles.iter().flatten().count(), 4, "minute 50 is still there");
+        let query = chart.wanted(20).unwrap();
+        chart.answer(&query, CandleSeries { market: None, candles: (0..51).map(minute).collect(), total: 51 }, true);
+        assert!(chart.leaving.is_empty());
+        assert_eq!(chart.view(4).candles.iter().flatten().count(), 4);
+    }
+
+    #[test]
+    fn panning_stops_at_both_ends_and_following_comes_back() {
+        let mut chart = chart(0..50);
+        chart.pan(-10);
+        assert!(!chart.follows());
+        assert_eq!(chart.view(20).time(19), 39 * MINUTE);
+        chart.pan(-1000);
+        assert_eq!(chart.view(20).time(19), 0);
+        chart.pan(1000);
+        assert!(chart.follows());
+    }
+
+    #[test]
+    fn what_is_loaded_covers_the_view_until_it_is_panned_beyond() {
+        let mut chart = chart(0..5000);
+        let query = chart.wanted(20).unwrap();
+        assert!(chart.covered(&query, 20));
+        chart.pan(-80);
+        assert!(chart.covered(&query, 20));
+        chart.pan(-50);
+        assert!(!chart.covered(&query, 20));
+        let further = chart.wanted(20).unwrap();
+        assert!(further.before.is_some());
+        assert!(chart.covered(&query, 500) || chart.wanted(500).unwrap() != query);
+    }
+
+    #[test]
+    fn the_crosshair_snaps_to_candles_and_takes_the_view_along() {
+        let mut chart = chart(0..50);
+        chart.move_cursor(false, 10);
+        assert_eq!(chart.cursor, Some(49 * MINUTE));
+        for _ in 0..12 {
+            chart.move_cursor(false, 10);
+        }
+        assert_eq!(chart.cursor, Some(37 * MINUTE));
+        assert!(chart.view(10).slot(37 * MINUTE).is_some());
+        for _ in 0..20 {
+            chart.move_cursor(true, 10);
+        }
+        assert_eq!(chart.cursor, Some(49 * MINUTE));
+        assert!(chart.follows());
+    }
+
+    #[test]
+    fn zooming_goes_from_many_candles_a_column_to_many_columns_a_candle() {
+        let mut chart = chart(0..50);
+        for _ in 0..20 {
+            chart.zoom_by(true, None);
+        }
+        assert_eq!((chart.zoom.columns(), chart.zoom.candles()), (5, 1));
+        for _ in 0..20 {
+            chart.zoom_by(false, None);
+        }
+        assert_eq!((chart.zoom.columns(), chart.zoom.candles()), (1, 30));
+        assert_eq!(chart.view(10).candles.iter().flatten().count(), 2);
+        chart.reset();
+        assert_eq!((chart.zoom.columns(), chart.zoom.candles()), (1, 1));
+    }
+
+    #[test]
+    fn another_coins_answer_is_not_shown() {
+        let mut chart = chart(0..50);
+        let mut query = chart.wanted(20).unwrap();
+        query.market.coin_id = "ethereum".into();
+        chart.answer(&query, CandleSeries { market: None, candles: vec![], total: 0 }, true);
+        assert!(chart.last().is_some());
+    }
+}

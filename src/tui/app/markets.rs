@@ -1,0 +1,387 @@
+//! The market table's state: which rows there are, in which order, which is selected.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::market::{Market, Micros, printable};
+use crate::pipeline::status::{Live, Snapshot};
+use crate::query::MarketRow;
+use crate::tui::format::title_case;
+
+/// What the table can be sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::tui) enum Column {
+    /// Traded value of a day.
+    #[default]
+    Volume,
+    /// Symbol.
+    Coin,
+    /// Price.
+    Price,
+    /// Change over a minute.
+    Minute,
+    /// Change over an hour.
+    Hour,
+    /// Change over a day.
+    Day,
+    /// Volatility of the last closed minute.
+    Volatility,
+    /// Age of the last tick.
+    Age,
+}
+
+impl Column {
+    /// All of them, in the order that `s` goes through them.
+    pub(in crate::tui) const ALL: [Self; 8] =
+        [Self::Volume, Self::Coin, Self::Price, Self::Minute, Self::Hour, Self::Day, Self::Volatility, Self::Age];
+
+    /// `volume`, `coin` … as the title of the table says it.
+    #[must_use]
+    pub(in crate::tui) const fn label(self) -> &'static str {
+        match self {
+            Self::Volume => "volume",
+            Self::Coin => "coin",
+            Self::Price => "price",
+            Self::Minute => "1m",
+            Self::Hour => "1h",
+            Self::Day => "24h",
+            Self::Volatility => "volatility",
+            Self::Age => "age",
+        }
+    }
+
+    /// Whether the natural order has the largest first.
+    const fn descends(self) -> bool {
+        !matches!(self, Self::Coin | Self::Age)
+    }
+
+    fn next(self) -> Self {
+        let at = Self::ALL.iter().position(|c| *c == self).unwrap_or(0);
+        Self::ALL[(at + 1) % Self::ALL.len()]
+    }
+}
+
+/// One row as it is shown: the last answer with the newest price on top. Texts are fit for the screen.
+#[derive(Debug, Clone)]
+pub(in crate::tui) struct Row {
+    pub(in crate::tui) market: Arc<Market>,
+    pub(in crate::tui) symbol: String,
+    pub(in crate::tui) name: String,
+    pub(in crate::tui) price: f64,
+    pub(in crate::tui) event_time: Micros,
+    pub(in crate::tui) change_1m: Option<f64>,
+    pub(in crate::tui) change_1h: Option<f64>,
+    pub(in crate::tui) change_24h: Option<f64>,
+    pub(in crate::tui) volatility_1m: Option<f64>,
+    pub(in crate::tui) volatility_1h: Option<f64>,
+    /// Traded value of a day, in quote currency.
+    pub(in crate::tui) volume: Option<f64>,
+    pub(in crate::tui) closes: Arc<[f64]>,
+}
+
+/// What tells rows apart: the coin and its quote currency (one source is shown at a time).
+type Key = (Arc<str>, Arc<str>);
+
+fn key(market: &Market) -> Key {
+    (market.coin_id.clone(), market.quote.clone())
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub(in crate::tui) struct Markets {
+    answered: Vec<Row>,
+    rows: Vec<Row>,
+    hidden: usize,
+    selected: Option<Key>,
+    wanted: Option<Arc<str>>,
+    pub(in crate::tui) column: Column,
+    pub(in crate::tui) reversed: bool,
+    pub(in crate::tui) filter: String,
+    pub(in crate::tui) offset: usize,
+}
+
+impl Markets {
+    /// A table that selects this coin as soon as it is known.
+    pub(in crate::tui) fn preferring(coin: Option<Arc<str>>) -> Self {
+        Self { wanted: coin, ..Self::default() }
+    }
+
+    /// The rows as shown: filtered and sorted.
+    pub(in crate::tui) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// How many rows the filter hides.
+    pub(in crate::tui) const fn hidden(&self) -> usize {
+        self.hidden
+    }
+
+    /// The place of the selected row among those shown.
+    pub(in crate::tui) fn position(&self) -> Option<usize> {
+        let selected = self.selected.as_ref()?;
+        self.rows.iter().position(|r| r.market.coin_id == selected.0 && r.market.quote == selected.1)
+    }
+
+    /// The selected row, if the filter does not hide it.
+    pub(in crate::tui) fn selected(&self) -> Option<&Row> {
+        self.position().map(|at| &self.rows[at])
+    }
+
+    /// Takes an answer in.
+    pub(in crate::tui) fn answer(&mut self, rows: Vec<MarketRow>) {
+        self.answered = rows.into_iter().filter(|r| r.price.is_finite()).map(|r| Row::answered(&r)).collect();
+    }
+
+    /// Builds the rows anew: answers, the newest prices of the pipeline, order, filter. Selects a row if none is.
+    pub(in crate::tui) fn refresh(&mut self, snapshot: Option<&Snapshot>) {
+        let live = snapshot.map_or(&[][..], |s| &s.live[..]);
+        let mut rows: HashMap<Key, Row> = self.answered.iter().map(|row| (key(&row.market), row.clone())).collect();
+        for live in live.iter().filter(|l| l.price.is_finite()) {
+            let row = rows.entry(key(&live.market)).or_insert_with(|| Row::live(live));
+            if row.market != live.market {
+                *row = Row::live(live);
+            }
+            row.update(live);
+        }
+        let needle = self.filter.trim().to_lowercase();
+        let all = rows.len();
+        self.rows = rows.into_values().filter(|r| r.matches(&needle)).collect();
+        self.hidden = all - self.rows.len();
+        let (column, reversed) = (self.column, self.reversed);
+        self.rows.sort_by(|a, b| compare(a, b, column, reversed));
+        if let Some(wanted) = self.rows.iter().find(|r| Some(&r.market.coin_id) == self.wanted.as_ref()) {
+            self.selected = Some(key(&wanted.market));
+            self.wanted = None;
+        }
+        if self.selected.is_none() || (!self.filter.is_empty() && self.position().is_none()) {
+            self.selected = self.rows.first().map(|r| key(&r.market)).or_else(|| self.selected.take());
+        }
+    }
+
+    /// Selects a row by its place.
+    pub(in crate::tui) fn select(&mut self, at: usize) {
+        if let Some(row) = self.rows.get(at) {
+            self.selected = Some(key(&row.market));
+            self.wanted = None;
+        }
+    }
+
+    /// Selects the row so many places below (above, if negative), staying within the table.
+    pub(in crate::tui) fn step(&mut self, by: isize) {
+        let last = self.rows.len().saturating_sub(1);
+        let at = self.position().map_or(0, |at| at.saturating_add_signed(by).min(last));
+        self.select(at);
+    }
+
+    /// Goes on to the next column, in its natural order.
+    pub(in crate::tui) fn sort_next(&mut self) {
+        self.column = self.column.next();
+        self.reversed = false;
+    }
+
+    /// Whether the largest value comes first.
+    pub(in crate::tui) const fn descending(&self) -> bool {
+        self.column.descends() != self.reversed
+    }
+
+    /// Moves the scroll position so that the selected row is among the `height` shown ones.
+    pub(in crate::tui) fn scroll(&mut self, height: usize) {
+        let at = self.position().unwrap_or(0);
+        self.offset = self.offset.min(at).max((at + 1).saturating_sub(height)).min(self.rows.len().saturating_sub(height));
+    }
+}
+
+impl Row {
+    fn answered(row: &MarketRow) -> Self {
+        Self {
+            symbol: symbol(row.symbol.as_deref(), &row.market),
+            name: title_case(&printable(&row.market.coin_id)),
+            market: row.market.clone(),
+            price: row.price,
+            event_time: row.event_time,
+            change_1m: row.change_1m,
+            change_1h: row.change_1h,
+            change_24h: row.change_24h,
+            volatility_1m: row.volatility_1m,
+            volatility_1h: row.volatility_1h,
+            volume: row.volume_24h.map(|v| v * row.price),
+            closes: row.closes.clone().into(),
+        }
+    }
+
+    fn live(live: &Live) -> Self {
+        Self {
+            symbol: symbol(live.symbol.as_deref(), &live.market),
+            name: title_case(&printable(&live.market.coin_id)),
+            market: live.market.clone(),
+            price: live.price,
+            event_time: live.event_time,
+            change_1m: None,
+            change_1h: None,
+            change_24h: None,
+            volatility_1m: None,
+            volatility_1h: None,
+            volume: None,
+            closes: Arc::new([]),
+        }
+    }
+
+    /// Takes over what the pipeline knows to be newer than the last answer.
+    fn update(&mut self, live: &Live) {
+        if live.event_time >= self.event_time {
+            // The long changes follow the price; what it was a minute ago only the next answer knows.
+            for change in [&mut self.change_1h, &mut self.change_24h] {
+                *change = change.map(|c| (live.price / self.price * (1.0 + c / 100.0) - 1.0) * 100.0).filter(|c| c.is_finite());
+            }
+            self.price = live.price;
+            self.event_time = live.event_time;
+        }
+        if live.symbol.is_some() {
+            self.symbol = symbol(live.symbol.as_deref(), &live.market);
+        }
+        self.volume = live.volume_24h.or(self.volume);
+    }
+
+    fn matches(&self, needle: &str) -> bool {
+        needle.is_empty() || self.market.coin_id.contains(needle) || self.symbol.to_lowercase().contains(needle)
+    }
+}
+
+/// A symbol for the screen: the source's in capitals, else made from the coin's id.
+fn symbol(given: Option<&str>, market: &Market) -> String {
+    let text = given.map_or_else(|| printable(&market.coin_id), printable);
+    let text = text.trim();
+    if text.is_empty() { "?".to_owned() } else { text.to_uppercase() }
+}
+
+/// The order of two rows: by the column, rows without a value last, ties by coin.
+fn compare(a: &Row, b: &Row, column: Column, reversed: bool) -> Ordering {
+    let value = |row: &Row| match column {
+        Column::Coin => None,
+        Column::Volume => row.volume,
+        Column::Price => Some(row.price),
+        Column::Minute => row.change_1m,
+        Column::Hour => row.change_1h,
+        Column::Day => row.change_24h,
+        Column::Volatility => row.volatility_1m,
+        // The youngest has the latest time: negated, so that small is young.
+        #[expect(clippy::cast_precision_loss, reason = "an order of times needs no last microsecond")]
+        Column::Age => Some(-(row.event_time as f64)),
+    };
+    let turn = |order: Ordering| if column.descends() == reversed { order } else { order.reverse() };
+    let by_coin = || a.market.cmp(&b.market);
+    if column == Column::Coin {
+        let order = a.symbol.cmp(&b.symbol).then_with(by_coin);
+        return if reversed { order.reverse() } else { order };
+    }
+    match (value(a), value(b)) {
+        (Some(x), Some(y)) => turn(x.total_cmp(&y)).then_with(by_coin),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => by_coin(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(coin: &str, symbol: &str, price: f64, volume: Option<f64>) -> MarketRow {
+        MarketRow {
+            market: Arc::new(Market::new("coingecko", coin, "usd")),
+            symbol: Some(symbol.into()),
+            price,
+            event_time: 0,
+            change_1m: None,
+            change_1h: Some(1.0),
+            change_24h: None,
+            volatility_1m: None,
+            volatility_1h: None,
+            volume_24h: volume,
+            closes: Vec::new(),
+        }
+    }
+
+    fn table() -> Markets {
+        let mut markets = Markets::default();
+        markets.answer(vec![
+            row("cardano", "ada", 0.8, None),
+            row("bitcoin", "btc", 100.0, Some(5.0)),
+            row("ethereum", "eth", 10.0, Some(90.0)),
+        ]);
+        markets.refresh(None);
+        markets
+    }
+
+    fn symbols(markets: &Markets) -> Vec<&str> {
+        markets.rows().iter().map(|r| r.symbol.as_str()).collect()
+    }
+
+    #[test]
+    fn every_column_sorts_both_ways_and_the_selection_survives() {
+        let mut markets = table();
+        assert_eq!(symbols(&markets), ["ETH", "BTC", "ADA"]);
+        markets.select(1);
+        for _ in 0..Column::ALL.len() {
+            for _ in 0..2 {
+                assert_eq!(markets.selected().map(|r| r.symbol.as_str()), Some("BTC"));
+                markets.reversed = !markets.reversed;
+                markets.refresh(None);
+            }
+            markets.sort_next();
+            markets.refresh(None);
+        }
+        markets.column = Column::Coin;
+        markets.refresh(None);
+        assert_eq!(symbols(&markets), ["ADA", "BTC", "ETH"]);
+        markets.column = Column::Volume;
+        markets.reversed = true;
+        markets.refresh(None);
+        assert_eq!(symbols(&markets), ["BTC", "ETH", "ADA"], "no value comes last either way");
+    }
+
+    #[test]
+    fn find_goes_by_id_and_symbol_and_moves_the_selection_to_a_match() {
+        let mut markets = table();
+        markets.filter = "CARD".to_owned();
+        markets.refresh(None);
+        assert_eq!((symbols(&markets), markets.hidden()), (vec!["ADA"], 2));
+        assert_eq!(markets.selected().map(|r| r.symbol.as_str()), Some("ADA"));
+        markets.filter = "et".to_owned();
+        markets.refresh(None);
+        assert_eq!(symbols(&markets), ["ETH"]);
+        markets.filter = "nothing".to_owned();
+        markets.refresh(None);
+        assert!(markets.rows().is_empty() && markets.selected().is_none());
+        markets.filter.clear();
+        markets.refresh(None);
+        assert_eq!(markets.selected().map(|r| r.symbol.as_str()), Some("ETH"), "the last match stays selected");
+    }
+
+    #[test]
+    fn steps_and_scrolling_stay_within_the_table() {
+        let mut markets = table();
+        markets.step(-5);
+        assert_eq!(markets.position(), Some(0));
+        markets.step(99);
+        assert_eq!(markets.position(), Some(2));
+        markets.scroll(2);
+        assert_eq!(markets.offset, 1);
+        markets.step(-9);
+        markets.scroll(2);
+        assert_eq!(markets.offset, 0);
+        markets.scroll(0);
+    }
+
+    #[test]
+    fn the_wanted_coin_is_selected_when_it_comes() {
+        let mut markets = Markets::preferring(Some("cardano".into()));
+        markets.answer(vec![row("bitcoin", "btc", 1.0, None)]);
+        markets.refresh(None);
+        assert_eq!(markets.selected().map(|r| r.symbol.as_str()), Some("BTC"));
+        markets.answer(vec![row("bitcoin", "btc", 1.0, None), row("cardano", "ada", 1.0, None)]);
+        markets.refresh(None);
+        assert_eq!(markets.selected().map(|r| r.symbol.as_str()), Some("ADA"));
+    }
+}

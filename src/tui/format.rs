@@ -1,0 +1,386 @@
+//! Numbers, times and ages as the screen shows them. Every function is pure and keeps to the width that it promises.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "numbers are rounded for people; the casts stay far inside the ranges"
+)]
+
+use chrono::{DateTime, Local, Offset, TimeZone, Timelike};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::market::{DAY, HOUR, MINUTE, Micros, SECOND};
+
+/// Most decimals that a price is written out with; smaller ones go to scientific notation.
+const MAX_DECIMALS: usize = 12;
+
+/// The clock that times are shown on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Zone {
+    /// Coordinated universal time.
+    Utc,
+    /// The machine's time zone.
+    #[default]
+    Local,
+}
+
+impl Zone {
+    /// How far this clock is ahead of UTC at `time`.
+    #[must_use]
+    pub fn offset(self, time: Micros) -> Micros {
+        match self {
+            Self::Utc => 0,
+            Self::Local => DateTime::from_timestamp_micros(time)
+                .map_or(0, |t| i64::from(Local.offset_from_utc_datetime(&t.naive_utc()).fix().local_minus_utc()) * SECOND),
+        }
+    }
+
+    /// The other clock.
+    #[must_use]
+    pub const fn toggled(self) -> Self {
+        match self {
+            Self::Utc => Self::Local,
+            Self::Local => Self::Utc,
+        }
+    }
+
+    /// `time` written by chrono's `pattern` on this clock.
+    #[must_use]
+    pub fn write(self, time: Micros, pattern: &str) -> String {
+        DateTime::from_timestamp_micros(time.saturating_add(self.offset(time)))
+            .map_or_else(|| "–".to_owned(), |t| t.format(pattern).to_string())
+    }
+
+    /// `UTC`, or the offset of the local clock as `UTC+2`, `UTC-3:30`.
+    #[must_use]
+    pub fn label(self, time: Micros) -> String {
+        let offset = self.offset(time);
+        if offset == 0 {
+            return "UTC".to_owned();
+        }
+        let sign = if offset < 0 { '-' } else { '+' };
+        let (hours, minutes) = (offset.abs() / HOUR, offset.abs() % HOUR / MINUTE);
+        if minutes == 0 { format!("UTC{sign}{hours}") } else { format!("UTC{sign}{hours}:{minutes:02}") }
+    }
+
+    /// Whether `time` is a midnight on this clock.
+    #[must_use]
+    pub fn is_midnight(self, time: Micros) -> bool {
+        DateTime::from_timestamp_micros(time.saturating_add(self.offset(time))).is_some_and(|t| t.num_seconds_from_midnight() == 0)
+    }
+}
+
+/// Decimals that show about six significant digits of `price`, and never none of a small one.
+#[must_use]
+pub fn price_decimals(price: f64) -> usize {
+    let size = price.abs();
+    match size {
+        s if !s.is_finite() || s == 0.0 => 2,
+        s if s >= 10_000.0 => 1,
+        s if s >= 100.0 => 2,
+        s if s >= 10.0 => 3,
+        s if s >= 1.0 => 4,
+        s => (3 - s.log10().floor() as i64) as usize,
+    }
+}
+
+/// A price: thousands apart, as many decimals as its size asks for.
+#[must_use]
+pub fn price(price: f64) -> String {
+    price_with(price, price_decimals(price))
+}
+
+/// A price with a given number of decimals; beyond what fits a screen in scientific notation.
+#[must_use]
+pub fn price_with(price: f64, decimals: usize) -> String {
+    if !price.is_finite() {
+        return "–".to_owned();
+    }
+    if decimals > MAX_DECIMALS || price.abs() >= 1e12 {
+        return format!("{price:.3e}");
+    }
+    group(&format!("{price:.decimals$}"))
+}
+
+/// Commas between thousands of a plain decimal number.
+fn group(number: &str) -> String {
+    let (sign, rest) = number.strip_prefix('-').map_or(("", number), |r| ("-", r));
+    let (whole, fraction) = rest.split_once('.').map_or((rest, None), |(w, f)| (w, Some(f)));
+    let mut out = String::with_capacity(number.len() + 4);
+    out.push_str(sign);
+    for (i, digit) in whole.chars().enumerate() {
+        if i > 0 && (whole.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    if let Some(fraction) = fraction {
+        out.push('.');
+        out.push_str(fraction);
+    }
+    out
+}
+
+/// A whole number, thousands apart.
+#[must_use]
+pub fn count(n: u64) -> String {
+    group(&n.to_string())
+}
+
+/// A large number in at most six columns: `932`, `12.3 k`, `4.56 M`, `1.20 B`.
+#[must_use]
+pub fn compact(n: f64) -> String {
+    scaled(n, 1000.0, &["", " k", " M", " B", " T"])
+}
+
+/// Bytes in at most seven columns: `932 B`, `1.1 MB`.
+#[must_use]
+pub fn bytes(n: u64) -> String {
+    scaled(n as f64, 1000.0, &[" B", " kB", " MB", " GB", " TB"])
+}
+
+fn scaled(n: f64, base: f64, units: &[&str]) -> String {
+    if !n.is_finite() {
+        return "–".to_owned();
+    }
+    let mut value = n;
+    let mut unit = 0;
+    while value.abs() >= base * 0.9995 && unit + 1 < units.len() {
+        value /= base;
+        unit += 1;
+    }
+    let decimals = match value.abs() {
+        v if unit == 0 && v.fract() == 0.0 => 0,
+        v if v >= 99.95 => 0,
+        v if v >= 9.995 || unit == 0 => 1,
+        _ => 2,
+    };
+    format!("{value:.decimals$}{}", units[unit])
+}
+
+/// A rate a second: one decimal below ten, compact above.
+#[must_use]
+pub fn rate(n: f64) -> String {
+    if n < 9.95 { format!("{n:.1}") } else { compact(n.round()) }
+}
+
+/// An amount of coins (a candle's volume): compact from ten thousand on.
+#[must_use]
+pub fn amount(n: f64) -> String {
+    if n.abs() >= 10_000.0 { compact(n) } else { price_with(n, price_decimals(n).min(4)) }
+}
+
+/// A percentage's size without sign: two decimals, one from ten on, none from a thousand on.
+#[must_use]
+pub fn percent(value: f64) -> String {
+    match value.abs() {
+        v if v >= 1000.0 => format!("{v:.0}"),
+        v if v >= 99.95 => format!("{v:.1}"),
+        v => format!("{v:.2}"),
+    }
+}
+
+/// Which way a change goes, once rounded to what is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Above.
+    Up,
+    /// Below.
+    Down,
+    /// Neither, to two decimals.
+    Flat,
+}
+
+impl Direction {
+    /// The direction of a change in percent, by what two decimals show of it.
+    #[must_use]
+    pub fn of(change: f64) -> Self {
+        if change >= 0.005 {
+            Self::Up
+        } else if change <= -0.005 {
+            Self::Down
+        } else {
+            Self::Flat
+        }
+    }
+
+    /// `▲`, `▼` or a blank: colour is never the only sign.
+    #[must_use]
+    pub const fn glyph(self) -> char {
+        match self {
+            Self::Up => '▲',
+            Self::Down => '▼',
+            Self::Flat => ' ',
+        }
+    }
+}
+
+/// A change in percent with its glyph, right-aligned in seven columns: `▲ 0.06`, `▼12.40`.
+#[must_use]
+pub fn change(value: Option<f64>) -> String {
+    match value {
+        Some(v) if v.is_finite() => format!("{}{:>5}", Direction::of(v).glyph(), percent(v)),
+        _ => "     –".to_owned(),
+    }
+}
+
+/// How long something lasted or how old it is: `0.4 s`, `42 s`, `3 min`, `2 h`, `5 d`. Never negative.
+#[must_use]
+pub fn age(span: Micros) -> String {
+    let span = span.max(0);
+    match span {
+        s if s < 10 * SECOND => format!("{:.1} s", s as f64 / SECOND as f64),
+        s if s < 2 * MINUTE => format!("{} s", s / SECOND),
+        s if s < 2 * HOUR => format!("{} min", s / MINUTE),
+        s if s < 2 * DAY => format!("{} h", s / HOUR),
+        s => format!("{} d", s / DAY),
+    }
+}
+
+/// An age in whole seconds: for lines that are drawn once a second.
+#[must_use]
+pub fn coarse_age(span: Micros) -> String {
+    if span < 10 * SECOND { format!("{} s", span.max(0) / SECOND) } else { age(span) }
+}
+
+/// A countdown: `0:28`, `12:05`, `3:07:45`.
+#[must_use]
+pub fn countdown(span: Micros) -> String {
+    let seconds = (span.max(0) + SECOND - 1) / SECOND;
+    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
+}
+
+/// `text` in at most `width` columns, with `…` for what was cut.
+#[must_use]
+pub fn fit(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut used = 0;
+    for c in text.chars() {
+        let w = c.width().unwrap_or(0);
+        if used + w + 1 > width {
+            break;
+        }
+        used += w;
+        out.push(c);
+    }
+    if width > 0 {
+        out.push('…');
+    }
+    out
+}
+
+/// A coin id as a name: `avalanche-2` is `Avalanche 2`.
+#[must_use]
+pub fn title_case(id: &str) -> String {
+    id.split('-')
+        .map(|word| {
+            let mut chars = word.chars();
+            chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn prices_show_what_matters_of_them() {
+        for (value, text) in [
+            (104_180.0, "104,180.0"),
+            (2566.4, "2,566.40"),
+            (179.11, "179.11"),
+            (17.41, "17.410"),
+            (2.6126, "2.6126"),
+            (0.8456, "0.8456"),
+            (0.000_012_34, "0.00001234"),
+            (1.0, "1.0000"),
+            (0.1, "0.1000"),
+            (1e-20, "1.000e-20"),
+            (5e15, "5.000e15"),
+            (f64::NAN, "–"),
+        ] {
+            assert_eq!(price(value), text);
+        }
+        assert_eq!(price_with(-1_234_567.891, 2), "-1,234,567.89");
+        assert_eq!(price_with(999.0, 0), "999");
+    }
+
+    #[test]
+    fn large_numbers_are_short() {
+        for (value, text) in
+            [(0.0, "0"), (932.0, "932"), (999.9, "1.00 k"), (12_345.0, "12.3 k"), (4_560_000.0, "4.56 M"), (2.5, "2.5"), (33.0e9, "33.0 B")]
+        {
+            assert_eq!(compact(value), text);
+        }
+        assert_eq!(bytes(1_100_000), "1.10 MB");
+        assert_eq!(bytes(92_000_000), "92.0 MB");
+        assert_eq!(count(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn changes_carry_a_glyph_and_keep_their_width() {
+        assert_eq!(change(Some(0.06)), "▲ 0.06");
+        assert_eq!(change(Some(-12.4)), "▼12.40");
+        assert_eq!(change(Some(0.001)), "  0.00");
+        assert_eq!(change(Some(-104.26)), "▼104.3");
+        assert_eq!(change(None), "     –");
+    }
+
+    #[test]
+    fn spans_read_naturally() {
+        for (span, text) in
+            [(0, "0.0 s"), (1_200_000, "1.2 s"), (42 * SECOND, "42 s"), (3 * MINUTE, "3 min"), (5 * HOUR, "5 h"), (-5, "0.0 s")]
+        {
+            assert_eq!(age(span), text);
+        }
+        assert_eq!(countdown(28 * SECOND), "0:28");
+        assert_eq!(countdown(3 * HOUR + 7 * MINUTE + 45 * SECOND), "3:07:45");
+    }
+
+    #[test]
+    fn cut_text_keeps_to_its_columns() {
+        assert_eq!(fit("bitcoin", 7), "bitcoin");
+        assert_eq!(fit("bitcoin", 4), "bit…");
+        assert_eq!(fit("価格価格", 5), "価格…");
+        assert_eq!(fit("abc", 0), "");
+        assert_eq!(title_case("avalanche-2"), "Avalanche 2");
+    }
+
+    #[test]
+    fn clocks_write_times() {
+        let noon = 1_747_051_200 * SECOND;
+        assert_eq!(Zone::Utc.write(noon, "%Y-%m-%d %H:%M"), "2025-05-12 12:00");
+        assert_eq!(Zone::Utc.label(noon), "UTC");
+        assert_eq!(Zone::Utc.write(i64::MAX, "%H:%M"), "–");
+        assert!(Zone::Utc.is_midnight(0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_price_is_short_and_never_zero_when_it_is_not(exponent in -30.0..30.0f64) {
+            let text = price(10f64.powf(exponent));
+            prop_assert!(text.width() <= 16, "{text}");
+            prop_assert!(text.chars().any(|c| ('1'..='9').contains(&c)), "{text}");
+        }
+
+        #[test]
+        fn compact_numbers_keep_to_six_columns(n in 0.0..9.9e14f64) {
+            let text = compact(n.round());
+            prop_assert!(text.width() <= 6, "{text}");
+        }
+
+        #[test]
+        fn fitted_text_fits(text in "\\PC{0,40}", width in 0usize..50) {
+            prop_assert!(fit(&text, width).width() <= width);
+        }
+    }
+}

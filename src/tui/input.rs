@@ -1,0 +1,332 @@
+//! Keys. One table says what every key does, where, and how it is called: dispatch, footer and help all read it.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+/// Where a key has its meaning. Keys that [`Context::Alerts`] and [`Context::Logs`] do not know fall through to [`Context::Main`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Context {
+    /// The dashboard.
+    Main,
+    /// The alert pane has the focus.
+    Alerts,
+    /// The log pane has the focus.
+    Logs,
+    /// The find line is open; characters go into it.
+    Find,
+    /// The help is open.
+    Help,
+}
+
+impl Context {
+    /// Every context, in the order of the help.
+    pub const ALL: [Self; 5] = [Self::Main, Self::Alerts, Self::Logs, Self::Find, Self::Help];
+
+    /// The heading of its keys in the help.
+    #[must_use]
+    pub const fn heading(self) -> &'static str {
+        match self {
+            Self::Main => "Everywhere",
+            Self::Alerts => "In the alerts",
+            Self::Logs => "In the logs",
+            Self::Find => "While finding",
+            Self::Help => "In this help",
+        }
+    }
+}
+
+/// What a key does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Selects the coin below.
+    NextCoin,
+    /// Selects the coin above.
+    PreviousCoin,
+    /// Selects the coin in the row of the digit, `0` being the tenth.
+    NthCoin,
+    /// Moves the crosshair to the candle before.
+    CursorLeft,
+    /// Moves the crosshair to the candle after.
+    CursorRight,
+    /// Shows older candles.
+    PanLeft,
+    /// Shows newer candles.
+    PanRight,
+    /// Shows fewer, wider candles.
+    ZoomIn,
+    /// Shows more candles.
+    ZoomOut,
+    /// Goes to the next narrower interval.
+    Narrower,
+    /// Goes to the next wider interval.
+    Wider,
+    /// Zoom, pan and crosshair as at the start.
+    Reset,
+    /// Goes to the newest candle and stays there.
+    Live,
+    /// Shows or hides the volume.
+    Volume,
+    /// Goes through the indicators.
+    Indicators,
+    /// Sorts by the next column.
+    Sort,
+    /// Turns the order round.
+    ReverseSort,
+    /// Opens the find line.
+    Find,
+    /// Gives the focus to the next pane.
+    NextPane,
+    /// Gives the focus to the pane before.
+    PreviousPane,
+    /// Lets the focused pane fill the screen, or no longer.
+    Expand,
+    /// Freezes what is shown, or no longer.
+    Pause,
+    /// Goes to the next theme.
+    Theme,
+    /// Changes between UTC and local time.
+    Zone,
+    /// Shows or hides the logs.
+    Logs,
+    /// Opens the help.
+    Help,
+    /// Leaves whatever is open: filter, crosshair, expanded pane.
+    Escape,
+    /// Suspends the program to the shell.
+    Suspend,
+    /// Ends the program.
+    Quit,
+    /// Scrolls the alerts towards newer ones.
+    AlertsUp,
+    /// Scrolls the alerts towards older ones.
+    AlertsDown,
+    /// Logs: the target above.
+    LogUp,
+    /// Logs: the target below.
+    LogDown,
+    /// Logs: shows less of the target.
+    LogLess,
+    /// Logs: shows more of the target.
+    LogMore,
+    /// Logs: captures less of the target.
+    LogCaptureLess,
+    /// Logs: captures more of the target.
+    LogCaptureMore,
+    /// Logs: a page back.
+    LogPageUp,
+    /// Logs: a page on.
+    LogPageDown,
+    /// Logs: the newest lines again.
+    LogNewest,
+    /// Logs: only the selected target, or all.
+    LogFocus,
+    /// Logs: hides or shows targets that are off.
+    LogHide,
+    /// Find: selects the match and keeps the filter.
+    FindAccept,
+    /// Find: drops the filter.
+    FindCancel,
+    /// Find: takes the last character back.
+    FindErase,
+    /// Find: empties the line.
+    FindClear,
+    /// Find: the match above.
+    FindPrevious,
+    /// Find: the match below.
+    FindNext,
+    /// Help: closes it.
+    HelpClose,
+    /// Help: scrolls up.
+    HelpUp,
+    /// Help: scrolls down.
+    HelpDown,
+}
+
+/// A key as it is pressed. Shift is part of the character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Chord {
+    /// The key.
+    pub code: KeyCode,
+    /// With Ctrl held.
+    pub ctrl: bool,
+}
+
+const fn key(code: KeyCode) -> Chord {
+    Chord { code, ctrl: false }
+}
+
+const fn char(c: char) -> Chord {
+    key(KeyCode::Char(c))
+}
+
+const fn ctrl(c: char) -> Chord {
+    Chord { code: KeyCode::Char(c), ctrl: true }
+}
+
+impl Chord {
+    /// The chord of a key press; none with modifiers that no binding has (Alt, Super …).
+    #[must_use]
+    pub fn of(event: KeyEvent) -> Option<Self> {
+        let other = event.modifiers.difference(KeyModifiers::SHIFT | KeyModifiers::CONTROL);
+        let chord = Self { code: event.code, ctrl: event.modifiers.contains(KeyModifiers::CONTROL) };
+        other.is_empty().then_some(chord)
+    }
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Binding {
+    /// What happens.
+    pub action: Action,
+    /// Where.
+    pub context: Context,
+    /// By which keys.
+    pub chords: &'static [Chord],
+    /// How the keys are written.
+    pub label: &'static str,
+    /// What the help says.
+    pub help: &'static str,
+    /// What the footer says: keys and a word; none: only in the help.
+    pub hint: Option<(&'static str, &'static str)>,
+}
+
+const fn bind(context: Context, action: Action, chords: &'static [Chord], label: &'static str, help: &'static str) -> Binding {
+    Binding { action, context, chords, label, help, hint: None }
+}
+
+impl Binding {
+    const fn hint(self, keys: &'static str, word: &'static str) -> Self {
+        Self { hint: Some((keys, word)), ..self }
+    }
+}
+
+/// All keys. Footer hints come in this order; where two bindings are hinted as one, the first of them carries the hint.
+pub const KEYS: &[Binding] = {
+    use Action as A;
+    use Context::{Alerts, Find, Help, Logs, Main};
+    &[
+        bind(Main, A::NextCoin, &[char('j'), key(KeyCode::Down)], "j ↓", "next coin").hint("j/k", "coin"),
+        bind(Main, A::PreviousCoin, &[char('k'), key(KeyCode::Up)], "k ↑", "previous coin"),
+        bind(
+            Main,
+            A::NthCoin,
+            &[char('1'), char('2'), char('3'), char('4'), char('5'), char('6'), char('7'), char('8'), char('9'), char('0')],
+            "1-9 0",
+            "coin in that row",
+        ),
+        bind(Main, A::Narrower, &[char('[')], "[", "narrower interval").hint("[ ]", "interval"),
+        bind(Main, A::Wider, &[char(']')], "]", "wider interval"),
+        bind(Main, A::CursorLeft, &[char('h'), key(KeyCode::Left)], "h ←", "crosshair to the candle before").hint("h/l", "crosshair"),
+        bind(Main, A::CursorRight, &[char('l'), key(KeyCode::Right)], "l →", "crosshair to the candle after"),
+        bind(Main, A::PanLeft, &[char('H'), key(KeyCode::PageUp)], "H PgUp", "pan to older candles").hint("H/L", "pan"),
+        bind(Main, A::PanRight, &[char('L'), key(KeyCode::PageDown)], "L PgDn", "pan to newer candles"),
+        bind(Main, A::ZoomIn, &[char('+'), char('=')], "+", "zoom in").hint("+/-", "zoom"),
+        bind(Main, A::ZoomOut, &[char('-'), char('_')], "-", "zoom out"),
+        bind(Main, A::Live, &[key(KeyCode::End)], "End", "follow the newest candle").hint("End", "live"),
+        bind(Main, A::Reset, &[key(KeyCode::Home)], "Home", "reset zoom, pan and crosshair"),
+        bind(Main, A::Find, &[char('/')], "/", "find a coin by id or symbol").hint("/", "find"),
+        bind(Main, A::Sort, &[char('s')], "s", "sort by the next column").hint("s", "sort"),
+        bind(Main, A::ReverseSort, &[char('S')], "S", "turn the order round"),
+        bind(Main, A::Volume, &[char('v')], "v", "volume on or off").hint("v", "volume"),
+        bind(Main, A::Indicators, &[char('i')], "i", "indicators: SMA, EMA, both, none").hint("i", "indicators"),
+        bind(Main, A::NextPane, &[key(KeyCode::Tab)], "Tab", "focus the next pane").hint("Tab", "pane"),
+        bind(Main, A::PreviousPane, &[key(KeyCode::BackTab)], "Shift-Tab", "focus the pane before"),
+        bind(Main, A::Expand, &[char('z'), key(KeyCode::Enter)], "z Enter", "focused pane over the whole screen").hint("z", "expand"),
+        bind(Main, A::Pause, &[char('p'), char(' ')], "p Space", "freeze what is shown").hint("p", "pause"),
+        bind(Main, A::Theme, &[char('T')], "T", "next theme"),
+        bind(Main, A::Zone, &[char('u')], "u", "UTC or local time"),
+        bind(Main, A::Logs, &[char('`')], "`", "logs on or off"),
+        bind(Main, A::Escape, &[key(KeyCode::Esc)], "Esc", "leave filter, crosshair, expanded pane"),
+        bind(Main, A::Help, &[char('?'), key(KeyCode::F(1))], "? F1", "this help").hint("?", "help"),
+        bind(Main, A::Suspend, &[ctrl('z')], "Ctrl-Z", "suspend to the shell"),
+        bind(Main, A::Quit, &[char('q'), ctrl('c')], "q Ctrl-C", "quit").hint("q", "quit"),
+        bind(Alerts, A::AlertsUp, &[char('k'), key(KeyCode::Up)], "k ↑", "newer alerts"),
+        bind(Alerts, A::AlertsDown, &[char('j'), key(KeyCode::Down)], "j ↓", "older alerts").hint("j/k", "scroll"),
+        bind(Logs, A::LogUp, &[key(KeyCode::Up)], "↑", "target above"),
+        bind(Logs, A::LogDown, &[key(KeyCode::Down)], "↓", "target below"),
+        bind(Logs, A::LogLess, &[key(KeyCode::Left)], "←", "show less of the target"),
+        bind(Logs, A::LogMore, &[key(KeyCode::Right)], "→", "show more of the target"),
+        bind(Logs, A::LogCaptureLess, &[char('-')], "-", "capture less of the target"),
+        bind(Logs, A::LogCaptureMore, &[char('+')], "+", "capture more of the target"),
+        bind(Logs, A::LogPageUp, &[key(KeyCode::PageUp)], "PgUp", "older lines").hint("PgUp/PgDn", "scroll"),
+        bind(Logs, A::LogPageDown, &[key(KeyCode::PageDown)], "PgDn", "newer lines"),
+        bind(Logs, A::LogNewest, &[key(KeyCode::Esc)], "Esc", "newest lines"),
+        bind(Logs, A::LogFocus, &[char('f')], "f", "only the selected target, or all").hint("f", "one target"),
+        bind(Logs, A::LogHide, &[char(' ')], "Space", "hide or show targets that are off"),
+        bind(Find, A::FindAccept, &[key(KeyCode::Enter)], "Enter", "keep the filter").hint("Enter", "keep"),
+        bind(Find, A::FindCancel, &[key(KeyCode::Esc)], "Esc", "drop the filter").hint("Esc", "cancel"),
+        bind(Find, A::FindErase, &[key(KeyCode::Backspace)], "Backspace", "take a character back"),
+        bind(Find, A::FindClear, &[ctrl('u')], "Ctrl-U", "empty the line"),
+        bind(Find, A::FindPrevious, &[key(KeyCode::Up), key(KeyCode::BackTab)], "↑", "match above"),
+        bind(Find, A::FindNext, &[key(KeyCode::Down), key(KeyCode::Tab)], "↓", "match below").hint("↑/↓", "match"),
+        bind(Find, A::Quit, &[ctrl('c')], "Ctrl-C", "quit"),
+        bind(Help, A::HelpClose, &[key(KeyCode::Esc), char('?'), char('q'), key(KeyCode::F(1)), key(KeyCode::Enter)], "Esc ? q", "close")
+            .hint("Esc", "close"),
+        bind(Help, A::HelpUp, &[char('k'), key(KeyCode::Up)], "k ↑", "scroll up"),
+        bind(Help, A::HelpDown, &[char('j'), key(KeyCode::Down)], "j ↓", "scroll down").hint("j/k", "scroll"),
+        bind(Help, A::Quit, &[ctrl('c')], "Ctrl-C", "quit"),
+    ]
+};
+
+/// The binding of a chord in a context: its own, else (for panes) the dashboard's.
+#[must_use]
+pub fn lookup(context: Context, chord: Chord) -> Option<&'static Binding> {
+    let within = |context| KEYS.iter().find(|b| b.context == context && b.chords.contains(&chord));
+    within(context).or_else(|| if matches!(context, Context::Alerts | Context::Logs) { within(Context::Main) } else { None })
+}
+
+/// The footer's hints in a context: its own first, then (for panes) the dashboard's.
+pub fn hints(context: Context) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let main = matches!(context, Context::Alerts | Context::Logs);
+    let own = KEYS.iter().filter(move |b| b.context == context);
+    let rest = KEYS.iter().filter(move |b| main && b.context == Context::Main && !matches!(b.action, Action::NextCoin));
+    own.chain(rest).filter_map(|b| b.hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_chord_is_there_twice_in_a_context() {
+        let mut seen = HashSet::new();
+        for binding in KEYS {
+            assert!(!binding.chords.is_empty(), "{binding:?}");
+            for chord in binding.chords {
+                assert!(seen.insert((binding.context, *chord)), "{chord:?} twice in {:?}", binding.context);
+            }
+        }
+    }
+
+    #[test]
+    fn every_chord_finds_its_binding() {
+        for binding in KEYS {
+            for chord in binding.chords {
+                assert_eq!(lookup(binding.context, *chord).map(|b| b.action), Some(binding.action));
+            }
+        }
+    }
+
+    #[test]
+    fn panes_know_the_dashboards_keys_and_dialogs_do_not() {
+        assert_eq!(lookup(Context::Logs, char('q')).map(|b| b.action), Some(Action::Quit));
+        assert_eq!(lookup(Context::Logs, char('+')).map(|b| b.action), Some(Action::LogCaptureMore));
+        assert!(lookup(Context::Find, char('q')).is_none());
+        assert!(lookup(Context::Help, char('z')).is_none());
+    }
+
+    #[test]
+    fn the_program_can_be_left_from_everywhere() {
+        for context in Context::ALL {
+            let action = lookup(context, ctrl('c')).map(|b| b.action);
+            assert_eq!(action, Some(Action::Quit), "{context:?}");
+        }
+    }
+
+    #[test]
+    fn keys_with_alt_mean_nothing() {
+        assert!(Chord::of(KeyEvent::new(KeyCode::Char('q'), KeyModifiers::ALT)).is_none());
+        assert_eq!(Chord::of(KeyEvent::new(KeyCode::Char('S'), KeyModifiers::SHIFT)), Some(char('S')));
+    }
+}

@@ -1,0 +1,127 @@
+//! Candles for the chart: gold's answer with the live ones on top, grouped into columns, with moving averages.
+
+use crate::market::{Candle, Interval, Micros};
+
+/// `gold` (candles of `interval`, oldest first, as a query gives them) with one-minute candles that are not in it on top.
+///
+/// A minute that gold has is taken from gold. Of wider buckets that cannot be told, so `live` must hold what is not yet in gold.
+#[must_use]
+pub(super) fn merge(gold: &[Candle], live: &[Candle], interval: Interval) -> Vec<Candle> {
+    let mut candles = gold.to_vec();
+    let mut live: Vec<&Candle> = live.iter().collect();
+    live.sort_by_key(|c| c.window_start);
+    live.dedup_by_key(|c| c.window_start);
+    for minute in live {
+        let start = interval.bucket(minute.window_start);
+        match candles.binary_search_by_key(&start, |c| c.window_start) {
+            Ok(_) if interval == Interval::Minute1 => {}
+            Ok(at) => candles[at].absorb(minute),
+            Err(at) => {
+                candles.insert(at, Candle { window_start: start, window_end: start + interval.micros(), ..minute.clone() });
+            }
+        }
+    }
+    candles
+}
+
+/// Candles grouped into buckets of `width`, aligned to the epoch, oldest first.
+#[must_use]
+pub(super) fn group(candles: &[Candle], width: Micros) -> Vec<Candle> {
+    let mut groups: Vec<Candle> = Vec::with_capacity(candles.len());
+    for candle in candles {
+        let start = candle.window_start - candle.window_start.rem_euclid(width);
+        match groups.last_mut() {
+            Some(last) if last.window_start == start => last.absorb(candle),
+            _ => groups.push(Candle { window_start: start, window_end: start + width, ..candle.clone() }),
+        }
+    }
+    groups
+}
+
+/// The mean of the last `length` closes at each candle; none before there are so many.
+#[must_use]
+pub(super) fn sma(candles: &[Candle], length: usize) -> Vec<Option<f64>> {
+    (0..candles.len())
+        .map(|i| {
+            let window = &candles[(i + 1).checked_sub(length)?..=i];
+            #[expect(clippy::cast_precision_loss, reason = "a handful of candles")]
+            let mean = window.iter().map(|c| c.close).sum::<f64>() / length as f64;
+            Some(mean)
+        })
+        .collect()
+}
+
+/// The exponential moving average of the closes, weight `2 / (length + 1)`; none for the first `length - 1` candles.
+#[must_use]
+pub(super) fn ema(candles: &[Candle], length: usize) -> Vec<Option<f64>> {
+    #[expect(clippy::cast_precision_loss, reason = "a handful of candles")]
+    let weight = 2.0 / (length as f64 + 1.0);
+    let mut mean: Option<f64> = None;
+    candles
+        .iter()
+        .enumerate()
+        .map(|(i, candle)| {
+            let next = mean.map_or(candle.close, |m| m + (candle.close - m) * weight);
+            mean = Some(next);
+            (i + 1 >= length).then_some(next)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::MINUTE;
+
+    fn minute(at: i64, price: f64) -> Candle {
+        Candle {
+            window_start: at * MINUTE,
+            window_end: (at + 1) * MINUTE,
+            open: price,
+            high: price + 1.0,
+            low: price - 1.0,
+            close: price,
+            avg: price,
+            volume: Some(1.0),
+            ticks: 2,
+            closed: at < 100,
+        }
+    }
+
+    fn starts(candles: &[Candle]) -> Vec<i64> {
+        candles.iter().map(|c| c.window_start / MINUTE).collect()
+    }
+
+    #[test]
+    fn a_minute_that_gold_has_is_taken_from_gold() {
+        let merged = merge(&[minute(1, 10.0), minute(2, 11.0)], &[minute(2, 99.0), minute(3, 12.0), minute(5, 13.0)], Interval::Minute1);
+        assert_eq!(starts(&merged), [1, 2, 3, 5]);
+        assert!((merged[1].close - 11.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn live_minutes_join_the_bucket_that_they_belong_to() {
+        let gold = [Candle { window_end: 5 * MINUTE, ..minute(0, 10.0) }];
+        let merged = merge(&gold, &[minute(6, 13.0), minute(4, 12.0)], Interval::Minute5);
+        assert_eq!(starts(&merged), [0, 5]);
+        assert_eq!((merged[0].ticks, merged[0].window_end, merged[0].volume), (4, 5 * MINUTE, Some(2.0)));
+        assert!((merged[0].close - 12.0).abs() < f64::EPSILON && (merged[0].high - 13.0).abs() < f64::EPSILON);
+        assert_eq!(merged[1].window_end, 10 * MINUTE);
+    }
+
+    #[test]
+    fn groups_are_aligned_and_leave_gaps_out() {
+        let groups = group(&[minute(1, 1.0), minute(2, 5.0), minute(3, 3.0), minute(10, 7.0)], 3 * MINUTE);
+        assert_eq!(starts(&groups), [0, 3, 9]);
+        assert!((groups[0].high - 6.0).abs() < f64::EPSILON && (groups[0].close - 5.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn averages_begin_when_there_is_enough_to_average() {
+        let candles: Vec<Candle> = (0..5).map(|i| minute(i, [1.0, 2.0, 3.0, 4.0, 5.0][usize::try_from(i).unwrap()])).collect();
+        assert_eq!(sma(&candles, 3), [None, None, Some(2.0), Some(3.0), Some(4.0)]);
+        assert_eq!(sma(&candles, 9), [None; 5]);
+        assert_eq!(ema(&candles, 3), [None, None, Some(2.25), Some(3.125), Some(4.0625)]);
+        assert_eq!(ema(&[], 3), []);
+    }
+}

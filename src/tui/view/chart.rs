@@ -1,0 +1,460 @@
+//! The chart pane: candles, volume, axes, crosshair.
+//!
+//! ```text
+//! ╭ Bitcoin BTC/USD · 5m ─────────────────── SMA 20 ╮
+//! │ 14:05  O …  H …  L …  C …  ▲ 0.03 %  closes 0:28 │   header: the candle under the crosshair, else the newest
+//! │                     ┃╻╿                ┤ 104,400 │
+//! │  ╷┃╹╿┃╻╷     ╷┃┃╿┃╻┃╹              ┈┈┈┈◂ 104,180 │   plot and price axis
+//! │ ▂▁▃▅▂▁▁▂▃▁▂▃▅▂▁▃▂▁▁▂▁▃                   │ 1,551 │   volume, on its own scale
+//! │ ───────┴───────────────┴───────────────┘         │
+//! │      12:45           13:00                       │   time axis
+//! │ 1m 5m 15m 1h 4h 1d   live             88 candles │
+//! ╰──────────────────────────────────────────────────╯
+//! ```
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+
+use super::{Part, fit_parts, inner, message, pane, put, put_right, row};
+use crate::market::{Candle, Interval, Micros, printable};
+use crate::pipeline::status::SourceState;
+use crate::tui::app::chart::{EMA, SMA, View, Volume};
+use crate::tui::app::{App, Pane};
+use crate::tui::format::{self, Direction};
+use crate::tui::theme::{Kind as ThemeKind, Theme};
+use crate::tui::widget::axis::{PriceTicks, price_ticks, time_label, time_step, time_tick};
+use crate::tui::widget::bars::bar;
+use crate::tui::widget::candlestick::{Scale, Shape, curve};
+
+/// Width of the price axis before its labels are known.
+const USUAL_AXIS: u16 = 11;
+/// Rows between price ticks, at least.
+const ROWS_PER_TICK: u16 = 4;
+/// Columns between time ticks, at least.
+const COLUMNS_PER_TICK: u16 = 14;
+
+/// Where the parts of the chart are, and what they show.
+struct Plot {
+    header: Rect,
+    candles: Rect,
+    volume: Rect,
+    time: Rect,
+    footer: Rect,
+    /// Columns of the price axis, right of candles and volume.
+    axis: u16,
+    view: View,
+    scale: Scale,
+    ticks: PriceTicks,
+    last_price: Option<f64>,
+    most_volume: f64,
+}
+
+/// Columns of the plot in a pane of this inside, before its labels are known.
+pub(super) fn columns(inside: Rect) -> u16 {
+    inside.width.saturating_sub(USUAL_AXIS + 1)
+}
+
+impl Plot {
+    fn new(app: &App, inside: Rect) -> Self {
+        let mut axis = USUAL_AXIS;
+        let mut plot = Self::with_axis(app, inside, axis);
+        for _ in 0..3 {
+            let needed = plot.axis_needed();
+            if needed == axis {
+                break;
+            }
+            axis = needed;
+            plot = Self::with_axis(app, inside, axis);
+        }
+        plot
+    }
+
+    fn with_axis(app: &App, inside: Rect, axis: u16) -> Self {
+        let axis = axis.min(inside.width.saturating_sub(2));
+        let footer_rows = u16::from(inside.height >= 12);
+        let time_rows = if inside.height >= 10 { 2 } else { 1 };
+        let header = row(inside, 0);
+        let body = inside.height.saturating_sub(1 + footer_rows + time_rows);
+        let width = inside.width.saturating_sub(axis + 1);
+        let view = app.chart.view(width);
+        let most_volume = view.candles.iter().flatten().filter_map(|c| c.volume).fold(0.0, f64::max);
+        let has_volume = most_volume > 0.0 && app.chart.volume == Volume::Shown && body >= 10;
+        let volume_rows = if has_volume { (body / 6).clamp(2, 7) } else { 0 };
+        let candles = Rect { x: inside.x + 1, y: inside.y + 1, width, height: body - volume_rows };
+        let volume = Rect { y: candles.bottom(), height: volume_rows, ..candles };
+        let time = Rect { y: volume.bottom(), height: time_rows, ..candles };
+        let footer = if footer_rows > 0 { row(inside, inside.height - 1) } else { Rect::ZERO };
+        let low = view.candles.iter().flatten().map(|c| c.low).fold(f64::INFINITY, f64::min);
+        let high = view.candles.iter().flatten().map(|c| c.high).fold(f64::NEG_INFINITY, f64::max);
+        let scale = Scale::fitting(low, high, candles.height);
+        let ticks = price_ticks(scale.low(), scale.high(), usize::from(candles.height / ROWS_PER_TICK).max(2));
+        let last_price = app.chart.last().map(|c| c.close);
+        Self { header, candles, volume, time, footer, axis, view, scale, ticks, last_price, most_volume }
+    }
+
+    /// Decimals of labels that are not ticks: enough to tell them from the ticks.
+    fn decimals(&self) -> usize {
+        self.last_price
+            .map_or(0, |p| if p >= 1000.0 { format::price_decimals(p).min(1) } else { format::price_decimals(p) })
+            .max(self.ticks.decimals)
+    }
+
+    fn axis_needed(&self) -> u16 {
+        let ticks = self.ticks.values.iter().map(|v| format::price_with(*v, self.ticks.decimals).len());
+        let last = self.last_price.map(|p| format::price_with(p, self.decimals()).len());
+        let widest = ticks.chain(last).max().unwrap_or(6).max(6);
+        u16::try_from(widest).unwrap_or(u16::MAX).saturating_add(3).min(18)
+    }
+
+    fn has_candles(&self) -> bool {
+        self.view.candles.iter().any(Option::is_some)
+    }
+
+    /// The column in the middle of a slot. The newest slot touches the axis.
+    fn column(&self, slot: usize) -> u16 {
+        let slots = u16::try_from(self.view.candles.len()).unwrap_or(u16::MAX);
+        let left = self.candles.width.saturating_sub(slots.saturating_mul(self.view.columns));
+        self.candles.x + left + u16::try_from(slot).unwrap_or(0) * self.view.columns + (self.view.columns - 1) / 2
+    }
+
+    /// The slot of a column of the screen.
+    fn slot(&self, x: u16) -> Option<usize> {
+        let slots = u16::try_from(self.view.candles.len()).ok()?;
+        let left = self.candles.x + self.candles.width.saturating_sub(slots.saturating_mul(self.view.columns));
+        let slot = usize::from(x.saturating_sub(left) / self.view.columns);
+        Some(slot.min(usize::from(slots.checked_sub(1)?)))
+    }
+
+    fn over_plot(&self, at: Position) -> bool {
+        self.candles.union(self.volume).contains(at)
+    }
+
+    fn axis_area(&self, y: u16) -> Rect {
+        Rect { x: self.candles.right(), y, width: self.axis, height: 1 }
+    }
+}
+
+/// The start of the candle nearest to a place in the plot.
+pub(super) fn candle_at(app: &App, inside: Rect, at: Position) -> Option<Micros> {
+    let plot = Plot::new(app, inside);
+    if !plot.over_plot(at) {
+        return None;
+    }
+    let slot = plot.view.nearest(plot.slot(at.x)?)?;
+    plot.view.candles[slot].as_ref().map(|c| c.window_start)
+}
+
+/// The time at a place in the plot.
+pub(super) fn time_at(app: &App, inside: Rect, at: Position) -> Option<Micros> {
+    let plot = Plot::new(app, inside);
+    if plot.over_plot(at) { plot.slot(at.x).map(|slot| plot.view.time(slot)) } else { None }
+}
+
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
+    let inside = pane(buffer, area, app, Pane::Chart, title(app), indicators(app));
+    if inside.height < 4 || inside.width < 20 {
+        return;
+    }
+    let plot = Plot::new(app, inner(area));
+    if !plot.has_candles() {
+        footer(buffer, &plot, app);
+        return message(buffer, inside, &emptiness(app), app.theme.muted);
+    }
+    header(buffer, &plot, app);
+    grid(buffer, &plot, app);
+    curves(buffer, &plot, app);
+    candles(buffer, &plot, app);
+    volume(buffer, &plot, app);
+    time_axis(buffer, &plot, app);
+    last_price(buffer, &plot, app);
+    crosshair(buffer, &plot, app);
+    footer(buffer, &plot, app);
+}
+
+fn title(app: &App) -> Line<'static> {
+    let theme = &app.theme;
+    let Some(row) = app.markets.selected() else { return super::name(app, "Chart") };
+    let quote = printable(&row.market.quote).to_uppercase();
+    Line::from(vec![
+        Span::styled(format!(" {}", row.name), theme.title),
+        Span::styled(format!(" {}/{quote} · ", row.symbol), theme.muted),
+        Span::styled(format!("{} ", app.chart.interval()), theme.accent),
+    ])
+}
+
+fn indicators(app: &App) -> Line<'static> {
+    let theme = &app.theme;
+    let mut line = Line::default();
+    if app.chart.indicators.sma() {
+        line.push_span(Span::styled(format!(" ⠒ SMA {SMA} "), theme.sma));
+    }
+    if app.chart.indicators.ema() {
+        line.push_span(Span::styled(format!(" ⠒ EMA {EMA} "), theme.ema));
+    }
+    line
+}
+
+fn emptiness(app: &App) -> String {
+    if app.markets.selected().is_none() {
+        return if app.markets.filter.is_empty() { "no coin yet: prices come first" } else { "no coin matches" }.to_owned();
+    }
+    if let Some(why) = app.chart.ask.failure() {
+        return format!("the candles could not be read: {why}");
+    }
+    match app.chart.total() {
+        None => "reading candles…".to_owned(),
+        Some(_) if app.chart.last().is_some() => "no ticks in this stretch of time · End goes to the newest candle".to_owned(),
+        Some(_) => "waiting for the first closed minute…".to_owned(),
+    }
+}
+
+/// The style of a candle: rising ones are those that did not fall.
+fn style_of(theme: &Theme, candle: &Candle) -> Style {
+    if candle.close < candle.open { theme.down } else { theme.up }
+}
+
+fn header(buffer: &mut Buffer, plot: &Plot, app: &App) {
+    let theme = &app.theme;
+    let under = app.chart.cursor.and_then(|t| plot.view.slot(t)).and_then(|slot| plot.view.candles[slot].as_ref());
+    let newest = plot.view.candles.iter().flatten().next_back();
+    let Some(candle) = under.or(newest) else { return };
+    let decimals = plot.decimals();
+    let of_day = app.chart.interval() >= Interval::Day1;
+    let time = app.zone.write(candle.window_start, if of_day { "%a %-d %b" } else { "%-d %b %H:%M" });
+    let value = |label: &str, value: f64| {
+        vec![Span::styled(format!("{label} "), theme.muted), Span::styled(format::price_with(value, decimals), theme.text)]
+    };
+    let change = candle.change_pct();
+    let direction = Direction::of(change);
+    let style = if direction == Direction::Flat { theme.muted } else { style_of(theme, candle) };
+    let mut parts = vec![
+        Part::new(3, vec![Span::styled(time, if under.is_some() { theme.cursor } else { theme.muted })]),
+        Part::new(4, value("O", candle.open)),
+        Part::new(5, value("H", candle.high)),
+        Part::new(6, value("L", candle.low)),
+        Part::new(0, value("C", candle.close)),
+        Part::new(1, vec![Span::styled(format!("{} {} %", direction.glyph(), format::percent(change.abs())), style)]),
+    ];
+    if let Some(volume) = candle.volume {
+        parts.push(Part::new(7, vec![Span::styled("V ", theme.muted), Span::styled(format::amount(volume), theme.text)]));
+    }
+    parts.push(Part::new(8, vec![Span::styled(format!("{} ticks", candle.ticks), theme.muted)]));
+    if let Some(left) = closes_in(app, candle) {
+        parts.push(Part::new(2, vec![Span::styled("closes in ", theme.muted), Span::styled(format::countdown(left), theme.accent)]));
+    }
+    let area = Rect { x: plot.header.x + 1, width: plot.header.width.saturating_sub(2), ..plot.header };
+    put(buffer, area, &fit_parts(parts, 2, usize::from(area.width)));
+}
+
+/// How long a candle still gathers ticks, if it does so on the clock.
+fn closes_in(app: &App, candle: &Candle) -> Option<Micros> {
+    let live = app
+        .snapshot
+        .as_ref()
+        .and_then(|s| s.source.as_ref())
+        .is_none_or(|s| matches!(s.state, SourceState::Live | SourceState::Simulating | SourceState::Reconnecting { .. }));
+    let left = candle.window_end - app.now();
+    (live && left > 0 && left <= candle.window_end - candle.window_start).then_some(left)
+}
+
+fn grid(buffer: &mut Buffer, plot: &Plot, app: &App) {
+    let theme = &app.theme;
+    for y in plot.candles.top()..plot.volume.bottom() {
+        buffer.set_stringn(plot.candles.right(), y, "│", 1, theme.faint);
+    }
+    for value in &plot.ticks.values {
+        let y = plot.candles.y + plot.scale.row(*value);
+        for x in (plot.candles.x + 1..plot.candles.right()).step_by(4) {
+            buffer.set_stringn(x, y, "·", 1, theme.faint);
+        }
+        let axis = plot.axis_area(y);
+        buffer.set_stringn(axis.x, y, "┤", 1, theme.faint);
+        put_right(buffer, axis, &Line::from(Span::styled(format::price_with(*value, plot.ticks.decimals), theme.muted)));
+    }
+}
+
+/// Writes a glyph where nothing but the grid is.
+fn behind(buffer: &mut Buffer, x: u16, y: u16, glyph: char, style: Style) {
+    if let Some(cell) = buffer.cell_mut((x, y)).filter(|c| matches!(c.symbol(), " " | "·")) {
+        cell.set_char(glyph).set_style(style);
+    }
+}
+
+fn curves(buffer: &mut Buffer, plot: &Plot, app: &App) {
+    let theme = &app.theme;
+    for (values, style) in [(&plot.view.ema, theme.ema), (&plot.view.sma, theme.sma)] {
+        let points: Vec<(u16, f64)> = values.iter().enumerate().filter_map(|(slot, v)| v.map(|v| (plot.column(slot), v))).collect();
+        for pair in points.windows(2) {
+            let [(x0, v0), (x1, v1)] = [pair[0], pair[1]];
+            // A curve is drawn over a gap of a few slots, not over a night.
+            if x1 - x0 > 12 * plot.view.columns {
+                continue;
+            }
+            for x in x0 + 1..=x1 {
+                let at = |x: f64| v0 + (v1 - v0) * (x - f64::from(x0)) / f64::from(x1 - x0);
+                let (left, right) = (at(f64::from(x) - 0.5), at(f64::from(x)));
+                curve_cell(buffer, plot, x, left, right, style);
+            }
+        }
+    }
+}
+
+fn curve_cell(buffer: &mut Buffer, plot: &Plot, x: u16, left: f64, right: f64, style: Style) {
+    let steps = plot.scale.rows() * 4;
+    let quarter = |v: f64| plot.scale.contains(v).then(|| plot.scale.step(v, steps));
+    let (left, right) = (quarter(left), quarter(right));
+    for at in [left, right].into_iter().flatten() {
+        let within = |q: Option<u16>| q.filter(|q| q / 4 == at / 4).map(|q| q % 4);
+        let y = plot.candles.bottom() - 1 - at / 4;
+        behind(buffer, x, y, curve(within(left), within(right)), style);
+    }
+}
+
+fn candles(buffer: &mut Buffer, plot: &Plot, app: &App) {
+    let rows = plot.scale.rows();
+    for (slot, candle) in plot.view.candles.iter().enumerate() {
+        let Some(candle) = candle else { continue };
+        let shape = Shape::new(candle, &plot.scale);
+        let style = style_of(&app.theme, candle);
+        let x = plot.column(slot);
+        let top = rows - 1 - shape.wick.end() / 2;
+        let bottom = rows - 1 - shape.wick.start() / 2;
+        for row in top..=bottom {
+            if let Some(cell) = buffer.cell_mut((x, plot.candles.y + row)) {
+                cell.set_char(shape.glyph(row, rows)).set_style(style);
+            }
+        }
+    }
+}
+
+fn volume(buffer: &mut Buffer, plot: &Plot, app: &App) {
+    if plot.volume.is_empty() {
+        return;
+    }
+    let theme = &app.theme;
+    // Quieter than the candles; without colours dim already means falling.
+    let quiet = if app.theme_kind == ThemeKind::Mono { Modifier::empty() } else { Modifier::DIM };
+    let label = Line::from(Span::styled(format::amount(plot.most_volume), theme.muted));
+    put_right(buffer, plot.axis_area(plot.volume.y), &label);
+    buffer.set_stringn(plot.candles.right(), plot.volume.y, "┤", 1, theme.faint);
+    for (slot, candle) in plot.view.candles.iter().enumerate() {
+        let Some((candle, traded)) = candle.as_ref().and_then(|c| c.volume.map(|v| (c, v))) else { continue };
+        let style = style_of(theme, candle).add_modifier(quiet);
+        for row in 0..plot.volume.height {
+            let glyph = bar(traded, plot.most_volume, row, plot.volume.height);
+            if let Some(cell) = buffer.cell_mut((plot.column(slot), plot.volume.y + row)).filter(|_| glyph != ' ') {
+                cell.set_char(glyph).set_style(style);
+            }
+        }
+    }
+}
+
+fn time_axis(buffer: &mut Buffer, plot: &Plot, app: &App) {
+    let theme = &app.theme;
+    let labels = plot.time.bottom() - 1;
+    if plot.time.height > 1 {
+        let line = "─".repeat(usize::from(plot.time.width));
+        buffer.set_stringn(plot.time.x, plot.time.y, line, usize::from(plot.time.width), theme.faint);
+        buffer.set_stringn(plot.time.right(), plot.time.y, "┘", 1, theme.faint);
+    }
+    let slots = i64::from(COLUMNS_PER_TICK / plot.view.columns).max(1);
+    let step = time_step(slots.saturating_mul(plot.view.width));
+    let mut free = plot.time.x;
+    for slot in 0..plot.view.candles.len() {
+        let Some(tick) = time_tick(plot.view.time(slot), plot.view.width, step, app.zone) else { continue };
+        let x = plot.column(slot);
+        let text = time_label(tick, step, app.zone);
+        let width = u16::try_from(text.chars().count()).unwrap_or(0);
+        let start = x.saturating_sub(width / 2);
+        if start < free || start + width > plot.time.right() + plot.axis {
+            continue;
+        }
+        if plot.time.height > 1 {
+            buffer.set_stringn(x, plot.time.y, "┴", 1, theme.faint);
+        }
+        buffer.set_stringn(start, labels, text, usize::from(width), theme.muted);
+        free = start + width + 1;
+    }
+}
+
+fn last_price(buffer: &mut Buffer, plot: &Plot, app: &App) {
+    let (Some(price), Some(last)) = (plot.last_price, app.chart.last()) else { return };
+    if !plot.scale.contains(price) {
+        return;
+    }
+    let theme = &app.theme;
+    let y = plot.candles.y + plot.scale.row(price);
+    let style = style_of(theme, last);
+    for x in plot.candles.x..plot.candles.right() {
+        behind(buffer, x, y, '┈', theme.faint);
+    }
+    let axis = plot.axis_area(y);
+    let width = usize::from(axis.width);
+    let label = format!("◂{:>1$} ", format::price_with(price, plot.decimals()), width.saturating_sub(2));
+    let label = format!("{:>width$}", label.trim_end(), width = width);
+    buffer.set_stringn(axis.x, y, label, width, style.add_modifier(Modifier::REVERSED | Modifier::BOLD));
+}
+
+fn crosshair(buffer: &mut Buffer, plot: &Plot, app: &App) {
+    let Some((slot, time)) = app.chart.cursor.and_then(|t| plot.view.slot(t).map(|slot| (slot, t))) else { return };
+    let style = app.theme.cursor;
+    let tag = style.add_modifier(Modifier::REVERSED);
+    let x = plot.column(slot);
+    for y in plot.candles.top()..plot.volume.bottom() {
+        if let Some(cell) = buffer.cell_mut((x, y)).filter(|c| matches!(c.symbol(), " " | "·" | "┈")) {
+            cell.set_char('┊').set_style(style);
+        }
+    }
+    let text = format!(" {} ", app.zone.write(time, if app.chart.interval() >= Interval::Day1 { "%-d %b" } else { "%H:%M" }));
+    let width = u16::try_from(text.chars().count()).unwrap_or(0);
+    let left = x.saturating_sub(width / 2).clamp(plot.time.x, (plot.time.right() + plot.axis).saturating_sub(width).max(plot.time.x));
+    buffer.set_stringn(left, plot.time.bottom() - 1, text, usize::from(width), tag);
+    let Some(row) = app.chart.hover.and_then(|y| y.checked_sub(plot.candles.y)).filter(|row| *row < plot.candles.height) else { return };
+    let y = plot.candles.y + row;
+    for x in plot.candles.x..plot.candles.right() {
+        if let Some(cell) = buffer.cell_mut((x, y)).filter(|c| matches!(c.symbol(), " " | "·" | "┈")) {
+            cell.set_char('┈').set_style(style);
+        }
+    }
+    let price = format::price_with(plot.scale.price_at(row), plot.decimals());
+    let width = usize::from(plot.axis);
+    buffer.set_stringn(plot.candles.right(), y, format!("{price:>width$}"), width, tag);
+}
+
+fn footer(buffer: &mut Buffer, plot: &Plot, app: &App) {
+    if plot.footer.is_empty() {
+        return;
+    }
+    let theme = &app.theme;
+    let mut spans = vec![Span::raw(" ")];
+    for interval in Interval::ALL {
+        let chosen = interval == app.chart.interval();
+        spans.push(Span::styled(format!(" {interval} "), if chosen { theme.tag } else { theme.muted }));
+    }
+    let place = if app.chart.follows() { Span::styled("live", theme.good) } else { Span::styled("panned · End for live", theme.warn) };
+    let mut parts = vec![Part::new(0, spans), Part::new(1, vec![place])];
+    if app.chart.zoom.candles() > 1 {
+        parts.push(Part::new(3, vec![Span::styled(format!("{} candles a column", app.chart.zoom.candles()), theme.muted)]));
+    }
+    let area = Rect { width: plot.footer.width.saturating_sub(1), ..plot.footer };
+    let left = fit_parts(parts, 3, usize::from(area.width));
+    put(buffer, area, &left);
+    let shown = plot.view.candles.iter().flatten().count();
+    let mut right = Vec::new();
+    if let Some(why) = app.chart.ask.failure() {
+        right.push(Part::new(0, vec![Span::styled(format!("! {}", format::fit(why, 50)), theme.bad)]));
+    } else if let Some(note) = app.chart.note {
+        right.push(Part::new(2, vec![Span::styled(note, theme.muted)]));
+    }
+    if let Some(total) = app.chart.total().filter(|_| shown > 0) {
+        let text = format!("{shown} of {}", format::count(total.max(shown as u64)));
+        right.push(Part::new(1, vec![Span::styled(text, theme.muted)]));
+    }
+    let room = usize::from(area.width).saturating_sub(left.width() + 3);
+    let right = fit_parts(right, 3, room);
+    if right.width() <= room {
+        put_right(buffer, area, &right);
+    }
+}

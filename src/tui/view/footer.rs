@@ -1,0 +1,45 @@
+//! The last line: what the keys do here, or the find line.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::{put, put_right};
+use crate::tui::app::{App, Overlay};
+use crate::tui::input::hints;
+
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
+    let theme = &app.theme;
+    let mut line = Line::from(" ");
+    if app.overlay == Overlay::Find {
+        line.push_span(Span::styled("/ ", theme.key));
+        line.push_span(Span::styled(app.markets.filter.clone(), theme.title));
+        line.push_span(Span::styled("▏", theme.cursor));
+        let found = app.markets.rows().len();
+        line.push_span(Span::styled(format!("  {found} of {}   ", found + app.markets.hidden()), theme.muted));
+    }
+    let width = usize::from(area.width);
+    let attribution = attribution(app);
+    let all: Vec<_> = hints(app.context()).collect();
+    // Help and quit are the last hints and always kept.
+    let keep = all.len().saturating_sub(2);
+    let tail: usize = all[keep..].iter().map(|(k, w)| k.len() + w.len() + 3).sum();
+    for (at, (keys, word)) in all.iter().enumerate() {
+        let needed = keys.len() + word.len() + 3;
+        if at < keep && line.width() + needed + tail > width {
+            continue;
+        }
+        line.push_span(Span::styled(*keys, theme.key));
+        line.push_span(Span::styled(format!(" {word}  "), theme.muted));
+    }
+    put(buffer, area, &line);
+    if let Some(text) = attribution.filter(|text| line.width() + text.chars().count() + 2 < width) {
+        put_right(buffer, area, &Line::from(Span::styled(text, theme.muted)));
+    }
+}
+
+/// Whose data it is, as its licence asks for.
+fn attribution(app: &App) -> Option<&'static str> {
+    let shown = app.markets.selected().is_some_and(|r| &*r.market.source == "coingecko");
+    shown.then_some("Data by CoinGecko ")
+}

@@ -1,0 +1,272 @@
+//! The market table. Columns come and go with the width, in a fixed order of importance.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::{message, name, pane, put, row};
+use crate::tui::app::markets::{Column, Row};
+use crate::tui::app::{App, Pane};
+use crate::tui::format::{self, Direction};
+use crate::tui::widget::bars::sparkline;
+
+/// A column of the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cell {
+    Rank,
+    Coin,
+    Name,
+    Price,
+    Minute,
+    Hour,
+    Day,
+    Volatility,
+    VolatilityHour,
+    Spark,
+    Volume,
+    Age,
+}
+
+impl Cell {
+    /// As they stand on the screen, from left to right.
+    const ORDER: [Self; 12] = [
+        Self::Rank,
+        Self::Coin,
+        Self::Name,
+        Self::Price,
+        Self::Minute,
+        Self::Hour,
+        Self::Day,
+        Self::Volatility,
+        Self::VolatilityHour,
+        Self::Spark,
+        Self::Volume,
+        Self::Age,
+    ];
+    /// As they are given room: the first ones first.
+    const IMPORTANCE: [Self; 12] = [
+        Self::Rank,
+        Self::Coin,
+        Self::Price,
+        Self::Minute,
+        Self::Day,
+        Self::Volatility,
+        Self::Spark,
+        Self::Hour,
+        Self::Volume,
+        Self::Age,
+        Self::VolatilityHour,
+        Self::Name,
+    ];
+
+    /// Columns of the screen, with the blank before.
+    const fn width(self) -> u16 {
+        match self {
+            Self::Rank => 3,
+            Self::Coin => 6,
+            Self::Name => 18,
+            Self::Price => 11,
+            Self::Minute | Self::Hour | Self::Day => 7,
+            Self::Volatility | Self::VolatilityHour | Self::Volume => 8,
+            Self::Spark => 9,
+            Self::Age => 7,
+        }
+    }
+
+    const fn heading(self) -> &'static str {
+        match self {
+            Self::Rank => "#",
+            Self::Coin => "coin",
+            Self::Name => "name",
+            Self::Price => "price",
+            Self::Minute => "1m %",
+            Self::Hour => "1h %",
+            Self::Day => "24h %",
+            Self::Volatility => "vol %",
+            Self::VolatilityHour => "vol 1h",
+            Self::Spark => "last hr",
+            Self::Volume => "volume",
+            Self::Age => "age",
+        }
+    }
+
+    const fn column(self) -> Option<Column> {
+        match self {
+            Self::Coin => Some(Column::Coin),
+            Self::Price => Some(Column::Price),
+            Self::Minute => Some(Column::Minute),
+            Self::Hour => Some(Column::Hour),
+            Self::Day => Some(Column::Day),
+            Self::Volatility => Some(Column::Volatility),
+            Self::Volume => Some(Column::Volume),
+            Self::Age => Some(Column::Age),
+            _ => None,
+        }
+    }
+
+    const fn is_left(self) -> bool {
+        matches!(self, Self::Coin | Self::Name)
+    }
+}
+
+/// The cells that fit into `width`, in their order on the screen, with their widths; the sparkline takes what is left over.
+fn cells(width: u16) -> Vec<(Cell, u16)> {
+    let mut left = width;
+    let mut chosen = Vec::new();
+    for cell in Cell::IMPORTANCE {
+        if cell.width() > left {
+            break;
+        }
+        left -= cell.width();
+        chosen.push(cell);
+    }
+    let spark = chosen.contains(&Cell::Spark);
+    Cell::ORDER
+        .into_iter()
+        .filter(|c| chosen.contains(c))
+        .map(|c| match c {
+            Cell::Spark => (c, c.width() + left.min(24)),
+            Cell::Coin if !spark => (c, c.width() + left.min(2)),
+            Cell::Price if !spark => (c, c.width() + left.saturating_sub(2).min(3)),
+            c => (c, c.width()),
+        })
+        .collect()
+}
+
+/// Rows that a table has in a pane of this inside.
+pub(super) fn rows(inside: Rect) -> usize {
+    usize::from(inside.height.saturating_sub(1))
+}
+
+/// The row under a place on the screen.
+pub(super) fn row_at(app: &App, inside: Rect, at: Position) -> Option<usize> {
+    let line = at.y.checked_sub(inside.y + 1)?;
+    let row = app.markets.offset + usize::from(line);
+    (inside.contains(at) && row < app.markets.rows().len()).then_some(row)
+}
+
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
+    let theme = &app.theme;
+    let markets = &app.markets;
+    let mut title = name(app, "Markets");
+    if !markets.filter.is_empty() {
+        title.push_span(Span::styled(format!("/{} ", markets.filter), theme.warn));
+    }
+    let arrow = if markets.descending() { '▼' } else { '▲' };
+    let meta = Line::from(Span::styled(format!(" {} {arrow} ", markets.column.label()), theme.muted));
+    let inside = pane(buffer, area, app, Pane::Markets, title, meta);
+    if markets.rows().is_empty() {
+        return message(buffer, inside, &emptiness(app), theme.muted);
+    }
+    let cells = cells(inside.width);
+    put(buffer, row(inside, 0), &headings(app, &cells));
+    let selected = markets.position();
+    let height = rows(inside);
+    let offset = markets.offset.min(markets.rows().len().saturating_sub(height));
+    for (at, market) in markets.rows().iter().enumerate().skip(offset).take(height) {
+        let area = row(inside, u16::try_from(at - offset + 1).unwrap_or(u16::MAX));
+        let is_selected = selected == Some(at);
+        let mut line = Line::default();
+        for (cell, width) in &cells {
+            let (text, style) = content(app, *cell, market, at, is_selected, usize::from(*width));
+            line.push_span(Span::styled(aligned(&text, usize::from(*width), cell.is_left()), style));
+        }
+        put(buffer, area, &line);
+        if is_selected {
+            buffer.set_style(area, theme.selected);
+        }
+    }
+}
+
+fn emptiness(app: &App) -> String {
+    if !app.markets.filter.is_empty() {
+        format!("no coin matches “{}”", app.markets.filter)
+    } else if let Some(why) = app.ask_markets.failure() {
+        format!("the market table could not be read: {why}")
+    } else {
+        "waiting for the first prices…".to_owned()
+    }
+}
+
+fn headings(app: &App, cells: &[(Cell, u16)]) -> Line<'static> {
+    let theme = &app.theme;
+    let mut line = Line::default();
+    for (cell, width) in cells {
+        let style = if cell.column() == Some(app.markets.column) { theme.accent } else { theme.muted };
+        line.push_span(Span::styled(aligned(cell.heading(), usize::from(*width), cell.is_left()), style));
+    }
+    line
+}
+
+/// Text in a cell: a blank before, the rest filled up.
+fn aligned(text: &str, width: usize, left: bool) -> String {
+    let text = format::fit(text, width.saturating_sub(1));
+    let blanks = " ".repeat((width - 1).saturating_sub(Span::raw(text.as_str()).width()));
+    if left { format!(" {text}{blanks}") } else { format!(" {blanks}{text}") }
+}
+
+fn content(app: &App, cell: Cell, market: &Row, at: usize, selected: bool, width: usize) -> (String, Style) {
+    let theme = &app.theme;
+    let moved = |change: Option<f64>| {
+        let style = match change.map(Direction::of) {
+            Some(Direction::Up) => theme.up,
+            Some(Direction::Down) => theme.down,
+            _ => theme.muted,
+        };
+        (format::change(change), style)
+    };
+    let volatility = |value: Option<f64>, hot: bool| {
+        let mark = if hot { '!' } else { ' ' };
+        let text =
+            value.map_or_else(|| "– ".to_owned(), |v| format!("{}{mark}", if v < 9.9995 { format!("{v:.3}") } else { format!("{v:.1}") }));
+        (text, if hot { theme.warn } else { theme.muted })
+    };
+    match cell {
+        Cell::Rank => (
+            if selected { "▸".to_owned() } else { String::new() } + &(at + 1).to_string(),
+            if selected { theme.accent } else { theme.muted },
+        ),
+        Cell::Coin => (market.symbol.clone(), theme.text.patch(theme.title)),
+        Cell::Name => (market.name.clone(), theme.muted),
+        Cell::Price => (format::price(market.price), theme.text),
+        Cell::Minute => moved(market.change_1m),
+        Cell::Hour => moved(market.change_1h),
+        Cell::Day => moved(market.change_24h),
+        Cell::Volatility => volatility(market.volatility_1m, app.is_hot(market)),
+        Cell::VolatilityHour => volatility(market.volatility_1h, false),
+        Cell::Spark => {
+            let rose = market.closes.first().zip(market.closes.last()).map(|(first, last)| last >= first);
+            let style = match rose {
+                Some(true) => theme.up,
+                Some(false) => theme.down,
+                None => theme.muted,
+            };
+            (sparkline(&market.closes, width.saturating_sub(1)), style)
+        }
+        Cell::Volume => (market.volume.map_or_else(|| "–".to_owned(), format::compact), theme.muted),
+        Cell::Age => (format::coarse_age(app.now().saturating_sub(market.event_time)), theme.muted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_never_take_more_than_there_is() {
+        for width in 0..200 {
+            assert!(cells(width).iter().map(|(_, w)| w).sum::<u16>() <= width);
+        }
+        assert_eq!(cells(200).len(), Cell::ORDER.len());
+        let narrow: Vec<Cell> = cells(20).into_iter().map(|(c, _)| c).collect();
+        assert_eq!(narrow, [Cell::Rank, Cell::Coin, Cell::Price]);
+    }
+
+    #[test]
+    fn texts_are_aligned_to_their_side() {
+        assert_eq!(aligned("BTC", 6, true), " BTC  ");
+        assert_eq!(aligned("1.5", 6, false), "   1.5");
+        assert_eq!(aligned("toolong", 6, false), " tool…");
+    }
+}

@@ -1,0 +1,192 @@
+//! The pipeline pane: how each stage fares, and what came of it since the start.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::{Part, fit_parts, message, name, pane, put, row};
+use crate::market::{SECOND, printable};
+use crate::pipeline::status::{Role, Snapshot, SourceState, SourceStatus, StageState, StageStatus};
+use crate::tui::app::{App, Pane};
+use crate::tui::format;
+use crate::tui::theme::Theme;
+
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
+    let theme = &app.theme;
+    let Some(snapshot) = &app.snapshot else {
+        let inside = pane(buffer, area, app, Pane::Pipeline, name(app, "Pipeline"), Line::default());
+        return message(buffer, inside, "the pipeline is starting…", theme.muted);
+    };
+    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+    let ticks = format::compact(snapshot.totals.ticks as f64);
+    let meta = Line::from(Span::styled(format!(" {ticks} ticks "), theme.muted));
+    let inside = pane(buffer, area, app, Pane::Pipeline, name(app, "Pipeline"), meta);
+    let mut lines = Vec::new();
+    let wide = inside.width >= 50;
+    lines.push(headings(theme, wide));
+    lines.push(source_line(snapshot, app, wide));
+    lines.extend(snapshot.stages.iter().map(|s| stage_line(s, app, wide)));
+    let width = usize::from(inside.width).saturating_sub(2);
+    if lines.len() + 3 < usize::from(inside.height) {
+        lines.push(Line::default());
+    }
+    lines.extend(totals(snapshot, theme, width));
+    lines.push(files(snapshot, theme, width));
+    lines.extend(trouble(snapshot, app, width));
+    for (at, line) in lines.iter().enumerate() {
+        let area = row(inside, u16::try_from(at).unwrap_or(u16::MAX));
+        put(buffer, Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area }, line);
+    }
+}
+
+fn cells(theme: &Theme, wide: bool, texts: [(String, Style); 6]) -> Line<'static> {
+    let widths = if wide { [8, 11, 7, 7, 6, 14] } else { [7, 11, 6, 0, 5, 12] };
+    let mut line = Line::default();
+    for (at, ((text, style), width)) in texts.into_iter().zip(widths).enumerate() {
+        if width == 0 {
+            continue;
+        }
+        let text = format::fit(&text, width - 1);
+        let blanks = " ".repeat(width - Span::raw(text.as_str()).width());
+        let text = if at < 2 { format!("{text}{blanks}") } else { format!("{blanks}{text}") };
+        line.push_span(Span::styled(text, style.patch(Style::new())));
+    }
+    let _ = theme;
+    line
+}
+
+fn headings(theme: &Theme, wide: bool) -> Line<'static> {
+    let m = theme.muted;
+    let last = if wide { "last commit" } else { "commit" };
+    cells(theme, wide, ["stage", "state", "in/s", "out/s", "lag", last].map(|t| (t.to_owned(), m)))
+}
+
+fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
+    let theme = &app.theme;
+    let m = theme.muted;
+    let dash = || ("–".to_owned(), m);
+    let Some(source) = &snapshot.source else {
+        let words = match &snapshot.role {
+            Role::Monitor { takes_over: true, .. } => "standing by",
+            Role::Monitor { takes_over: false, .. } => "looking on",
+            Role::Pipeline => "starting",
+        };
+        return cells(theme, wide, [("source".to_owned(), theme.text), (words.to_owned(), theme.accent), dash(), dash(), dash(), dash()]);
+    };
+    let (state, style) = source_state(source, theme);
+    let last = if let Some(next) = source.next_poll.filter(|_| source.state == SourceState::Live) {
+        format!("poll in {} s", (next - app.now() + SECOND - 1).max(0) / SECOND)
+    } else {
+        source.last_delivery.map_or_else(|| "–".to_owned(), |t| format!("{} ago", format::coarse_age(app.now() - t)))
+    };
+    let first = snapshot.stages.first().map_or(0.0, |s| s.in_per_second);
+    cells(
+        theme,
+        wide,
+        [("source".to_owned(), theme.text), (state.to_owned(), style), dash(), (format::rate(first), theme.text), dash(), (last, m)],
+    )
+}
+
+fn source_state(source: &SourceStatus, theme: &Theme) -> (&'static str, Style) {
+    match &source.state {
+        SourceState::Starting => ("○ starting", theme.muted),
+        SourceState::Live => ("● ok", theme.good),
+        SourceState::Reconnecting { .. } => ("↻ retrying", theme.bad),
+        SourceState::Replaying { .. } => ("▶ replaying", theme.good),
+        SourceState::Simulating => ("◆ made up", theme.warn),
+        SourceState::Finished => ("■ finished", theme.muted),
+    }
+}
+
+fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
+    let theme = &app.theme;
+    let (state, style) = match &stage.state {
+        StageState::Recovering => ("◌ recovers".to_owned(), theme.warn),
+        StageState::Ok => ("● ok".to_owned(), theme.good),
+        StageState::Restarting { at, .. } => (format!("↻ in {} s", (at - app.now()).max(0) / SECOND), theme.bad),
+        StageState::Stopped => ("■ stopped".to_owned(), theme.muted),
+    };
+    let commit = match (stage.version, stage.commit_time) {
+        (Some(version), Some(time)) if wide => format!("v{version} {:>4} ms", time.as_millis()),
+        (Some(version), _) => format!("v{version}"),
+        _ => "–".to_owned(),
+    };
+    let lag = if stage.lag > 0 { theme.text } else { theme.muted };
+    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+    let behind = format::compact(stage.lag as f64);
+    cells(
+        theme,
+        wide,
+        [
+            (stage.stage.label().to_owned(), theme.text),
+            (state, style),
+            (format::rate(stage.in_per_second), theme.text),
+            (format::rate(stage.out_per_second), theme.text),
+            (behind, lag),
+            (commit, theme.muted),
+        ],
+    )
+}
+
+/// A count with its word; what should be zero stands out when it is not.
+fn figure(theme: &Theme, rank: u8, word: &str, n: u64, warns: bool) -> Part {
+    let style = match (n, warns) {
+        (0, _) => theme.muted,
+        (_, true) => theme.warn,
+        _ => theme.text,
+    };
+    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+    let value = if n < 100_000 { format::count(n) } else { format::compact(n as f64) };
+    Part::new(rank, vec![Span::styled(format!("{word} "), theme.muted), Span::styled(value, style)])
+}
+
+fn totals(snapshot: &Snapshot, theme: &Theme, width: usize) -> [Line<'static>; 2] {
+    let t = snapshot.totals;
+    let restarts = snapshot.stages.iter().map(|s| u64::from(s.restarts)).sum();
+    let first = vec![
+        figure(theme, 1, "dupes", t.duplicates, false),
+        figure(theme, 0, "rejected", t.rejected, true),
+        figure(theme, 2, "restated", t.restated, false),
+        figure(theme, 3, "restarts", restarts, true),
+    ];
+    let second = vec![
+        figure(theme, 1, "candles", t.candles, false),
+        figure(theme, 0, "alerts", t.alerts, false),
+        figure(theme, 2, "cooled down", t.cooled_down, false),
+    ];
+    [fit_parts(first, 3, width), fit_parts(second, 3, width)]
+}
+
+fn files(snapshot: &Snapshot, theme: &Theme, width: usize) -> Line<'static> {
+    let mut parts: Vec<Part> = snapshot
+        .stages
+        .iter()
+        .zip(2u8..)
+        .map(|(s, rank)| {
+            let text = format!("{} · {}", s.files, format::bytes(s.bytes));
+            Part::new(rank, vec![Span::styled(format!("{} ", s.stage.label()), theme.muted), Span::styled(text, theme.text)])
+        })
+        .collect();
+    if let Some(memory) = snapshot.memory {
+        parts.push(Part::new(1, vec![Span::styled("memory ", theme.muted), Span::styled(format::bytes(memory), theme.text)]));
+    }
+    fit_parts(parts, 2, width)
+}
+
+/// What went wrong last, and what the source wants to be known.
+fn trouble(snapshot: &Snapshot, app: &App, width: usize) -> Vec<Line<'static>> {
+    let theme = &app.theme;
+    let mut lines = Vec::new();
+    let down = snapshot.stages.iter().find_map(|s| match &s.state {
+        StageState::Restarting { why, .. } => Some(format!("{}: {}", s.stage.label(), printable(why))),
+        _ => None,
+    });
+    let error =
+        down.or_else(|| snapshot.last_error.as_ref().map(|(at, words)| format!("{} {}", app.zone.write(*at, "%H:%M"), printable(words))));
+    lines.extend(error.map(|e| Line::from(Span::styled(format::fit(&format!("! {e}"), width), theme.bad))));
+    for notice in snapshot.source.iter().flat_map(|s| &s.notices) {
+        lines.push(Line::from(Span::styled(format::fit(&format!("· {}", printable(notice)), width), theme.warn)));
+    }
+    lines
+}

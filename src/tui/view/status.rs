@@ -1,0 +1,153 @@
+//! The first line: an honest state in words, then the figures that tell whether the data flows.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::Span;
+
+use super::{Part, fit_parts, put, put_right};
+use crate::market::{Micros, SECOND, printable};
+use crate::pipeline::status::{Role, Snapshot, SourceState, SourceStatus, Stage, StageState};
+use crate::tui::app::App;
+use crate::tui::format;
+use crate::tui::theme::Theme;
+
+/// A live source without a tick for longer than this (or three polls) is stale.
+const STALE: Micros = 90 * SECOND;
+/// Errors older than this are no longer told of.
+const ERROR_SHOWN: Micros = 300 * SECOND;
+
+pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
+    let theme = &app.theme;
+    let width = usize::from(area.width).saturating_sub(2);
+    let clock = app.clock();
+    let time = format!("{} {}", app.zone.write(clock, "%H:%M:%S"), app.zone.label(clock));
+    let mut right = Vec::new();
+    if let Some(source) = app.snapshot.as_ref().and_then(|s| s.source.as_ref()) {
+        right.extend(source_figures(source, app));
+    }
+    right.push(Part::new(0, vec![Span::styled(time, theme.text)]));
+    let mut left = vec![Part::new(3, vec![Span::styled("CryptoStream", theme.title)])];
+    if app.is_paused() {
+        left.push(Part::new(0, vec![Span::styled("‖ PAUSED", theme.warn.patch(theme.title))]));
+    }
+    let state = state(app);
+    let words = state.words.clone();
+    left.push(Part::new(1, vec![Span::styled(format!("{} {}", state.glyph, state.name), state.style)]));
+    if !words.is_empty() {
+        left.push(Part::new(2, vec![Span::styled(words, theme.muted)]));
+    }
+    if let Some(snapshot) = &app.snapshot {
+        left.extend(figures(snapshot, app));
+        left.extend(trouble(snapshot, app));
+    }
+    // The clock stays; what is left of the line is shared by importance.
+    let right_room = width.saturating_sub(left.first().map_or(0, Part::width) + 30);
+    let right = fit_parts(right, 2, right_room.max(9));
+    let left = fit_parts(left, 2, width.saturating_sub(right.width() + 2));
+    put(buffer, Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area }, &left);
+    put_right(buffer, Rect { width: area.width.saturating_sub(1), ..area }, &right);
+}
+
+/// The state in one word, with more words beside it.
+struct State {
+    glyph: char,
+    name: String,
+    words: String,
+    style: Style,
+}
+
+fn state(app: &App) -> State {
+    let theme = &app.theme;
+    let of = |glyph, name: &str, words: String, style| State { glyph, name: name.to_owned(), words, style };
+    let Some(snapshot) = &app.snapshot else { return of('○', "STARTING", String::new(), theme.muted) };
+    let Some(source) = &snapshot.source else {
+        return match &snapshot.role {
+            Role::Monitor { why, .. } => of('◉', "MONITOR", printable(why), theme.accent),
+            Role::Pipeline => of('○', "STARTING", String::new(), theme.muted),
+        };
+    };
+    let label = source.kind.label().to_owned();
+    match &source.state {
+        SourceState::Starting => of('○', "STARTING", label, theme.muted),
+        SourceState::Live => stale(snapshot, source, app).map_or_else(
+            || of('●', "LIVE", label.clone(), theme.good),
+            |age| of('◐', &format!("STALE {}", format::coarse_age(age)), label.clone(), theme.warn),
+        ),
+        SourceState::Reconnecting { at, attempt, why } => {
+            let wait = format::coarse_age((at - app.now()).max(0));
+            let tries = if *attempt > 1 { format!(", try {attempt}") } else { String::new() };
+            of('↻', &format!("RECONNECTING in {wait}"), format!("({}{tries})", printable(why)), theme.bad)
+        }
+        SourceState::Replaying { done: Some(done) } => {
+            of('▶', &format!("REPLAY {:.0} %", (done * 100.0).clamp(0.0, 100.0)), String::new(), theme.accent)
+        }
+        SourceState::Replaying { done: None } => of('▶', "REPLAY", String::new(), theme.accent),
+        SourceState::Simulating => of('◆', "SIMULATED", "made-up prices".to_owned(), theme.warn),
+        SourceState::Finished => of('■', "FINISHED", label, theme.accent),
+    }
+}
+
+/// How old the newest tick is, if that is too old for a live source.
+fn stale(snapshot: &Snapshot, source: &SourceStatus, app: &App) -> Option<Micros> {
+    let age = tick_age(snapshot, app)?;
+    let poll = source.poll.and_then(|p| Micros::try_from(p.as_micros()).ok()).unwrap_or(0);
+    (age > STALE.max(3 * poll)).then_some(age)
+}
+
+/// Age of the newest tick: by its own time where that is the clock's, by its delivery where time is replayed or made up.
+fn tick_age(snapshot: &Snapshot, app: &App) -> Option<Micros> {
+    let source = snapshot.source.as_ref();
+    let clocked = source.is_none_or(|s| matches!(s.state, SourceState::Live | SourceState::Reconnecting { .. } | SourceState::Starting));
+    let newest = if clocked { snapshot.live.iter().map(|l| l.event_time).max() } else { source.and_then(|s| s.last_delivery) };
+    newest.map(|t| app.now().saturating_sub(t))
+}
+
+fn labelled(theme: &Theme, label: &str, value: String) -> Vec<Span<'static>> {
+    vec![Span::styled(format!("{label} "), theme.muted), Span::styled(value, theme.text)]
+}
+
+fn figures(snapshot: &Snapshot, app: &App) -> Vec<Part> {
+    let theme = &app.theme;
+    let mut parts = Vec::new();
+    let coins = app.markets.rows().len() + app.markets.hidden();
+    if coins > 0 {
+        parts.push(Part::new(8, vec![Span::styled(coins.to_string(), theme.text), Span::styled(" coins", theme.muted)]));
+    }
+    if let Some(age) = tick_age(snapshot, app) {
+        parts.push(Part::new(5, labelled(theme, "tick", format!("{} ago", format::coarse_age(age)))));
+    }
+    let lag: u64 = snapshot.stages.iter().map(|s| s.lag).sum();
+    parts.push(Part::new(6, labelled(theme, "lag", format::count(lag))));
+    if let Some(version) = snapshot.stages.iter().find(|s| s.stage == Stage::Gold).and_then(|s| s.version) {
+        parts.push(Part::new(9, labelled(theme, "gold", format!("v{version}"))));
+    }
+    parts
+}
+
+/// A stage that is down, or the last error while it is news.
+fn trouble(snapshot: &Snapshot, app: &App) -> Option<Part> {
+    let theme = &app.theme;
+    let down = snapshot.stages.iter().find_map(|s| match &s.state {
+        StageState::Restarting { why, .. } => Some(format!("{} restarts: {}", s.stage.label(), printable(why))),
+        _ => None,
+    });
+    let recent = || snapshot.last_error.as_ref().filter(|(at, _)| app.now() - at < ERROR_SHOWN).map(|(_, words)| printable(words));
+    down.or_else(recent).map(|words| Part::new(7, vec![Span::styled(format!("! {}", format::fit(&words, 60)), theme.bad)]))
+}
+
+fn source_figures(source: &SourceStatus, app: &App) -> Vec<Part> {
+    let theme = &app.theme;
+    let mut parts = Vec::new();
+    if let Some(next) = source.next_poll.filter(|_| source.state == SourceState::Live) {
+        let wait = format!("{} s", (next - app.now()).max(0).saturating_add(SECOND - 1) / SECOND);
+        let every = source.poll.map(|p| format!(" of {} s", p.as_secs())).unwrap_or_default();
+        parts.push(Part::new(2, labelled(theme, "poll in", format!("{wait}{every}"))));
+    }
+    if let Some(quota) = source.quota_left {
+        let style = if quota < 0.1 { theme.warn } else { theme.text };
+        let value = format!("{:.0} %", (quota * 100.0).clamp(0.0, 100.0));
+        parts.push(Part::new(3, vec![Span::styled("quota ", theme.muted), Span::styled(value, style)]));
+    }
+    parts
+}

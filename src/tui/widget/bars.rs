@@ -1,0 +1,79 @@
+//! Bars in eighths of a cell: sparklines and volume.
+
+#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "eighths of few cells, clamped before the cast")]
+
+/// Blocks of no to eight eighths.
+const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// A line of blocks, one per value of the last `width`, lowest to highest value; flat values lie in the middle.
+#[must_use]
+pub fn sparkline(values: &[f64], width: usize) -> String {
+    let values = resample(values, width);
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    values
+        .iter()
+        .map(|v| {
+            let share = (v - low) / (high - low);
+            if share.is_finite() { EIGHTHS[1 + (share * 7.0).round().clamp(0.0, 7.0) as usize] } else { EIGHTHS[4] }
+        })
+        .collect()
+}
+
+/// At most `width` values: each the last of an equal share of the given ones.
+fn resample(values: &[f64], width: usize) -> Vec<f64> {
+    let values: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+    if values.len() <= width {
+        return values;
+    }
+    (1..=width).map(|i| values[i * values.len() / width - 1]).collect()
+}
+
+/// A bar's glyph in `row` (0 the highest) of `rows`, for a value of `most`; what is above zero shows at least one eighth.
+#[must_use]
+pub fn bar(value: f64, most: f64, row: u16, rows: u16) -> char {
+    if !(value > 0.0 && most > 0.0) {
+        return ' ';
+    }
+    let total = (value / most * f64::from(rows) * 8.0).round().clamp(1.0, f64::from(rows) * 8.0) as u16;
+    let below = (rows - 1 - row) * 8;
+    EIGHTHS[usize::from(total.saturating_sub(below).min(8))]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn lines_go_from_the_lowest_to_the_highest() {
+        assert_eq!(sparkline(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 8), "▁▂▃▄▅▆▇█");
+        assert_eq!(sparkline(&[5.0, 5.0], 8), "▄▄");
+        assert_eq!(sparkline(&[], 8), "");
+        assert_eq!(sparkline(&[1.0, f64::NAN, 2.0], 8), "▁█");
+        assert_eq!(sparkline(&[9.0, 1.0, 9.0, 8.0], 2), "▁█");
+    }
+
+    #[test]
+    fn bars_fill_from_below() {
+        assert_eq!((bar(8.0, 8.0, 0, 2), bar(8.0, 8.0, 1, 2)), ('█', '█'));
+        assert_eq!((bar(4.0, 8.0, 0, 2), bar(4.0, 8.0, 1, 2)), (' ', '█'));
+        assert_eq!((bar(6.0, 8.0, 0, 2), bar(6.0, 8.0, 1, 2)), ('▄', '█'));
+        assert_eq!(bar(0.0001, 8.0, 1, 2), '▁');
+        assert_eq!(bar(0.0, 8.0, 1, 2), ' ');
+        assert_eq!(bar(1.0, f64::NAN, 0, 1), ' ');
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_too_long(values in proptest::collection::vec(any::<f64>(), 0..100), width in 0usize..40) {
+            prop_assert!(sparkline(&values, width).chars().count() <= width);
+        }
+
+        #[test]
+        fn any_bar_is_a_block(value in any::<f64>(), most in any::<f64>(), rows in 1u16..20, row in 0u16..20) {
+            prop_assert!(EIGHTHS.contains(&bar(value, most, row.min(rows - 1), rows)));
+        }
+    }
+}
