@@ -316,6 +316,12 @@ impl Settings {
         self.origin(key).rank() > 0
     }
 
+    /// The log file while a dashboard has the terminal.
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
+        self.log.file.clone().unwrap_or_else(|| self.storage.join("logs").join("cryptostream.log"))
+    }
+
     /// The table of `cryptostream config`: key, value, origin. Secrets are masked.
     #[must_use]
     pub fn table(&self) -> String {
@@ -355,7 +361,7 @@ impl Settings {
             match &self.input {
                 None => errors.push("the source replay needs a recording: give '--input FILE' ('-' for stdin)".to_owned()),
                 Some(input) if input.as_os_str() != "-" && !input.is_file() => {
-                    errors.push(format!("{}: there is no file '{}'", place(key("input"), self.origin("input")), input.display()))
+                    errors.push(format!("{}: there is no file '{}'", place(key("input"), self.origin("input")), input.display()));
                 }
                 Some(_) => {}
             }

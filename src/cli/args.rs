@@ -221,7 +221,7 @@ pub struct Common {
     /// Colours of the dashboard
     #[arg(long, global = true, help_heading = "Display", value_parser = PossibleValuesParser::new(Theme::LABELS))]
     pub theme: Option<String>,
-    /// No colours (as NO_COLOR=1)
+    /// No colours, as with NO_COLOR
     #[arg(long, global = true, help_heading = "Display")]
     pub no_color: bool,
 

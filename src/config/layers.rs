@@ -83,7 +83,7 @@ impl Layers {
     /// Adds a TOML file.
     pub fn file(&mut self, path: &str, text: &str) {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let line = |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1;
+        let line = |at: usize| text.char_indices().filter(|(i, c)| *i < at && *c == '\n').count() + 1;
         for error in &errors {
             let at = error.span().map_or(1, |s| line(s.start));
             self.errors.push(format!("{path} line {at}: {}", error.message().lines().collect::<Vec<_>>().join(", ")));
@@ -106,7 +106,7 @@ impl Layers {
                 (Some(key), _) if key.later => refuse("not supported by this version: take it out".to_owned()),
                 (Some(key), value) => match plain(value) {
                     Some(text) => {
-                        self.values.push(Value { key, text, origin: Origin::File { path: path.to_owned(), line: at }, alias: false })
+                        self.values.push(Value { key, text, origin: Origin::File { path: path.to_owned(), line: at }, alias: false });
                     }
                     None => refuse(format!("a {} is not what goes here", value.type_str())),
                 },

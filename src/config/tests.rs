@@ -1,5 +1,7 @@
 //! Layers, origins, errors, secrets, and the sample file.
 
+use proptest::prelude::any;
+
 use super::*;
 
 const SAMPLE: &str = include_str!("../../cryptostream.toml.example");
@@ -199,5 +201,38 @@ fn bounds_hold() {
         let mut settings = Settings::default();
         assert_eq!((key(name).set)(&mut settings, good), Ok(()), "{name} {good}");
         assert!((key(name).set)(&mut settings, bad).is_err(), "{name} {bad}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_file_is_too_odd_to_be_judged(toml in "[a-z.\\[\\]={}\"' #0-9\n\u{1b}é]{0,80}", odd in ".{0,40}", text in any::<String>()) {
+        let dot_env = format!("CRYPTOSTREAM_POLL={odd}\nCRYPTOSTREAM_COINS={text}\n{odd}");
+        let mut layers = layers(&toml, &dot_env, &[], &[("speed", &text)]);
+        layers.file("y.toml", &text);
+        if let Err(Invalid(told)) = Settings::resolve(layers, Purpose::Read) {
+            assert!(!told.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_understood_as_the_same(
+        (poll, tick) in (1_000_u64..86_400_000, 1_u64..1_000_000),
+        (rate, threshold) in (1e-9..1e12_f64, 0.0..100.0_f64),
+        start in 1_300_000_000_000_000_i64..3_000_000_000_000_000,
+    ) {
+        let mut settings = Settings { poll: Duration::from_millis(poll), ..Settings::default() };
+        settings.simulator.tick = Duration::from_micros(tick);
+        settings.simulator.rate = Rate::PerSecond(rate);
+        settings.simulator.start = start;
+        settings.alerts.overrides = BTreeMap::from([("a".to_owned(), threshold), ("b".to_owned(), 0.1)]);
+        let mut again = Settings::default();
+        for key in KEYS {
+            let text = (key.get)(&settings);
+            if !text.is_empty() {
+                (key.set)(&mut again, &text).unwrap();
+            }
+        }
+        assert_eq!(again, settings);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,9 +198,9 @@ pub(super) fn flag(text: &str) -> Result<bool, String> {
 }
 
 /// A whole number of `least` or more.
-pub(super) fn count<T: std::str::FromStr + PartialOrd + fmt::Display>(text: &str, least: T) -> Result<T, String> {
+pub(super) fn count<T: FromStr + From<u8> + PartialOrd>(text: &str, least: u8) -> Result<T, String> {
     match text.replace('_', "").parse::<T>() {
-        Ok(n) if n >= least => Ok(n),
+        Ok(n) if n >= T::from(least) => Ok(n),
         _ => Err(format!("'{text}' is not a whole number of {least} or more")),
     }
 }

@@ -1,0 +1,209 @@
+//! The command line as a user meets it: exit codes, one line an error, and a README whose commands are understood.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use clap::CommandFactory;
+use cryptostream::cli::args::{Cli, Common, Parsed};
+use cryptostream::config::KEYS;
+
+/// Runs the program in an empty folder and an empty environment.
+fn run(folder: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cryptostream"))
+        .args(args)
+        .current_dir(folder)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
+}
+
+fn lines(bytes: &[u8]) -> Vec<String> {
+    String::from_utf8(bytes.to_vec()).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn read(words: &[&str]) -> Result<Parsed, String> {
+    Cli::read(std::iter::once("cryptostream").chain(words.iter().copied()).map(OsString::from)).map_err(|e| e.to_string())
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn common_options_stand_before_or_after_the_command() {
+    for words in [["--coins", "bitcoin", "candles", "tron"], ["candles", "tron", "--coins", "bitcoin"]] {
+        let Ok(Parsed::Run(cli)) = read(&words) else { panic!("{words:?}") };
+        assert_eq!(cli.common.overrides(), [("coins", "bitcoin".to_owned())]);
+    }
+}
+
+#[test]
+fn flags_of_the_settings_are_those_of_the_command_line() {
+    let command = Cli::command();
+    for flag in KEYS.iter().filter_map(|k| k.flag) {
+        assert!(command.get_arguments().any(|a| a.get_long() == flag.strip_prefix("--")), "{flag}");
+    }
+    let text = Some("x".to_owned());
+    let all = Common {
+        storage: text.clone(),
+        take_over: true,
+        from: text.clone(),
+        batch_latency: text.clone(),
+        batch_records: text.clone(),
+        source: text.clone(),
+        coins: text.clone(),
+        poll: text.clone(),
+        backfill: text.clone(),
+        input: text.clone(),
+        speed: text.clone(),
+        rate: text.clone(),
+        events: text.clone(),
+        seed: text.clone(),
+        start: text.clone(),
+        tick: text.clone(),
+        markets: text.clone(),
+        interval: text.clone(),
+        theme: text.clone(),
+        no_color: true,
+        config: None,
+        log_level: text,
+    };
+    let mut given: Vec<_> = all.overrides().into_iter().map(|(key, _)| key).collect();
+    let mut keys: Vec<_> = KEYS.iter().filter(|k| k.flag.is_some()).map(|k| k.name).collect();
+    given.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(given, keys);
+}
+
+#[test]
+fn help_names_the_defaults_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = lines(&run(folder.path(), &["--help"], &[]).stdout).join("\n");
+    for key in ["poll", "batch_latency", "batch_records", "backfill", "speed", "simulator.rate", "simulator.start", "simulator.tick"] {
+        let config = lines(&run(folder.path(), &["config"], &[]).stdout);
+        let row = config.iter().find(|l| l.split_whitespace().next() == Some(key)).unwrap();
+        let value = row.split_whitespace().nth(1).unwrap();
+        assert!(help.contains(&format!("[default: {value}]")), "{key} {value}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_in_one_line_each_with_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for (args, expected) in [
+        (
+            &["--sorce", "x"][..],
+            &["error: unexpected argument '--sorce' found; a similar argument exists: '--source'; see 'cryptostream --help'"][..],
+        ),
+        (&["candles"], &["error: the following required arguments were not provided: <COIN>; see 'cryptostream --help'"]),
+        (&["frobnicate"], &["error: unrecognized subcommand 'frobnicate'; see 'cryptostream --help'"]),
+        (&["--no-tui", "compact"], &["error: '--no-tui' runs the pipeline and goes without a command"]),
+        (&["--source", "replay"], &["error: the source replay needs a recording: give '--input FILE' ('-' for stdin)"]),
+        (&["--input", "no.ndjson"], &["error: --input: there is no file 'no.ndjson'"]),
+        (
+            &["candles", "bitcoin", "--poll", "0s", "--speed", "fast"],
+            &["error: --speed: 'fast' is neither a number above 0 nor 'max'", "error: --poll: '0s' is too short: at least 1s"],
+        ),
+        (&["config", "--storage", "s3://bucket"], &["error: --storage: storage on S3 is not supported yet: give a folder"]),
+    ] {
+        let output = run(folder.path(), args, &[]);
+        let mut told = lines(&output.stderr);
+        let mut expected: Vec<_> = expected.iter().map(|l| (*l).to_owned()).collect();
+        told.sort();
+        expected.sort();
+        assert_eq!(told, expected);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty());
+    }
+    let output = run(folder.path(), &["config", "--config", "no.toml"], &[("CRYPTOSTREAM_POL", "1s")]);
+    let told = lines(&output.stderr);
+    assert_eq!(told[0], "error: CRYPTOSTREAM_POL: there is no such setting: did you mean 'CRYPTOSTREAM_POLL'?");
+    assert!(told[1].starts_with("error: --config: no.toml: "), "{told:?}");
+    assert_eq!((told.len(), output.status.code()), (2, Some(2)));
+}
+
+#[test]
+fn config_shows_values_with_their_origin_and_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), "COINGECKO_API_KEY=hush-hush\nCRYPTOSTREAM_POLL=20s\n").unwrap();
+    std::fs::write(folder.path().join("cryptostream.toml"), "[ui]\ntheme = \"mono\"\n").unwrap();
+    let output = run(folder.path(), &["config", "--speed", "max"], &[("WEBHOOK_URL", "[https://x/hush-hush](https://x/hush-hush)")]);
+    assert_eq!(output.status.code(), Some(0), "{:?}", lines(&output.stderr));
+    let shown = lines(&output.stdout);
+    let row = |key: &str| {
+        let row = shown.iter().find(|l| l.split_whitespace().next() == Some(key)).unwrap_or_else(|| panic!("{key}"));
+        row.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("poll"), "20s .env line 2 (CRYPTOSTREAM_POLL)");
+    assert_eq!(row("ui.theme"), "mono cryptostream.toml line 2");
+    assert_eq!(row("speed"), "max command line (--speed)");
+    assert_eq!(row("coingecko.api_key"), "*** .env line 1 (COINGECKO_API_KEY)");
+    assert_eq!(row("discord.webhook_url"), "*** environment (WEBHOOK_URL), not used by this version");
+    assert_eq!(row("backfill"), "1d default");
+    assert!(!shown.join("\n").contains("hush"));
+}
+
+#[test]
+fn completions_and_the_manual_are_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run(folder.path(), &["completions", shell], &[]);
+        assert!(output.status.success() && lines(&output.stdout).join("\n").contains("batch-latency"), "{shell}");
+    }
+    let page = lines(&run(folder.path(), &["man"], &[]).stdout).join("\n");
+    assert!(page.contains(".TH cryptostream") && page.contains("screenshot"));
+    // Neither looks at settings: a broken file is no obstacle to them.
+    let output = run(folder.path(), &["man"], &[("CRYPTOSTREAM_NONSENSE", "1")]);
+    assert!(output.status.success());
+}
+
+#[test]
+fn every_command_of_the_readme_is_understood() {
+    let readme = include_str!("../../README.md");
+    let mut inside = false;
+    let mut found = 0;
+    for line in readme.lines() {
+        if line.starts_with("```") {
+            inside = !inside && line == "```sh";
+            continue;
+        }
+        let line = line.strip_prefix("$ ").unwrap_or(line);
+        if let Some(words) = inside.then(|| command(line)).flatten() {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            assert!(matches!(read(&words), Ok(Parsed::Run(_) | Parsed::Print(_))), "{line}: {:?}", read(&words).err());
+            found += 1;
+        }
+    }
+    assert!(found >= 15, "only {found} commands found in the README");
+    for variable in readme.split(|c: char| !(c.is_ascii_uppercase() || c == '_')).filter(|w| w.starts_with("CRYPTOSTREAM_")) {
+        let known = variable == "CRYPTOSTREAM_CONFIG" || KEYS.iter().any(|k| k.variable() == variable);
+        assert!(known || variable == "CRYPTOSTREAM_", "{variable}");
+    }
+}
+
+/// The arguments of a line of shell that runs the program, up to a comment, pipe or redirection.
+fn command(line: &str) -> Option<Vec<String>> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(q), _) if c == q => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, ' ') => words.push(String::new()),
+            (None, '#' | '|' | '>') if words.last()?.is_empty() => break,
+            _ => words.last_mut()?.push(c),
+        }
+    }
+    words.retain(|w| !w.is_empty());
+    let start = words.iter().position(|w| !w.contains('='))?;
+    let words = words.split_off(start);
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["cryptostream", ..] => Some(words[1..].to_vec()),
+        ["cargo", "run", "--release"] => Some(Vec::new()),
+        ["cargo", "run", "--release", "--", ..] => Some(words[4..].to_vec()),
+        _ => None,
+    }
+}

@@ -1,0 +1,227 @@
+//! A module imports only from lower layers: this test reads the sources and fails on every path that points upwards.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each top module may use, with `a::b` for a part of one. The order is that of the layers.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("market", &[]),
+    ("source", &["market"]),
+    ("transport", &["market"]),
+    ("lake", &["market"]),
+    ("query", &["market", "source", "transport", "lake"]),
+    ("alert", &["market", "source", "transport", "lake"]),
+    ("pipeline", &["market", "source", "transport", "lake", "query", "alert"]),
+    ("tui", &["market", "pipeline::status", "query"]),
+    ("config", &["market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"]),
+    ("telemetry", &["market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"]),
+    ("cli", &["market", "source", "transport", "lake", "query", "alert", "pipeline", "tui", "config", "telemetry"]),
+    ("main", &["cli"]),
+];
+
+/// The screen does not know the engines below the query handle.
+const ENGINES: &[&str] = &["arrow", "arrow_array", "arrow_schema", "deltalake", "duckdb", "parquet"];
+
+#[test]
+fn modules_import_downwards_only() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = rust_files(&source);
+    assert!(files.len() > 10, "the sources are read");
+    let mut wrong = Vec::new();
+    for file in files {
+        let inside = file.strip_prefix(&source).unwrap().with_extension("");
+        let module: Vec<String> = inside.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+        if module == ["lib"] {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        wrong.extend(violations(&module, &text).into_iter().map(|v| format!("src/{}.rs: {v}", inside.display())));
+    }
+    assert!(wrong.is_empty(), "imports that point upwards:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn violations_are_seen_in_every_form() {
+    let seen = |module: &[&str], text: &str| violations(&module.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(), text);
+    assert_eq!(seen(&["market"], "use crate::lake::Table;"), ["lake"]);
+    assert_eq!(seen(&["lake", "silver"], "use crate::{market::{Tick, sum}, query::{self, pool}};"), ["query"]);
+    assert_eq!(seen(&["lake"], "fn f() { let _ = crate::source::Kind::Replay; }"), ["source"]);
+    assert_eq!(seen(&["lake", "silver"], "use super::super::tui;"), ["tui"]);
+    assert_eq!(seen(&["lake"], "use super::{market, tui::app};"), ["tui"]);
+    assert_eq!(seen(&["lake"], "mod tests { use super::*; use super::super::query::X; }"), ["query"]);
+    assert_eq!(seen(&["tui", "app"], "use crate::pipeline::{status::Snapshot, supervisor};"), ["pipeline::supervisor"]);
+    assert_eq!(seen(&["tui", "app"], "use crate::pipeline::{self, status};"), ["pipeline::self"]);
+    assert_eq!(seen(&["tui"], "fn f(x: duckdb::Row) {}"), ["duckdb"]);
+    assert_eq!(seen(&["main"], "use cryptostream::{cli, lake};"), ["lake"]);
+    assert_eq!(seen(&["config"], "use crate::cli::args;"), ["cli"]);
+    assert_eq!(seen(&["lake"], "use crate::*;"), ["*"]);
+    let fine = r##"
+        //! [`crate::cli`] in words, /* crate::cli */ is no import
+        use crate::market::{Tick, candle::{self, Candle}}; /* use crate::tui; /* nested */ crate::cli */
+        const A: &str = "crate::cli \" crate::tui"; const B: &str = r#"crate::tui " "#; const C: char = '"';
+        fn f<'a>(x: &'a str) -> char { '\'' } // crate::tui
+        pub(crate) struct X; use crate::lake::table; mod inner { use super::super::lake; mod deeper { use super::super::table; } }
+    "##;
+    assert_eq!(seen(&["lake"], fine), Vec::<String>::new());
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The forbidden paths in one file; `module` is where the file stands, top module first.
+fn violations(module: &[String], text: &str) -> Vec<String> {
+    let own = module[0].as_str();
+    let allowed = MAY_USE.iter().find(|(name, _)| *name == own).unwrap_or_else(|| panic!("the layer of {own} is not known")).1;
+    let permitted = |path: &[String]| {
+        path[0] == own || allowed.iter().any(|a| a.split("::").zip(path).filter(|(a, p)| a == p).count() == a.split("::").count())
+    };
+    let mut wrong = Vec::new();
+    for path in crate_paths(module.len(), &tokens(text)) {
+        if path.is_empty() || !permitted(&path) {
+            let parts = allowed.iter().filter(|a| a.starts_with(&format!("{}::", path[0]))).count();
+            wrong.push(path[..path.len().min(1 + usize::from(parts > 0))].join("::"));
+        }
+    }
+    if own == "tui" {
+        wrong.extend(tokens(text).windows(2).filter(|t| ENGINES.contains(&t[0].as_str()) && t[1] == "::").map(|t| t[0].clone()));
+    }
+    wrong.sort();
+    wrong.dedup();
+    wrong
+}
+
+/// All paths from the crate's root: after `crate::`, `cryptostream::`, or enough `super::`.
+fn crate_paths(depth: usize, tokens: &[String]) -> Vec<Vec<String>> {
+    let at = |i: usize| tokens.get(i).map_or("", String::as_str);
+    let mut paths = Vec::new();
+    // For each open brace: whether it opened an inline module.
+    let mut braces = Vec::new();
+    let mut i = 0;
+    while i < tokens.len() {
+        let here = depth + braces.iter().filter(|inline| **inline).count();
+        match at(i) {
+            "{" => braces.push(i >= 2 && at(i - 2) == "mod"),
+            "}" => drop(braces.pop()),
+            "crate" | "cryptostream" if at(i + 1) == "::" => {
+                i = tree(tokens, i + 2, &[], &mut paths);
+                continue;
+            }
+            "super" if at(i + 1) == "::" => {
+                let ups = (0..tokens.len()).take_while(|n| at(i + 2 * n) == "super" && at(i + 2 * n + 1) == "::").count();
+                i += 2 * ups;
+                if ups >= here {
+                    i = tree(tokens, i, &[], &mut paths);
+                }
+                continue;
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    paths
+}
+
+/// Reads a path, or a tree of them in braces, from `start`; returns where it ends.
+fn tree(tokens: &[String], start: usize, prefix: &[String], paths: &mut Vec<Vec<String>>) -> usize {
+    let at = |i: usize| tokens.get(i).map_or("", String::as_str);
+    let mut i = start;
+    if at(i) == "{" {
+        i += 1;
+        while i < tokens.len() && at(i) != "}" {
+            i = tree(tokens, i, prefix, paths);
+            while i < tokens.len() && at(i) != "," && at(i) != "}" {
+                i += 1; // `as name`
+            }
+            i += usize::from(at(i) == ",");
+        }
+        return i + 1;
+    }
+    let path = [prefix, &[at(i).to_owned()]].concat();
+    if at(i + 1) == "::" && at(i + 2) != "<" {
+        return tree(tokens, i + 2, &path, paths);
+    }
+    paths.push(path);
+    i + 1
+}
+
+/// Identifiers, `::` and single signs, without comments, strings, characters and lifetimes.
+fn tokens(text: &str) -> Vec<String> {
+    let text: Vec<char> = text.chars().collect();
+    let at = |i: usize| text.get(i).copied().unwrap_or('\0');
+    let mut tokens = Vec::new();
+    let mut i = 0;
+    while i < text.len() {
+        let c = at(i);
+        if c == '/' && at(i + 1) == '/' {
+            while i < text.len() && at(i) != '\n' {
+                i += 1;
+            }
+        } else if c == '/' && at(i + 1) == '*' {
+            let mut open = 0;
+            loop {
+                match (at(i), at(i + 1)) {
+                    ('/', '*') => (open, i) = (open + 1, i + 2),
+                    ('*', '/') => (open, i) = (open - 1, i + 2),
+                    _ => i += 1,
+                }
+                if open == 0 || i >= text.len() {
+                    break;
+                }
+            }
+        } else if c == '"' {
+            i += 1;
+            while i < text.len() && at(i) != '"' {
+                i += if at(i) == '\\' { 2 } else { 1 };
+            }
+            i += 1;
+        } else if c == '\'' {
+            // A character ends with a quote, a lifetime does not.
+            if at(i + 1) == '\\' {
+                i += 3;
+                while i < text.len() && at(i) != '\'' {
+                    i += 1;
+                }
+                i += 1;
+            } else {
+                i += if at(i + 2) == '\'' { 3 } else { 1 };
+            }
+        } else if c.is_alphabetic() || c == '_' {
+            let start = i;
+            while at(i).is_alphanumeric() || at(i) == '_' {
+                i += 1;
+            }
+            let word: String = text[start..i].iter().collect();
+            let hashes = (i..text.len()).take_while(|n| at(*n) == '#').count();
+            if matches!(word.as_str(), "r" | "br" | "cr") && at(i + hashes) == '"' {
+                let end: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+                i += hashes + 1;
+                while i < text.len() && !text[i..].starts_with(&end) {
+                    i += 1;
+                }
+                i += end.len();
+            } else {
+                tokens.push(word);
+            }
+        } else if c == ':' && at(i + 1) == ':' {
+            tokens.push("::".to_owned());
+            i += 2;
+        } else {
+            if !c.is_whitespace() {
+                tokens.push(c.to_string());
+            }
+            i += 1;
+        }
+    }
+    tokens
+}
