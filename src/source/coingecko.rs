@@ -64,7 +64,7 @@ impl fmt::Debug for ApiKey {
 
 /// How far back history is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum History {
+pub enum Backfill {
     /// Not at all.
     Off,
     /// A day, in points of 5 minutes.
@@ -93,7 +93,7 @@ pub struct Settings {
     /// Most bytes that an answer may have, decompressed.
     pub max_bytes: usize,
     /// How far back history is fetched.
-    pub history: History,
+    pub backfill: Backfill,
     /// Waits after failures.
     pub backoff: Backoff,
 }
@@ -109,7 +109,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(30),
             max_bytes: 16 << 20,
-            history: History::Day,
+            backfill: Backfill::Day,
             backoff: Backoff::default(),
         }
     }
