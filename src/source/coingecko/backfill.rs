@@ -23,6 +23,7 @@ pub struct Range {
 #[derive(Debug, Clone)]
 pub struct Backlog {
     jobs: Vec<Job>,
+    next_id: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -44,9 +45,8 @@ impl Backlog {
     /// All of `fills`, in their order; empty ranges are left out.
     #[must_use]
     pub fn new(fills: Vec<Fill>) -> Self {
-        let job = |(id, fill)| Job { id, fill, failures: 0, not_before: Duration::ZERO };
-        let mut all = Self { jobs: fills.into_iter().enumerate().map(job).collect() };
-        all.drop_empty();
+        let mut all = Self { jobs: Vec::with_capacity(fills.len()), next_id: 0 };
+        fills.into_iter().for_each(|fill| all.add(fill));
         all
     }
 
@@ -55,6 +55,14 @@ impl Backlog {
         for job in self.jobs.iter_mut().filter(|job| &*job.fill.coin_id == coin_id) {
             job.fill.to.get_or_insert(time);
         }
+        self.drop_empty();
+    }
+
+    /// One more stretch, unless it is empty.
+    pub fn add(&mut self, fill: Fill) {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.jobs.push(Job { id, fill, failures: 0, not_before: Duration::ZERO });
         self.drop_empty();
     }
 

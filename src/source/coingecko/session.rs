@@ -1,6 +1,6 @@
 //! The state of a running source: what is due, and what an answer means for the status and for what comes next.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +74,9 @@ pub(super) struct Session<'a> {
     hold: Duration,
     /// Polls that failed in a row; none once one succeeded.
     failures: Option<u32>,
+    /// Clock time of the last answer with prices, and the newest tick of each coin.
+    last_prices: Option<Micros>,
+    ticks: HashMap<String, Micros>,
     clock_notice: Option<String>,
     quota_notice: Option<String>,
     missing_notice: Option<String>,
@@ -96,6 +99,8 @@ impl<'a> Session<'a> {
             next_poll: Duration::ZERO,
             hold: Duration::ZERO,
             failures: Some(0),
+            last_prices: None,
+            ticks: HashMap::new(),
             clock_notice: None,
             quota_notice: source.plan.and_then(|plan| plan.month_notice(poll, pages)),
             missing_notice: None,
@@ -154,6 +159,7 @@ impl<'a> Session<'a> {
         let headers = (currency != "usd").then(|| serde_json::json!({ "quote": currency }).to_string());
         let (mut records, mut seen, mut failure) = (Records::new(), HashSet::new(), None);
         let (produced_at, took) = (now(), polled.pages.iter().map(|page| page.took).sum::<Duration>());
+        let after_gap = self.is_gap(produced_at);
         for page in &polled.pages {
             if let Some((server, clock)) = page.clocks {
                 self.clock_notice = clock_notice(clock, server);
@@ -167,8 +173,8 @@ impl<'a> Session<'a> {
                     for element in elements {
                         let (key, value) = (element.id.as_deref(), element.text.as_bytes());
                         records.push(RecordRef { offset: 0, key, value, source: SOURCE, headers: headers.as_deref(), produced_at });
-                        if let (Some(id), Some(time)) = (&element.id, element.updated) {
-                            self.backlog.live(id, time);
+                        if let (Some(id), Some(time)) = (&element.id, element.tick) {
+                            self.tick(id, time, after_gap);
                         }
                         seen.extend(element.id);
                     }
@@ -183,6 +189,9 @@ impl<'a> Session<'a> {
                 self.missing_notice = missing(&settings.coins, &seen);
             }
         }
+        if !records.is_empty() {
+            self.last_prices = Some(produced_at);
+        }
         if !records.is_empty() && !self.outlet.deliver(Delivery { stream: None, records }).await {
             return false;
         }
@@ -192,6 +201,23 @@ impl<'a> Session<'a> {
             None => self.poll_succeeded(),
         }
         true
+    }
+
+    /// Whether prices were away for so long that history is to fill the gap. The clock counts: timers stop in sleep.
+    fn is_gap(&self, now: Micros) -> bool {
+        let gap = self.source.settings.gap.max(2 * self.poll);
+        let away = self.last_prices.map_or(0, |last| now.saturating_sub(last));
+        self.source.settings.backfill != Backfill::Off && u128::from(away.max(0).unsigned_abs()) > gap.as_micros()
+    }
+
+    /// Takes note of a coin's tick.
+    fn tick(&mut self, id: &str, time: Micros, after_gap: bool) {
+        self.backlog.live(id, time);
+        if let Some(last) = self.ticks.insert(id.to_owned(), time)
+            && after_gap
+        {
+            self.backlog.add(Fill { coin_id: id.into(), from: last + 1, to: Some(time) });
+        }
     }
 
     fn poll_succeeded(&mut self) {
