@@ -65,7 +65,7 @@ impl fmt::Debug for ApiKey {
 
 /// How far back history is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backfill {
+pub enum History {
     /// Not at all.
     Off,
     /// A day, in points of 5 minutes.
@@ -94,7 +94,7 @@ pub struct Settings {
     /// Most bytes that an answer may have, decompressed.
     pub max_bytes: usize,
     /// How far back history is fetched.
-    pub backfill: Backfill,
+    pub history: History,
     /// Time without prices after which history fills the gap.
     pub gap: Duration,
     /// Waits after failures.
@@ -112,7 +112,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(30),
             max_bytes: 16 << 20,
-            backfill: Backfill::Day,
+            history: History::Day,
             gap: Duration::from_mins(15),
             backoff: Backoff::default(),
         }

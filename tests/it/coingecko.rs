@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cryptostream::market::records::Delivery;
 use cryptostream::market::{MINUTE, Micros, SECOND};
-use cryptostream::source::coingecko::{ApiKey, Backfill, Backoff, CoinGecko, KeyKind, Settings};
+use cryptostream::source::coingecko::{ApiKey, Backoff, CoinGecko, History, KeyKind, Settings};
 use cryptostream::source::{End, Fill, Kind, Outlet, SourceError, State, Status};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -307,7 +307,7 @@ async fn the_selected_coins_history_comes_first_and_a_week_is_asked_for_where_ne
     let fills = vec![fill("bitcoin", None), fill("ethereum", None)];
     let mut run = Run::start(vec![Answer::status(500, ""), both()], vec![Answer::json(CHART)], fills, |s| {
         s.poll = LONG;
-        s.backfill = Backfill::Week;
+        s.history = History::Week;
     })
     .await;
     run.preferred.send_replace(Some("ethereum".into()));
@@ -362,7 +362,7 @@ async fn a_gap_is_filled_from_history() {
 
 #[tokio::test]
 async fn no_history_is_asked_for_when_it_is_off() {
-    let mut run = Run::start(vec![both()], vec![Answer::json(CHART)], vec![fill("bitcoin", None)], |s| s.backfill = Backfill::Off).await;
+    let mut run = Run::start(vec![both()], vec![Answer::json(CHART)], vec![fill("bitcoin", None)], |s| s.history = History::Off).await;
     for _ in 0..3 {
         assert_eq!(run.values().await, [BITCOIN, ETHEREUM]);
     }

@@ -13,7 +13,7 @@ use super::backfill::{Backlog, Range};
 use super::client::{Failure, Kind, Reply};
 use super::headers::clock_notice;
 use super::quota::{Purpose, Quota};
-use super::{Backfill, CoinGecko, PAGE, answer};
+use super::{CoinGecko, History, PAGE, answer};
 use crate::market::records::Delivery;
 use crate::market::{DAY, Micros, RecordRef, Records};
 
@@ -54,7 +54,7 @@ pub(super) async fn poll(source: &CoinGecko) -> Polled {
 /// Asks for a stretch of history.
 pub(super) async fn fill(source: &CoinGecko, range: Range) -> Filled {
     let asked_at = now();
-    let days = if source.settings.backfill == Backfill::Week && asked_at - range.from > DAY { 7 } else { 1 };
+    let days = if source.settings.history == History::Week && asked_at - range.from > DAY { 7 } else { 1 };
     let reply = source.client.market_chart(&range.coin_id, &source.settings.vs_currency, days).await;
     Filled { range, since: asked_at - Micros::from(days) * DAY, reply }
 }
@@ -87,7 +87,7 @@ impl<'a> Session<'a> {
     pub(super) fn new(source: &'a CoinGecko, outlet: &'a Outlet, fills: Vec<Fill>) -> Self {
         let (asked, pages) = (source.settings.poll, source.pages());
         let poll = source.plan.map_or(asked, |plan| plan.poll(asked, pages));
-        let fills = if source.settings.backfill == Backfill::Off { Vec::new() } else { fills };
+        let fills = if source.settings.history == History::Off { Vec::new() } else { fills };
         let session = Self {
             source,
             outlet,
@@ -207,7 +207,7 @@ impl<'a> Session<'a> {
     fn is_gap(&self, now: Micros) -> bool {
         let gap = self.source.settings.gap.max(2 * self.poll);
         let away = self.last_prices.map_or(0, |last| now.saturating_sub(last));
-        self.source.settings.backfill != Backfill::Off && u128::from(away.max(0).unsigned_abs()) > gap.as_micros()
+        self.source.settings.history != History::Off && u128::from(away.max(0).unsigned_abs()) > gap.as_micros()
     }
 
     /// Takes note of a coin's tick.
