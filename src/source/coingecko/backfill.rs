@@ -46,7 +46,9 @@ impl Backlog {
     #[must_use]
     pub fn new(fills: Vec<Fill>) -> Self {
         let mut all = Self { jobs: Vec::with_capacity(fills.len()), next_id: 0 };
-        fills.into_iter().for_each(|fill| all.add(fill));
+        for fill in fills {
+            all.add(fill);
+        }
         all
     }
 
