@@ -18,9 +18,6 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::market::printable;
 use rolling::Rolling;
 
-/// Libraries that tell more than anyone asked for.
-const NOISY: [&str; 9] = ["delta_kernel", "deltalake", "deltalake_core", "duckdb", "h2", "hyper", "hyper_util", "object_store", "reqwest"];
-
 /// Lines that the log pane keeps.
 const PANE_LINES: usize = 2_000;
 
@@ -83,12 +80,10 @@ pub fn init(level: &str, destination: &Destination) -> Result<(), Error> {
     tracing_subscriber::registry().with(Lines { sinks }.with_filter(filter)).try_init().map_err(|_| Error::Twice)
 }
 
-/// The level with the noisy libraries capped; what it says of them itself wins.
+/// The level for this program, others from `warn` on; directives (`hyper=debug,info`) are taken as they stand.
 fn directives(level: &str) -> String {
-    if matches!(level, "off" | "error") {
-        return level.to_owned();
-    }
-    NOISY.iter().map(|target| format!("{target}=warn,")).chain([level.to_owned()]).collect()
+    let plain = level.chars().all(char::is_alphanumeric) && level != "off" && level != "error";
+    if plain { format!("warn,cryptostream={level}") } else { level.to_owned() }
 }
 
 enum Sink {
