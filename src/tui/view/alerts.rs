@@ -9,6 +9,9 @@ use crate::market::{Alert, DAY, Market, Micros, printable};
 use crate::tui::app::{App, Pane};
 use crate::tui::format;
 
+/// From this width on the candle's lowest and highest price are shown.
+const RANGE: usize = 54;
+
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     let theme = &app.theme;
     let held_back = app.snapshot.as_ref().map_or(0, |s| s.totals.cooled_down);
@@ -45,19 +48,15 @@ fn line(app: &App, alert: &Alert, newest: bool, width: usize) -> Line<'static> {
     let old = app.now() - alert.window_start > DAY;
     let time = app.zone.write(alert.window_start, if old { "%d %b" } else { "%H:%M" });
     let mut parts = vec![
-        Part::new(
-            0,
-            vec![Span::styled(format!("{time:<6}"), theme.muted), Span::styled(format!("{:<5}", symbol(app, &alert.market)), theme.title)],
-        ),
-        Part::new(1, vec![Span::styled(format!("! {:>6.3} %", alert.volatility), theme.warn)]),
-        Part::new(2, vec![Span::styled(format!("> {} %", alert.threshold), theme.muted)]),
+        Part::new(0, vec![Span::styled(format!("{time:<6}"), theme.muted), Span::styled(format!("{:<5}", symbol(app, &alert.market)), theme.title)]),
+        Part::new(1, vec![Span::styled(format!("!{:>6.3} %", alert.volatility), theme.warn)]),
+        Part::new(3, vec![Span::styled(format!("> {} %", alert.threshold), theme.muted)]),
     ];
-    parts.push(Part::new(
-        4,
-        vec![Span::styled(format!("{}–{}", format::price(alert.min_price), format::price(alert.max_price)), theme.muted)],
-    ));
     if let Some(until) = cooling(app, &alert.market).filter(|_| newest) {
-        parts.push(Part::new(3, vec![Span::styled(format!("quiet until {}", app.zone.write(until, "%H:%M")), theme.accent)]));
+        parts.push(Part::new(2, vec![Span::styled(format!("quiet to {}", app.zone.write(until, "%H:%M")), theme.accent)]));
+    } else if width >= RANGE {
+        let range = format!("{}–{}", format::price(alert.min_price), format::price(alert.max_price));
+        parts.push(Part::new(4, vec![Span::styled(range, theme.muted)]));
     }
     fit_parts(parts, 2, width)
 }
