@@ -197,6 +197,8 @@ pub fn render(buffer: &mut Buffer, area: Rect, app: &App) {
             Pane::Logs => logs::draw(buffer, *area, app),
         }
     }
+    let prices = layout.area(Pane::Markets).or_else(|| layout.area(Pane::Chart));
+    attribution(buffer, prices.unwrap_or_default(), app);
     footer::draw(buffer, layout.footer, app);
     if let Overlay::Help(scroll) = app.overlay {
         help::draw(buffer, area, app, scroll);
@@ -221,6 +223,16 @@ fn pane(buffer: &mut Buffer, area: Rect, app: &App, pane: Pane, title: Line<'_>,
     let inside = block.inner(area);
     block.render(area, buffer);
     inside
+}
+
+/// Whose data it is, as its licence asks for: said in the border of a pane that shows it.
+fn attribution(buffer: &mut Buffer, area: Rect, app: &App) {
+    const WORDS: &str = " Data by CoinGecko ";
+    let width = u16::try_from(WORDS.len()).unwrap_or(u16::MAX);
+    let shown = app.markets.selected().is_some_and(|r| &*r.market.source == "coingecko");
+    if shown && area.width >= width + 2 && area.height > 1 {
+        buffer.set_stringn(area.right() - width - 1, area.bottom() - 1, WORDS, usize::from(width), app.theme.muted);
+    }
 }
 
 /// A pane's name as its title.

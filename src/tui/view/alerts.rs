@@ -9,7 +9,7 @@ use crate::market::{Alert, DAY, Market, Micros, printable};
 use crate::tui::app::{App, Pane};
 use crate::tui::format;
 
-/// From this width on the candle's lowest and highest price are shown.
+/// From this width on the candle's lowest and highest price are shown, below it the mean.
 const RANGE: usize = 54;
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
@@ -54,7 +54,9 @@ fn line(app: &App, alert: &Alert, newest: bool, width: usize) -> Line<'static> {
     ];
     if let Some(until) = cooling(app, &alert.market).filter(|_| newest) {
         parts.push(Part::new(2, vec![Span::styled(format!("quiet to {}", app.zone.write(until, "%H:%M")), theme.accent)]));
-    } else if width >= RANGE {
+    } else if width < RANGE {
+        parts.push(Part::new(4, vec![Span::styled(format!("at {}", format::price(alert.avg_price)), theme.muted)]));
+    } else {
         let range = format!("{}–{}", format::price(alert.min_price), format::price(alert.max_price));
         parts.push(Part::new(4, vec![Span::styled(range, theme.muted)]));
     }

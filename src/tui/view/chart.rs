@@ -450,11 +450,11 @@ fn footer(buffer: &mut Buffer, plot: &Plot, app: &App) {
     if let Some(why) = app.chart.ask.failure() {
         right.push(Part::new(0, vec![Span::styled(format!("! {}", format::fit(why, 50)), theme.bad)]));
     } else if let Some(note) = app.chart.note {
-        right.push(Part::new(2, vec![Span::styled(note, theme.muted)]));
+        right.push(Part::new(1, vec![Span::styled(note, theme.muted)]));
     }
     if let Some(total) = app.chart.total().filter(|_| shown > 0) {
         let text = format!("{shown} of {}", format::count(total.max(shown as u64)));
-        right.push(Part::new(1, vec![Span::styled(text, theme.muted)]));
+        right.push(Part::new(2, vec![Span::styled(text, theme.muted)]));
     }
     let room = usize::from(area.width).saturating_sub(left.width() + 3);
     let right = fit_parts(right, 3, room);

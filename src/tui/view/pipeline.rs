@@ -35,7 +35,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     }
     // What is wrong must be seen; the sizes of tables can wait for a larger pane.
     let room = height.saturating_sub(lines.len() + trouble.len());
-    lines.extend(totals(snapshot, theme, width).into_iter().chain(sizes(snapshot, theme, width)).take(room));
+    lines.extend(totals(snapshot, theme, width).into_iter().chain(sizes(snapshot, theme)).take(room));
     lines.extend(trouble);
     for (at, line) in lines.iter().enumerate() {
         let area = row(inside, u16::try_from(at).unwrap_or(u16::MAX));
@@ -44,7 +44,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
 }
 
 fn cells(wide: bool, texts: [(String, Style); 6]) -> Line<'static> {
-    let widths = if wide { [8, 12, 6, 7, 6, 13] } else { [7, 12, 6, 0, 5, 11] };
+    let widths = if wide { [8, 11, 6, 7, 6, 14] } else { [7, 11, 6, 0, 5, 12] };
     let mut line = Line::default();
     for (at, ((text, style), width)) in texts.into_iter().zip(widths).enumerate() {
         if width == 0 {
@@ -94,7 +94,7 @@ fn source_state(source: &SourceStatus, theme: &Theme) -> (&'static str, Style) {
         SourceState::Starting => ("○ starting", theme.muted),
         SourceState::Live => ("● ok", theme.good),
         SourceState::Reconnecting { .. } => ("↻ retrying", theme.bad),
-        SourceState::Replaying { .. } => ("▶ replaying", theme.good),
+        SourceState::Replaying { .. } => ("▶ replay", theme.good),
         SourceState::Simulating => ("◆ made up", theme.warn),
         SourceState::Finished => ("■ finished", theme.muted),
     }
@@ -154,26 +154,27 @@ fn totals(snapshot: &Snapshot, theme: &Theme, width: usize) -> [Line<'static>; 2
     let mut second = vec![
         figure(theme, 1, "candles", t.candles, false),
         figure(theme, 0, "alerts", t.alerts, false),
-        figure(theme, 2, "cooled down", t.cooled_down, false),
+        figure(theme, 2, "cooled", t.cooled_down, false),
     ];
     second.extend(snapshot.memory.map(|memory| {
         Part::new(3, vec![Span::styled("memory ", theme.muted), Span::styled(format::bytes(memory), theme.text)])
     }));
-    [fit_parts(first, 3, width), fit_parts(second, 3, width)]
+    [fit_parts(first, 2, width), fit_parts(second, 2, width)]
 }
 
-/// Live files and bytes of each stage's table.
-fn sizes(snapshot: &Snapshot, theme: &Theme, width: usize) -> [Line<'static>; 2] {
-    let line = |label: &str, value: &dyn Fn(&StageStatus) -> String| {
-        let mut parts = vec![Part::new(0, vec![Span::styled(format!("{label:<5}"), theme.muted)])];
-        parts.extend(snapshot.stages.iter().zip(1u8..).map(|(stage, rank)| {
-            let label = Span::styled(format!("{} ", stage.stage.label()), theme.muted);
-            Part::new(rank, vec![label, Span::styled(format!("{:>3}", value(stage)), theme.text)])
-        }));
-        fit_parts(parts, 2, width)
-    };
-    let bytes = |s: &StageStatus| format::bytes(s.bytes).replace(' ', "");
-    [line("files", &|s| s.files.to_string()), line("size", &bytes)]
+/// Live files and bytes of each stage's table, one above the other.
+fn sizes(snapshot: &Snapshot, theme: &Theme) -> [Line<'static>; 2] {
+    let mut files = Line::from(Span::styled("files", theme.muted));
+    let mut bytes = Line::from(Span::styled("size ", theme.muted));
+    for stage in &snapshot.stages {
+        let label = stage.stage.label();
+        let width = label.len() + 5;
+        files.push_span(Span::styled(format!("  {label} "), theme.muted));
+        files.push_span(Span::styled(format!("{:>4}", stage.files), theme.text));
+        let size = format::bytes(stage.bytes).replace(' ', "");
+        bytes.push_span(Span::styled(format!("  {size:>width$}"), theme.text));
+    }
+    [files, bytes]
 }
 
 /// What went wrong last, and what the source wants to be known.
