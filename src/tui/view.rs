@@ -82,7 +82,7 @@ fn arrange(body: Rect, logs: LogPane) -> Vec<(Pane, Rect)> {
         w if w >= 200 => 70,
         w if w >= WIDE => 56,
         w if w >= MEDIUM => 44,
-        w if w >= 76 => 29,
+        w if w >= 76 => 30,
         _ => 22,
     };
     let (left, right) = split_left(body, column);

@@ -2,6 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
+use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Widget};
 
@@ -18,6 +19,7 @@ const KEY: usize = 11;
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App, scroll: u16) {
     let theme = &app.theme;
     let popup = popup(area);
+    buffer.set_style(area, Modifier::DIM);
     clear(buffer, popup);
     Block::bordered()
         .border_type(BorderType::Rounded)

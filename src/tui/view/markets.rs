@@ -130,7 +130,7 @@ fn cells(width: u16) -> Vec<(Cell, u16)> {
         .into_iter()
         .filter(|c| chosen.contains(c))
         .map(|c| match c {
-            Cell::Spark => (c, c.width() + left.min(24)),
+            Cell::Spark => (c, c.width() + left.saturating_sub(1).min(24)),
             Cell::Coin if !spark => (c, c.width() + left.min(2)),
             Cell::Price if !spark => (c, c.width() + left.saturating_sub(2).min(3)),
             c => (c, c.width()),

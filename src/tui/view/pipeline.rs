@@ -168,9 +168,9 @@ fn sizes(snapshot: &Snapshot, theme: &Theme) -> [Line<'static>; 2] {
     let mut bytes = Line::from(Span::styled("size ", theme.muted));
     for stage in &snapshot.stages {
         let label = stage.stage.label();
-        let width = label.len() + 5;
+        let width = label.len() + 4;
         files.push_span(Span::styled(format!("  {label} "), theme.muted));
-        files.push_span(Span::styled(format!("{:>4}", stage.files), theme.text));
+        files.push_span(Span::styled(format!("{:>3}", stage.files), theme.text));
         let size = format::bytes(stage.bytes).replace(' ', "");
         bytes.push_span(Span::styled(format!("  {size:>width$}"), theme.text));
     }
