@@ -215,7 +215,7 @@ fn pane(buffer: &mut Buffer, area: Rect, app: &App, pane: Pane, title: Line<'_>,
     let border = if app.focus == pane { app.theme.focus } else { app.theme.border };
     let room = usize::from(area.width).saturating_sub(4);
     let mut block = Block::bordered().border_type(BorderType::Rounded).border_style(border);
-    let fits = title.width() + meta.width() + 1 <= room;
+    let fits = title.width() + meta.width() < room;
     block = block.title_top(title);
     if fits && meta.width() > 0 {
         block = block.title_top(meta.alignment(Alignment::Right));

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::{Part, fit_parts, message, name, pane, put, row};
-use crate::market::{Alert, DAY, Market, Micros, printable};
+use crate::market::{Alert, DAY, Market, Micros};
 use crate::tui::app::{App, Pane};
 use crate::tui::format;
 
@@ -48,7 +48,13 @@ fn line(app: &App, alert: &Alert, newest: bool, width: usize) -> Line<'static> {
     let old = app.now() - alert.window_start > DAY;
     let time = app.zone.write(alert.window_start, if old { "%d %b" } else { "%H:%M" });
     let mut parts = vec![
-        Part::new(0, vec![Span::styled(format!("{time:<6}"), theme.muted), Span::styled(format!("{:<5}", symbol(app, &alert.market)), theme.title)]),
+        Part::new(
+            0,
+            vec![
+                Span::styled(format!("{time:<6}"), theme.muted),
+                Span::styled(format!("{:<6}", format::fit(&app.markets.symbol(&alert.market), 6)), theme.title),
+            ],
+        ),
         Part::new(1, vec![Span::styled(format!("!{:>6.3} %", alert.volatility), theme.warn)]),
         Part::new(3, vec![Span::styled(format!("> {} %", alert.threshold), theme.muted)]),
     ];
@@ -69,9 +75,4 @@ fn cooling(app: &App, market: &Market) -> Option<Micros> {
     let cooling = snapshot.cooling.iter().find(|c| *c.market == *market)?;
     let newest = snapshot.live.iter().find(|l| *l.market == *market).map(|l| l.event_time);
     (newest.unwrap_or_else(|| app.now()) < cooling.until).then_some(cooling.until)
-}
-
-fn symbol(app: &App, market: &Market) -> String {
-    let row = app.markets.rows().iter().find(|r| r.market.coin_id == market.coin_id);
-    format::fit(&row.map_or_else(|| printable(&market.coin_id).to_uppercase(), |r| r.symbol.clone()), 8)
 }

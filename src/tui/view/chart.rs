@@ -89,16 +89,20 @@ impl Plot {
         let low = view.candles.iter().flatten().map(|c| c.low).fold(f64::INFINITY, f64::min);
         let high = view.candles.iter().flatten().map(|c| c.high).fold(f64::NEG_INFINITY, f64::max);
         let scale = Scale::fitting(low, high, candles.height);
-        let ticks = price_ticks(scale.low(), scale.high(), usize::from(candles.height / if candles.height < 16 { 3 } else { ROWS_PER_TICK }).max(2));
+        let ticks = price_ticks(
+            scale.low(),
+            scale.high(),
+            usize::from(candles.height / if candles.height < 16 { 3 } else { ROWS_PER_TICK }).max(2),
+        );
         let last_price = app.chart.last().map(|c| c.close);
         Self { header, candles, volume, time, footer, axis, view, scale, ticks, last_price, most_volume }
     }
 
     /// Decimals of labels that are not ticks: enough to tell them from the ticks.
     fn decimals(&self) -> usize {
-        self.last_price
-            .map_or(0, |p| if p >= 1000.0 { format::price_decimals(p).min(1) } else { format::price_decimals(p) })
-            .max(self.ticks.decimals)
+        let finer = if self.ticks.decimals > 0 { self.ticks.decimals + 1 } else { 0 };
+        let usual = self.last_price.map_or(0, |p| if p >= 1000.0 { format::price_decimals(p).min(1) } else { format::price_decimals(p) });
+        usual.max(finer)
     }
 
     fn axis_needed(&self) -> u16 {

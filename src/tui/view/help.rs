@@ -25,7 +25,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App, scroll: u16) {
         .border_type(BorderType::Rounded)
         .border_style(theme.focus)
         .title_top(Line::from(Span::styled(" Keys ", theme.title)))
-        .title_bottom(Line::from(Span::styled(" mouse: click a coin · wheel zooms · drag pans · hover moves the crosshair ", theme.muted)))
+        .title_bottom(Line::from(Span::styled(" mouse: click a coin, wheel zooms, drag pans, hover points ", theme.muted)))
         .render(popup, buffer);
     let inside = inner(popup);
     let columns = usize::from(column_count(popup));

@@ -71,10 +71,9 @@ impl Cell {
             Self::Coin => 6,
             Self::Name => 18,
             Self::Price => 11,
-            Self::Minute | Self::Hour | Self::Day => 7,
+            Self::Minute | Self::Hour | Self::Day | Self::Age => 7,
             Self::Volatility | Self::VolatilityHour | Self::Volume => 8,
             Self::Spark => 9,
-            Self::Age => 7,
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     }
     // What is wrong must be seen; the sizes of tables can wait for a larger pane.
     let room = height.saturating_sub(lines.len() + trouble.len());
-    lines.extend(totals(snapshot, theme, width).into_iter().chain(sizes(snapshot, theme)).take(room));
+    lines.extend(totals(snapshot, theme, width).into_iter().chain(sizes(snapshot, theme, wide)).take(room));
     lines.extend(trouble);
     for (at, line) in lines.iter().enumerate() {
         let area = row(inside, u16::try_from(at).unwrap_or(u16::MAX));
@@ -44,7 +44,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
 }
 
 fn cells(wide: bool, texts: [(String, Style); 6]) -> Line<'static> {
-    let widths = if wide { [8, 11, 6, 7, 6, 14] } else { [7, 11, 6, 0, 5, 12] };
+    let widths = if wide { [8, 11, 6, 7, 6, 14] } else { [8, 11, 6, 0, 5, 12] };
     let mut line = Line::default();
     for (at, ((text, style), width)) in texts.into_iter().zip(widths).enumerate() {
         if width == 0 {
@@ -102,7 +102,7 @@ fn source_state(source: &SourceStatus, theme: &Theme) -> (&'static str, Style) {
 
 fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
     let theme = &app.theme;
-    let (state, style) = match &stage.state {
+    let (words, style) = match &stage.state {
         StageState::Recovering => ("◌ recovers".to_owned(), theme.warn),
         StageState::Ok => ("● ok".to_owned(), theme.good),
         StageState::Restarting { at, .. } => (format!("↻ in {} s", (at - app.now()).max(0) / SECOND), theme.bad),
@@ -120,7 +120,7 @@ fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
         wide,
         [
             (stage.stage.label().to_owned(), theme.text),
-            (state, style),
+            (words, style),
             (format::rate(stage.in_per_second), theme.text),
             (format::rate(stage.out_per_second), theme.text),
             (behind, lag),
@@ -156,18 +156,20 @@ fn totals(snapshot: &Snapshot, theme: &Theme, width: usize) -> [Line<'static>; 2
         figure(theme, 0, "alerts", t.alerts, false),
         figure(theme, 2, "cooled", t.cooled_down, false),
     ];
-    second.extend(snapshot.memory.map(|memory| {
-        Part::new(3, vec![Span::styled("memory ", theme.muted), Span::styled(format::bytes(memory), theme.text)])
-    }));
+    second.extend(
+        snapshot
+            .memory
+            .map(|memory| Part::new(3, vec![Span::styled("memory ", theme.muted), Span::styled(format::bytes(memory), theme.text)])),
+    );
     [fit_parts(first, 2, width), fit_parts(second, 2, width)]
 }
 
 /// Live files and bytes of each stage's table, one above the other.
-fn sizes(snapshot: &Snapshot, theme: &Theme) -> [Line<'static>; 2] {
+fn sizes(snapshot: &Snapshot, theme: &Theme, wide: bool) -> [Line<'static>; 2] {
     let mut files = Line::from(Span::styled("files", theme.muted));
     let mut bytes = Line::from(Span::styled("size ", theme.muted));
     for stage in &snapshot.stages {
-        let label = stage.stage.label();
+        let label = if wide { stage.stage.label() } else { "   " };
         let width = label.len() + 4;
         files.push_span(Span::styled(format!("  {label} "), theme.muted));
         files.push_span(Span::styled(format!("{:>3}", stage.files), theme.text));

@@ -76,8 +76,8 @@ fn all_panes_are_there_when_there_is_room() {
 
 #[test]
 fn panes_drop_in_a_fixed_order() {
-    let panes = |w, h| layout(&empty(w, h)).panes.into_iter().map(|(p, _)| p).collect::<Vec<_>>();
     use Pane::{Alerts, Chart, Logs, Markets, Pipeline};
+    let panes = |w, h| layout(&empty(w, h)).panes.into_iter().map(|(p, _)| p).collect::<Vec<_>>();
     assert_eq!(panes(160, 48), [Markets, Chart, Pipeline, Alerts, Logs]);
     assert_eq!(panes(160, 32), [Markets, Chart, Pipeline]);
     assert_eq!(panes(160, 24), [Markets, Chart]);
@@ -126,7 +126,11 @@ fn the_state_is_told_in_words() {
         (with(160, 48, source(SourceState::Starting)), "○ STARTING  coingecko"),
         (with(160, 48, source(SourceState::Live)), "● LIVE  coingecko"),
         (
-            with(160, 48, source(SourceState::Reconnecting { at: fixture::NOW + 8 * SECOND, attempt: 2, why: "429 rate limited".to_owned() })),
+            with(
+                160,
+                48,
+                source(SourceState::Reconnecting { at: fixture::NOW + 8 * SECOND, attempt: 2, why: "429 rate limited".to_owned() }),
+            ),
             "↻ RECONNECTING in 8 s  (429 rate limited, try 2)",
         ),
         (with(160, 48, source(SourceState::Replaying { done: Some(0.43) })), "▶ REPLAY 43 %"),

@@ -12,7 +12,6 @@
 
 #![expect(
     clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     reason = "cells are few; positions are clamped before they become integers"
 )]
