@@ -155,9 +155,10 @@ pub async fn drive(
     let mut published = true;
     let mut first = Some(Message::Snapshot(snapshots.borrow_and_update().clone()));
     loop {
-        let message = match first.take() {
-            Some(message) => message,
-            None => tokio::select! {
+        let message = if let Some(message) = first.take() {
+            message
+        } else {
+            tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 event = events.next() => match event.transpose().map_err(TuiError::Terminal)? {
                     Some(event) => match Message::from_event(event) {
@@ -182,7 +183,7 @@ pub async fn drive(
                     continue;
                 }
                 _ = clock.tick() => Message::Tick(now()),
-            },
+            }
         };
         let mut effects = app.update(Message::Tick(now()));
         effects.extend(app.update(message));

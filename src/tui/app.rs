@@ -399,7 +399,6 @@ impl App {
             Action::Sort => self.markets.sort_next(),
             Action::ReverseSort => self.markets.reversed = !self.markets.reversed,
             Action::Find => self.overlay = Overlay::Find,
-            Action::FindAccept => self.overlay = Overlay::None,
             Action::FindCancel => {
                 self.overlay = Overlay::None;
                 self.find(String::clear);
@@ -419,7 +418,7 @@ impl App {
             Action::Zone => self.zone = self.zone.toggled(),
             Action::Logs => self.toggle_logs(),
             Action::Help => self.overlay = Overlay::Help(0),
-            Action::HelpClose => self.overlay = Overlay::None,
+            Action::FindAccept | Action::HelpClose => self.overlay = Overlay::None,
             Action::HelpUp => self.scroll_help(-1),
             Action::HelpDown => self.scroll_help(1),
             Action::Escape => self.escape(),

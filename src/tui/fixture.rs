@@ -54,7 +54,7 @@ pub fn candles(price: f64, interval: Interval, count: usize, end: Micros, volume
     let (mut close, mut pace) = (price, 0.0006);
     let mut candles = Vec::with_capacity(count);
     let last = interval.bucket(end - 1);
-    for back in 0..count as i64 {
+    for back in (0..i64::MAX).take(count) {
         pace = (pace * (1.0 + noise.next() * 0.25)).clamp(0.0002, 0.0022);
         let open = close * (1.0 + noise.next() * pace);
         let wick = |n: &mut Noise| 1.0 + n.next().max(0.0) * pace * 0.8;

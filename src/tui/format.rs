@@ -77,6 +77,7 @@ pub fn price_decimals(price: f64) -> usize {
     let size = price.abs();
     match size {
         s if !s.is_finite() || s == 0.0 => 2,
+        s if s >= 1e6 => 0,
         s if s >= 10_000.0 => 1,
         s if s >= 100.0 => 2,
         s if s >= 10.0 => 3,
@@ -168,7 +169,13 @@ pub fn rate(n: f64) -> String {
 /// An amount of coins (a candle's volume): compact from ten thousand on.
 #[must_use]
 pub fn amount(n: f64) -> String {
-    if n.abs() >= 10_000.0 { compact(n) } else { price_with(n, price_decimals(n).min(4)) }
+    match n.abs() {
+        v if v >= 10_000.0 => compact(n),
+        v if v >= 100.0 => price_with(n, 0),
+        v if v >= 10.0 => price_with(n, 1),
+        v if v >= 1.0 => price_with(n, 2),
+        _ => price_with(n, price_decimals(n).min(6)),
+    }
 }
 
 /// A percentage's size without sign: two decimals, one from ten on, none from a thousand on.

@@ -235,7 +235,7 @@ pub const KEYS: &[Binding] = {
         bind(Main, A::Theme, &[char('T')], "T", "next theme"),
         bind(Main, A::Zone, &[char('u')], "u", "UTC or local time"),
         bind(Main, A::Logs, &[char('`')], "`", "logs on or off"),
-        bind(Main, A::Escape, &[key(KeyCode::Esc)], "Esc", "leave filter, crosshair, expanded pane"),
+        bind(Main, A::Escape, &[key(KeyCode::Esc)], "Esc", "leave filter, crosshair, full screen"),
         bind(Main, A::Help, &[char('?'), key(KeyCode::F(1))], "? F1", "this help").hint("?", "help"),
         bind(Main, A::Suspend, &[ctrl('z')], "Ctrl-Z", "suspend to the shell"),
         bind(Main, A::Quit, &[char('q'), ctrl('c')], "q Ctrl-C", "quit").hint("q", "quit"),

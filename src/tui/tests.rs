@@ -1,1 +1,173 @@
+//! The loop, driven by made-up events on a canvas that only counts.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::market::{MINUTE, SECOND};
+
+#[derive(Default)]
+struct Seen {
+    frames: AtomicUsize,
+    suspended: AtomicUsize,
+    last: Mutex<String>,
+}
+
+/// Keeps the text of the last frame.
+struct Paper(Arc<Seen>);
+
+impl Canvas for Paper {
+    fn size(&self) -> io::Result<Size> {
+        Ok(Size::new(160, 48))
+    }
+
+    fn draw(&mut self, app: &App) -> io::Result<()> {
+        let area = ratatui::layout::Rect::new(0, 0, 160, 48);
+        let mut buffer = ratatui::buffer::Buffer::empty(area);
+        view::render(&mut buffer, area, app);
+        *self.0.last.lock().unwrap() = buffer.content().iter().map(ratatui::buffer::Cell::symbol).collect();
+        self.0.frames.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn suspend(&mut self) -> io::Result<()> {
+        self.0.suspended.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+struct Lake;
+
+impl Backend for Lake {
+    async fn candles(&self, query: CandleQuery) -> Result<CandleSeries, String> {
+        Ok(fixture::series(&query))
+    }
+
+    async fn markets(&self) -> Result<Vec<MarketRow>, String> {
+        Ok(fixture::rows())
+    }
+
+    async fn alerts(&self, _: usize) -> Result<Vec<Alert>, String> {
+        Err("no alerts today".to_owned())
+    }
+}
+
+/// A lake that never answers.
+#[derive(Clone)]
+struct Silent;
+
+impl Backend for Silent {
+    async fn candles(&self, _: CandleQuery) -> Result<CandleSeries, String> {
+        std::future::pending().await
+    }
+
+    async fn markets(&self) -> Result<Vec<MarketRow>, String> {
+        std::future::pending().await
+    }
+
+    async fn alerts(&self, _: usize) -> Result<Vec<Alert>, String> {
+        std::future::pending().await
+    }
+}
+
+struct Bench {
+    seen: Arc<Seen>,
+    events: mpsc::UnboundedSender<io::Result<Event>>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    selected: watch::Receiver<Option<Arc<str>>>,
+    cancel: CancellationToken,
+    task: tokio::task::JoinHandle<Result<(), TuiError>>,
+}
+
+impl Bench {
+    fn start(backend: impl Backend) -> Self {
+        let seen = Arc::new(Seen::default());
+        let (events, receiver) = mpsc::unbounded_channel();
+        let stream = futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|e| (e, r)) });
+        let (snapshots, watching) = watch::channel(Arc::new(fixture::snapshot()));
+        let (sender, selected) = watch::channel(None);
+        let cancel = CancellationToken::new();
+        let options = Options { settings: Settings { interval: Some(Interval::Minute1), ..Settings::default() }, selected: Some(sender) };
+        let task = tokio::spawn(drive(Paper(seen.clone()), Box::pin(stream), watching, backend, options, cancel.clone()));
+        Self { seen, events, snapshots, selected, cancel, task }
+    }
+
+    fn press(&self, code: KeyCode, modifiers: KeyModifiers) {
+        self.events.send(Ok(Event::Key(KeyEvent::new(code, modifiers)))).unwrap();
+    }
+
+    async fn until(&self, what: &str) {
+        for _ in 0..1000 {
+            if self.seen.last.lock().unwrap().contains(what) {
+                return;
+            }
+            assert!(!self.task.is_finished(), "the dashboard ended before it showed {what:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{what:?} is not in {}", self.seen.last.lock().unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_shows_answers_and_quits_on_a_key() {
+    let mut bench = Bench::start(Lake);
+    bench.until("Bitcoin BTC/USD").await;
+    bench.until("no alerts today").await;
+    bench.until("of 1,367").await;
+    bench.press(KeyCode::Char('j'), KeyModifiers::NONE);
+    bench.selected.wait_for(|coin| coin.as_deref() == Some("ethereum")).await.unwrap();
+    bench.until("Ethereum ETH/USD").await;
+    bench.press(KeyCode::Char('z'), KeyModifiers::CONTROL);
+    bench.press(KeyCode::Char('q'), KeyModifiers::NONE);
+    assert!(bench.task.await.unwrap().is_ok());
+    assert_eq!(bench.seen.suspended.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_frame_and_every_other_wait_for_no_answer() {
+    let bench = Bench::start(Silent);
+    bench.until("STARTING").await;
+    bench.until("reading the alert log…").await;
+    bench.press(KeyCode::Char('?'), KeyModifiers::NONE);
+    bench.until("next coin").await;
+    bench.cancel.cancel();
+    assert!(bench.task.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_snapshots_is_at_most_thirty_frames_a_second() {
+    let bench = Bench::start(Lake);
+    bench.until("Bitcoin").await;
+    let before = bench.seen.frames.load(Ordering::SeqCst);
+    for at in 0..1000 {
+        let mut snapshot = fixture::snapshot();
+        snapshot.totals.ticks = at;
+        bench.snapshots.send_replace(Arc::new(snapshot));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let frames = bench.seen.frames.load(Ordering::SeqCst) - before;
+    assert!((20..=32).contains(&frames), "{frames}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_goes_on_when_the_pipeline_is_gone_and_ends_when_the_terminal_is() {
+    let bench = Bench::start(Lake);
+    let Bench { events, snapshots, task, seen, .. } = bench;
+    drop(snapshots);
+    let frames = seen.frames.load(Ordering::SeqCst);
+    for _ in 0..1000 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(seen.frames.load(Ordering::SeqCst) > frames && !task.is_finished());
+    drop(events);
+    assert!(task.await.unwrap().is_ok());
+}
+
+#[test]
+fn the_clock_is_the_clock() {
+    assert!(now() > fixture::NOW && now() < fixture::NOW + 100 * 365 * 24 * 60 * MINUTE + SECOND);
+}

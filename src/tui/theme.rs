@@ -82,6 +82,8 @@ pub struct Theme {
     pub ema: Style,
     /// Keys in hints and help.
     pub key: Style,
+    /// Whether dim is free to mean quiet.
+    dims: bool,
 }
 
 impl Theme {
@@ -101,7 +103,7 @@ impl Theme {
     }
 
     fn sixteen() -> Self {
-        let plain = Style::new();
+        let plain = Style::new().fg(Color::Reset);
         let bold = plain.add_modifier(Modifier::BOLD);
         Self {
             text: plain,
@@ -116,12 +118,13 @@ impl Theme {
             good: plain.fg(Color::Green),
             warn: plain.fg(Color::Yellow),
             bad: plain.fg(Color::LightRed).add_modifier(Modifier::BOLD),
-            selected: bold,
+            selected: Style::new().add_modifier(Modifier::BOLD),
             tag: plain.add_modifier(Modifier::REVERSED),
             cursor: plain.fg(Color::Yellow),
             sma: plain.fg(Color::Yellow),
             ema: plain.fg(Color::Magenta),
             key: plain.fg(Color::Cyan),
+            dims: true,
         }
     }
 
@@ -147,6 +150,7 @@ impl Theme {
             sma: rgb(0xf2, 0xc0, 0x55),
             ema: rgb(0xc4, 0x9b, 0xff),
             key: rgb(0x6c, 0xb6, 0xff),
+            dims: true,
         }
     }
 
@@ -171,7 +175,7 @@ impl Theme {
     }
 
     fn mono() -> Self {
-        let plain = Style::new();
+        let plain = Style::new().fg(Color::Reset);
         let (bold, dim) = (plain.add_modifier(Modifier::BOLD), plain.add_modifier(Modifier::DIM));
         Self {
             text: plain,
@@ -186,13 +190,19 @@ impl Theme {
             good: plain,
             warn: bold,
             bad: bold.add_modifier(Modifier::REVERSED),
-            selected: plain.add_modifier(Modifier::REVERSED),
+            selected: Style::new().add_modifier(Modifier::REVERSED),
             tag: plain.add_modifier(Modifier::REVERSED),
             cursor: bold,
             sma: plain,
             ema: dim,
             key: bold,
+            dims: false,
         }
+    }
+
+    /// A style made quieter, where that takes nothing from its meaning: without colours dim means falling.
+    pub(super) fn quiet(&self, style: Style) -> Style {
+        if self.dims { style.add_modifier(Modifier::DIM) } else { style }
     }
 
     /// Every style, for tests that look at all of them.

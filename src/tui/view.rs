@@ -82,7 +82,7 @@ fn arrange(body: Rect, logs: LogPane) -> Vec<(Pane, Rect)> {
         w if w >= 200 => 70,
         w if w >= WIDE => 56,
         w if w >= MEDIUM => 44,
-        w if w >= 76 => 29,
+        w if w >= 76 => 30,
         _ => 22,
     };
     let (left, right) = split_left(body, column);
@@ -197,6 +197,8 @@ pub fn render(buffer: &mut Buffer, area: Rect, app: &App) {
             Pane::Logs => logs::draw(buffer, *area, app),
         }
     }
+    let prices = layout.area(Pane::Markets).or_else(|| layout.area(Pane::Chart));
+    attribution(buffer, prices.unwrap_or_default(), app);
     footer::draw(buffer, layout.footer, app);
     if let Overlay::Help(scroll) = app.overlay {
         help::draw(buffer, area, app, scroll);
@@ -213,7 +215,7 @@ fn pane(buffer: &mut Buffer, area: Rect, app: &App, pane: Pane, title: Line<'_>,
     let border = if app.focus == pane { app.theme.focus } else { app.theme.border };
     let room = usize::from(area.width).saturating_sub(4);
     let mut block = Block::bordered().border_type(BorderType::Rounded).border_style(border);
-    let fits = title.width() + meta.width() + 1 <= room;
+    let fits = title.width() + meta.width() < room;
     block = block.title_top(title);
     if fits && meta.width() > 0 {
         block = block.title_top(meta.alignment(Alignment::Right));
@@ -221,6 +223,16 @@ fn pane(buffer: &mut Buffer, area: Rect, app: &App, pane: Pane, title: Line<'_>,
     let inside = block.inner(area);
     block.render(area, buffer);
     inside
+}
+
+/// Whose data it is, as its licence asks for: said in the border of a pane that shows it.
+fn attribution(buffer: &mut Buffer, area: Rect, app: &App) {
+    const WORDS: &str = " Data by CoinGecko ";
+    let width = u16::try_from(WORDS.len()).unwrap_or(u16::MAX);
+    let shown = app.markets.selected().is_some_and(|r| &*r.market.source == "coingecko");
+    if shown && area.width >= width + 2 && area.height > 1 {
+        buffer.set_stringn(area.right() - width - 1, area.bottom() - 1, WORDS, usize::from(width), app.theme.muted);
+    }
 }
 
 /// A pane's name as its title.

@@ -34,13 +34,13 @@ impl<Q: Clone + PartialEq> Ask<Q> {
         if self.flying.is_some() {
             return None;
         }
-        let waited = self.at.map_or(Micros::MAX, |at| now.saturating_sub(at).saturating_abs());
-        if self.failed.as_ref().is_some_and(|(f, _)| f.query == *wanted) && waited < RETRY {
+        let since_last = self.at.map_or(Micros::MAX, |at| now.saturating_sub(at).saturating_abs());
+        if self.failed.as_ref().is_some_and(|(f, _)| f.query == *wanted) && since_last < RETRY {
             return None;
         }
         let covers = self.answered.as_ref().is_some_and(|a| covered(&a.query));
         let current = self.answered.as_ref().is_some_and(|a| a.revision == revision);
-        if covers && (current || waited < LEAST_BETWEEN) {
+        if covers && (current || since_last < LEAST_BETWEEN) {
             return None;
         }
         self.flying = Some(Asked { query: wanted.clone(), revision });

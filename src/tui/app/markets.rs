@@ -93,6 +93,8 @@ pub(in crate::tui) struct Markets {
     answered: Vec<Row>,
     rows: Vec<Row>,
     hidden: usize,
+    /// The symbols of all rows, hidden ones too.
+    symbols: HashMap<Arc<str>, String>,
     selected: Option<Key>,
     wanted: Option<Arc<str>>,
     pub(in crate::tui) column: Column,
@@ -110,6 +112,11 @@ impl Markets {
     /// The rows as shown: filtered and sorted.
     pub(in crate::tui) fn rows(&self) -> &[Row] {
         &self.rows
+    }
+
+    /// A coin's symbol, fit for the screen; made from its id where there is no row of it.
+    pub(in crate::tui) fn symbol(&self, market: &Market) -> String {
+        self.symbols.get(&market.coin_id).cloned().unwrap_or_else(|| symbol(None, market))
     }
 
     /// How many rows the filter hides.
@@ -146,6 +153,7 @@ impl Markets {
         }
         let needle = self.filter.trim().to_lowercase();
         let all = rows.len();
+        self.symbols = rows.values().map(|r| (r.market.coin_id.clone(), r.symbol.clone())).collect();
         self.rows = rows.into_values().filter(|r| r.matches(&needle)).collect();
         self.hidden = all - self.rows.len();
         let (column, reversed) = (self.column, self.reversed);

@@ -5,9 +5,12 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::{Part, fit_parts, message, name, pane, put, row};
-use crate::market::{Alert, DAY, Market, Micros, printable};
+use crate::market::{Alert, DAY, Market, Micros};
 use crate::tui::app::{App, Pane};
 use crate::tui::format;
+
+/// From this width on the candle's lowest and highest price are shown, below it the mean.
+const RANGE: usize = 54;
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     let theme = &app.theme;
@@ -47,17 +50,21 @@ fn line(app: &App, alert: &Alert, newest: bool, width: usize) -> Line<'static> {
     let mut parts = vec![
         Part::new(
             0,
-            vec![Span::styled(format!("{time:<6}"), theme.muted), Span::styled(format!("{:<5}", symbol(app, &alert.market)), theme.title)],
+            vec![
+                Span::styled(format!("{time:<6}"), theme.muted),
+                Span::styled(format!("{:<6}", format::fit(&app.markets.symbol(&alert.market), 6)), theme.title),
+            ],
         ),
-        Part::new(1, vec![Span::styled(format!("! {:>6.3} %", alert.volatility), theme.warn)]),
-        Part::new(2, vec![Span::styled(format!("> {} %", alert.threshold), theme.muted)]),
+        Part::new(1, vec![Span::styled(format!("!{:>6.3} %", alert.volatility), theme.warn)]),
+        Part::new(3, vec![Span::styled(format!("> {} %", alert.threshold), theme.muted)]),
     ];
-    parts.push(Part::new(
-        4,
-        vec![Span::styled(format!("{}–{}", format::price(alert.min_price), format::price(alert.max_price)), theme.muted)],
-    ));
     if let Some(until) = cooling(app, &alert.market).filter(|_| newest) {
-        parts.push(Part::new(3, vec![Span::styled(format!("quiet until {}", app.zone.write(until, "%H:%M")), theme.accent)]));
+        parts.push(Part::new(2, vec![Span::styled(format!("quiet to {}", app.zone.write(until, "%H:%M")), theme.accent)]));
+    } else if width < RANGE {
+        parts.push(Part::new(4, vec![Span::styled(format!("at {}", format::price(alert.avg_price)), theme.muted)]));
+    } else {
+        let range = format!("{}–{}", format::price(alert.min_price), format::price(alert.max_price));
+        parts.push(Part::new(4, vec![Span::styled(range, theme.muted)]));
     }
     fit_parts(parts, 2, width)
 }
@@ -68,9 +75,4 @@ fn cooling(app: &App, market: &Market) -> Option<Micros> {
     let cooling = snapshot.cooling.iter().find(|c| *c.market == *market)?;
     let newest = snapshot.live.iter().find(|l| *l.market == *market).map(|l| l.event_time);
     (newest.unwrap_or_else(|| app.now()) < cooling.until).then_some(cooling.until)
-}
-
-fn symbol(app: &App, market: &Market) -> String {
-    let row = app.markets.rows().iter().find(|r| r.market.coin_id == market.coin_id);
-    format::fit(&row.map_or_else(|| printable(&market.coin_id).to_uppercase(), |r| r.symbol.clone()), 8)
 }

@@ -23,14 +23,14 @@ use crate::pipeline::status::SourceState;
 use crate::tui::app::chart::{EMA, SMA, View, Volume};
 use crate::tui::app::{App, Pane};
 use crate::tui::format::{self, Direction};
-use crate::tui::theme::{Kind as ThemeKind, Theme};
+use crate::tui::theme::Theme;
 use crate::tui::widget::axis::{PriceTicks, price_ticks, time_label, time_step, time_tick};
 use crate::tui::widget::bars::bar;
 use crate::tui::widget::candlestick::{Scale, Shape, curve};
 
 /// Width of the price axis before its labels are known.
 const USUAL_AXIS: u16 = 11;
-/// Rows between price ticks, at least.
+/// Rows between price ticks, at least, in a chart that is not low.
 const ROWS_PER_TICK: u16 = 4;
 /// Columns between time ticks, at least.
 const COLUMNS_PER_TICK: u16 = 14;
@@ -89,23 +89,27 @@ impl Plot {
         let low = view.candles.iter().flatten().map(|c| c.low).fold(f64::INFINITY, f64::min);
         let high = view.candles.iter().flatten().map(|c| c.high).fold(f64::NEG_INFINITY, f64::max);
         let scale = Scale::fitting(low, high, candles.height);
-        let ticks = price_ticks(scale.low(), scale.high(), usize::from(candles.height / ROWS_PER_TICK).max(2));
+        let ticks = price_ticks(
+            scale.low(),
+            scale.high(),
+            usize::from(candles.height / if candles.height < 16 { 3 } else { ROWS_PER_TICK }).max(2),
+        );
         let last_price = app.chart.last().map(|c| c.close);
         Self { header, candles, volume, time, footer, axis, view, scale, ticks, last_price, most_volume }
     }
 
     /// Decimals of labels that are not ticks: enough to tell them from the ticks.
     fn decimals(&self) -> usize {
-        self.last_price
-            .map_or(0, |p| if p >= 1000.0 { format::price_decimals(p).min(1) } else { format::price_decimals(p) })
-            .max(self.ticks.decimals)
+        let finer = if self.ticks.decimals > 0 { self.ticks.decimals + 1 } else { 0 };
+        let usual = self.last_price.map_or(0, |p| if p >= 1000.0 { format::price_decimals(p).min(1) } else { format::price_decimals(p) });
+        usual.max(finer)
     }
 
     fn axis_needed(&self) -> u16 {
         let ticks = self.ticks.values.iter().map(|v| format::price_with(*v, self.ticks.decimals).len());
         let last = self.last_price.map(|p| format::price_with(p, self.decimals()).len());
         let widest = ticks.chain(last).max().unwrap_or(6).max(6);
-        u16::try_from(widest).unwrap_or(u16::MAX).saturating_add(3).min(18)
+        u16::try_from(widest).unwrap_or(u16::MAX).saturating_add(4).min(18)
     }
 
     fn has_candles(&self) -> bool {
@@ -133,6 +137,11 @@ impl Plot {
 
     fn axis_area(&self, y: u16) -> Rect {
         Rect { x: self.candles.right(), y, width: self.axis, height: 1 }
+    }
+
+    /// Where the axis has its labels: right of its line, a blank before the border.
+    fn label_area(&self, y: u16) -> Rect {
+        Rect { x: self.candles.right() + 1, y, width: self.axis.saturating_sub(2), height: 1 }
     }
 }
 
@@ -269,9 +278,8 @@ fn grid(buffer: &mut Buffer, plot: &Plot, app: &App) {
         for x in (plot.candles.x + 1..plot.candles.right()).step_by(4) {
             buffer.set_stringn(x, y, "·", 1, theme.faint);
         }
-        let axis = plot.axis_area(y);
-        buffer.set_stringn(axis.x, y, "┤", 1, theme.faint);
-        put_right(buffer, axis, &Line::from(Span::styled(format::price_with(*value, plot.ticks.decimals), theme.muted)));
+        buffer.set_stringn(plot.candles.right(), y, "┤", 1, theme.faint);
+        put_right(buffer, plot.label_area(y), &Line::from(Span::styled(format::price_with(*value, plot.ticks.decimals), theme.muted)));
     }
 }
 
@@ -334,14 +342,12 @@ fn volume(buffer: &mut Buffer, plot: &Plot, app: &App) {
         return;
     }
     let theme = &app.theme;
-    // Quieter than the candles; without colours dim already means falling.
-    let quiet = if app.theme_kind == ThemeKind::Mono { Modifier::empty() } else { Modifier::DIM };
     let label = Line::from(Span::styled(format::amount(plot.most_volume), theme.muted));
-    put_right(buffer, plot.axis_area(plot.volume.y), &label);
+    put_right(buffer, plot.label_area(plot.volume.y), &label);
     buffer.set_stringn(plot.candles.right(), plot.volume.y, "┤", 1, theme.faint);
     for (slot, candle) in plot.view.candles.iter().enumerate() {
         let Some((candle, traded)) = candle.as_ref().and_then(|c| c.volume.map(|v| (c, v))) else { continue };
-        let style = style_of(theme, candle).add_modifier(quiet);
+        let style = theme.quiet(style_of(theme, candle));
         for row in 0..plot.volume.height {
             let glyph = bar(traded, plot.most_volume, row, plot.volume.height);
             if let Some(cell) = buffer.cell_mut((plot.column(slot), plot.volume.y + row)).filter(|_| glyph != ' ') {
@@ -379,6 +385,12 @@ fn time_axis(buffer: &mut Buffer, plot: &Plot, app: &App) {
     }
 }
 
+/// Writes a label over whatever was there.
+fn tag(buffer: &mut Buffer, area: Rect, text: &str, style: Style) {
+    super::clear(buffer, area);
+    buffer.set_stringn(area.x, area.y, text, usize::from(area.width), style);
+}
+
 fn last_price(buffer: &mut Buffer, plot: &Plot, app: &App) {
     let (Some(price), Some(last)) = (plot.last_price, app.chart.last()) else { return };
     if !plot.scale.contains(price) {
@@ -390,17 +402,14 @@ fn last_price(buffer: &mut Buffer, plot: &Plot, app: &App) {
     for x in plot.candles.x..plot.candles.right() {
         behind(buffer, x, y, '┈', theme.faint);
     }
-    let axis = plot.axis_area(y);
-    let width = usize::from(axis.width);
-    let label = format!("◂{:>1$} ", format::price_with(price, plot.decimals()), width.saturating_sub(2));
-    let label = format!("{:>width$}", label.trim_end(), width = width);
-    buffer.set_stringn(axis.x, y, label, width, style.add_modifier(Modifier::REVERSED | Modifier::BOLD));
+    let label = format!("◂{:>1$} ", format::price_with(price, plot.decimals()), usize::from(plot.axis).saturating_sub(2));
+    tag(buffer, plot.axis_area(y), &label, style.add_modifier(Modifier::REVERSED | Modifier::BOLD));
 }
 
 fn crosshair(buffer: &mut Buffer, plot: &Plot, app: &App) {
     let Some((slot, time)) = app.chart.cursor.and_then(|t| plot.view.slot(t).map(|slot| (slot, t))) else { return };
     let style = app.theme.cursor;
-    let tag = style.add_modifier(Modifier::REVERSED);
+    let label = style.add_modifier(Modifier::REVERSED);
     let x = plot.column(slot);
     for y in plot.candles.top()..plot.volume.bottom() {
         if let Some(cell) = buffer.cell_mut((x, y)).filter(|c| matches!(c.symbol(), " " | "·" | "┈")) {
@@ -410,7 +419,7 @@ fn crosshair(buffer: &mut Buffer, plot: &Plot, app: &App) {
     let text = format!(" {} ", app.zone.write(time, if app.chart.interval() >= Interval::Day1 { "%-d %b" } else { "%H:%M" }));
     let width = u16::try_from(text.chars().count()).unwrap_or(0);
     let left = x.saturating_sub(width / 2).clamp(plot.time.x, (plot.time.right() + plot.axis).saturating_sub(width).max(plot.time.x));
-    buffer.set_stringn(left, plot.time.bottom() - 1, text, usize::from(width), tag);
+    tag(buffer, Rect { x: left, y: plot.time.bottom() - 1, width, height: 1 }, &text, label);
     let Some(row) = app.chart.hover.and_then(|y| y.checked_sub(plot.candles.y)).filter(|row| *row < plot.candles.height) else { return };
     let y = plot.candles.y + row;
     for x in plot.candles.x..plot.candles.right() {
@@ -419,8 +428,7 @@ fn crosshair(buffer: &mut Buffer, plot: &Plot, app: &App) {
         }
     }
     let price = format::price_with(plot.scale.price_at(row), plot.decimals());
-    let width = usize::from(plot.axis);
-    buffer.set_stringn(plot.candles.right(), y, format!("{price:>width$}"), width, tag);
+    tag(buffer, plot.axis_area(y), &format!("{price:>width$} ", width = usize::from(plot.axis).saturating_sub(1)), label);
 }
 
 fn footer(buffer: &mut Buffer, plot: &Plot, app: &App) {
@@ -446,11 +454,11 @@ fn footer(buffer: &mut Buffer, plot: &Plot, app: &App) {
     if let Some(why) = app.chart.ask.failure() {
         right.push(Part::new(0, vec![Span::styled(format!("! {}", format::fit(why, 50)), theme.bad)]));
     } else if let Some(note) = app.chart.note {
-        right.push(Part::new(2, vec![Span::styled(note, theme.muted)]));
+        right.push(Part::new(1, vec![Span::styled(note, theme.muted)]));
     }
     if let Some(total) = app.chart.total().filter(|_| shown > 0) {
         let text = format!("{shown} of {}", format::count(total.max(shown as u64)));
-        right.push(Part::new(1, vec![Span::styled(text, theme.muted)]));
+        right.push(Part::new(2, vec![Span::styled(text, theme.muted)]));
     }
     let room = usize::from(area.width).saturating_sub(left.width() + 3);
     let right = fit_parts(right, 3, room);

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::{put, put_right};
+use super::put;
 use crate::tui::app::{App, Overlay};
 use crate::tui::input::hints;
 
@@ -19,7 +19,6 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
         line.push_span(Span::styled(format!("  {found} of {}   ", found + app.markets.hidden()), theme.muted));
     }
     let width = usize::from(area.width);
-    let attribution = attribution(app);
     let all: Vec<_> = hints(app.context()).collect();
     // Help and quit are the last hints and always kept.
     let keep = all.len().saturating_sub(2);
@@ -33,13 +32,4 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
         line.push_span(Span::styled(format!(" {word}  "), theme.muted));
     }
     put(buffer, area, &line);
-    if let Some(text) = attribution.filter(|text| line.width() + text.chars().count() + 2 < width) {
-        put_right(buffer, area, &Line::from(Span::styled(text, theme.muted)));
-    }
-}
-
-/// Whose data it is, as its licence asks for.
-fn attribution(app: &App) -> Option<&'static str> {
-    let shown = app.markets.selected().is_some_and(|r| &*r.market.source == "coingecko");
-    shown.then_some("Data by CoinGecko ")
 }

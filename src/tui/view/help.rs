@@ -2,6 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
+use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Widget};
 
@@ -18,12 +19,13 @@ const KEY: usize = 11;
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App, scroll: u16) {
     let theme = &app.theme;
     let popup = popup(area);
+    buffer.set_style(area, Modifier::DIM);
     clear(buffer, popup);
     Block::bordered()
         .border_type(BorderType::Rounded)
         .border_style(theme.focus)
         .title_top(Line::from(Span::styled(" Keys ", theme.title)))
-        .title_bottom(Line::from(Span::styled(" mouse: click a coin · wheel zooms · drag pans · hover moves the crosshair ", theme.muted)))
+        .title_bottom(Line::from(Span::styled(" mouse: click a coin, wheel zooms, drag pans, hover points ", theme.muted)))
         .render(popup, buffer);
     let inside = inner(popup);
     let columns = usize::from(column_count(popup));

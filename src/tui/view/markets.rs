@@ -5,11 +5,15 @@ use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::{message, name, pane, put, row};
+use super::{Part, fit_parts, message, name, pane, put, row};
+use crate::market::printable;
 use crate::tui::app::markets::{Column, Row};
 use crate::tui::app::{App, Pane};
 use crate::tui::format::{self, Direction};
 use crate::tui::widget::bars::sparkline;
+
+/// Rows of the selected coin's card, below the table.
+const CARD: u16 = 4;
 
 /// A column of the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,10 +71,9 @@ impl Cell {
             Self::Coin => 6,
             Self::Name => 18,
             Self::Price => 11,
-            Self::Minute | Self::Hour | Self::Day => 7,
+            Self::Minute | Self::Hour | Self::Day | Self::Age => 7,
             Self::Volatility | Self::VolatilityHour | Self::Volume => 8,
             Self::Spark => 9,
-            Self::Age => 7,
         }
     }
 
@@ -126,7 +129,7 @@ fn cells(width: u16) -> Vec<(Cell, u16)> {
         .into_iter()
         .filter(|c| chosen.contains(c))
         .map(|c| match c {
-            Cell::Spark => (c, c.width() + left.min(24)),
+            Cell::Spark => (c, c.width() + left.saturating_sub(1).min(24)),
             Cell::Coin if !spark => (c, c.width() + left.min(2)),
             Cell::Price if !spark => (c, c.width() + left.saturating_sub(2).min(3)),
             c => (c, c.width()),
@@ -176,6 +179,51 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
         if is_selected {
             buffer.set_style(area, theme.selected);
         }
+    }
+    let used = u16::try_from(markets.rows().len() + 1).unwrap_or(u16::MAX);
+    if let Some(market) = markets.selected().filter(|_| used.saturating_add(CARD + 1) <= inside.height) {
+        card(buffer, Rect { y: inside.bottom() - CARD, height: CARD, ..inside }, app, market);
+    }
+}
+
+/// What the table has no column for, of the selected coin, where rows are left over.
+fn card(buffer: &mut Buffer, area: Rect, app: &App, market: &Row) {
+    let theme = &app.theme;
+    let rule = "─".repeat(usize::from(area.width).saturating_sub(2));
+    buffer.set_stringn(area.x + 1, area.y, rule, usize::from(area.width), theme.faint);
+    let change = |label: &str, value: Option<f64>| {
+        let style = match value.map(Direction::of) {
+            Some(Direction::Up) => theme.up,
+            Some(Direction::Down) => theme.down,
+            _ => theme.muted,
+        };
+        vec![Span::styled(format!("{label} "), theme.muted), Span::styled(format!("{} %", format::change(value)), style)]
+    };
+    let plain = |label: &str, value: String| vec![Span::styled(format!("{label} "), theme.muted), Span::styled(value, theme.text)];
+    let volatility = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.3} %"));
+    let age = format!("{} ago", format::coarse_age(app.now().saturating_sub(market.event_time)));
+    let quote = printable(&market.market.quote).to_uppercase();
+    let lines = [
+        vec![
+            Part::new(0, vec![Span::styled(market.name.clone(), theme.title)]),
+            Part::new(1, vec![Span::styled(format!("{} {quote}", format::price(market.price)), theme.text)]),
+            Part::new(2, vec![Span::styled(age, theme.muted)]),
+        ],
+        vec![
+            Part::new(1, change("1m", market.change_1m)),
+            Part::new(0, change("1h", market.change_1h)),
+            Part::new(2, change("24h", market.change_24h)),
+        ],
+        vec![
+            Part::new(0, plain("volatility 1m", volatility(market.volatility_1m))),
+            Part::new(1, plain("1h", volatility(market.volatility_1h))),
+            Part::new(2, plain("volume", market.volume.map_or_else(|| "–".to_owned(), format::compact))),
+        ],
+    ];
+    for (at, parts) in (1u16..).zip(lines) {
+        let line = fit_parts(parts, 3, usize::from(area.width).saturating_sub(2));
+        let place = row(area, at);
+        put(buffer, Rect { x: place.x + 1, width: place.width.saturating_sub(1), ..place }, &line);
     }
 }
 
@@ -242,6 +290,7 @@ fn content(app: &App, cell: Cell, market: &Row, at: usize, selected: bool, width
                 Some(false) => theme.down,
                 None => theme.muted,
             };
+            let style = theme.quiet(style);
             (sparkline(&market.closes, width.saturating_sub(1)), style)
         }
         Cell::Volume => (market.volume.map_or_else(|| "–".to_owned(), format::compact), theme.muted),

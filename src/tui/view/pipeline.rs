@@ -28,20 +28,23 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     lines.push(source_line(snapshot, app, wide));
     lines.extend(snapshot.stages.iter().map(|s| stage_line(s, app, wide)));
     let width = usize::from(inside.width).saturating_sub(2);
-    if lines.len() + 3 < usize::from(inside.height) {
+    let trouble = trouble(snapshot, app, width);
+    let height = usize::from(inside.height);
+    if lines.len() + trouble.len() + 5 <= height {
         lines.push(Line::default());
     }
-    lines.extend(totals(snapshot, theme, width));
-    lines.push(files(snapshot, theme, width));
-    lines.extend(trouble(snapshot, app, width));
+    // What is wrong must be seen; the sizes of tables can wait for a larger pane.
+    let room = height.saturating_sub(lines.len() + trouble.len());
+    lines.extend(totals(snapshot, theme, width).into_iter().chain(sizes(snapshot, theme, wide)).take(room));
+    lines.extend(trouble);
     for (at, line) in lines.iter().enumerate() {
         let area = row(inside, u16::try_from(at).unwrap_or(u16::MAX));
         put(buffer, Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area }, line);
     }
 }
 
-fn cells(theme: &Theme, wide: bool, texts: [(String, Style); 6]) -> Line<'static> {
-    let widths = if wide { [8, 11, 7, 7, 6, 14] } else { [7, 11, 6, 0, 5, 12] };
+fn cells(wide: bool, texts: [(String, Style); 6]) -> Line<'static> {
+    let widths = if wide { [8, 11, 6, 7, 6, 14] } else { [8, 11, 6, 0, 5, 12] };
     let mut line = Line::default();
     for (at, ((text, style), width)) in texts.into_iter().zip(widths).enumerate() {
         if width == 0 {
@@ -50,16 +53,15 @@ fn cells(theme: &Theme, wide: bool, texts: [(String, Style); 6]) -> Line<'static
         let text = format::fit(&text, width - 1);
         let blanks = " ".repeat(width - Span::raw(text.as_str()).width());
         let text = if at < 2 { format!("{text}{blanks}") } else { format!("{blanks}{text}") };
-        line.push_span(Span::styled(text, style.patch(Style::new())));
+        line.push_span(Span::styled(text, style));
     }
-    let _ = theme;
     line
 }
 
 fn headings(theme: &Theme, wide: bool) -> Line<'static> {
     let m = theme.muted;
     let last = if wide { "last commit" } else { "commit" };
-    cells(theme, wide, ["stage", "state", "in/s", "out/s", "lag", last].map(|t| (t.to_owned(), m)))
+    cells(wide, ["stage", "state", "in/s", "out/s", "lag", last].map(|t| (t.to_owned(), m)))
 }
 
 fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
@@ -72,7 +74,7 @@ fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
             Role::Monitor { takes_over: false, .. } => "looking on",
             Role::Pipeline => "starting",
         };
-        return cells(theme, wide, [("source".to_owned(), theme.text), (words.to_owned(), theme.accent), dash(), dash(), dash(), dash()]);
+        return cells(wide, [("source".to_owned(), theme.text), (words.to_owned(), theme.accent), dash(), dash(), dash(), dash()]);
     };
     let (state, style) = source_state(source, theme);
     let last = if let Some(next) = source.next_poll.filter(|_| source.state == SourceState::Live) {
@@ -82,7 +84,6 @@ fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
     };
     let first = snapshot.stages.first().map_or(0.0, |s| s.in_per_second);
     cells(
-        theme,
         wide,
         [("source".to_owned(), theme.text), (state.to_owned(), style), dash(), (format::rate(first), theme.text), dash(), (last, m)],
     )
@@ -93,7 +94,7 @@ fn source_state(source: &SourceStatus, theme: &Theme) -> (&'static str, Style) {
         SourceState::Starting => ("○ starting", theme.muted),
         SourceState::Live => ("● ok", theme.good),
         SourceState::Reconnecting { .. } => ("↻ retrying", theme.bad),
-        SourceState::Replaying { .. } => ("▶ replaying", theme.good),
+        SourceState::Replaying { .. } => ("▶ replay", theme.good),
         SourceState::Simulating => ("◆ made up", theme.warn),
         SourceState::Finished => ("■ finished", theme.muted),
     }
@@ -101,7 +102,7 @@ fn source_state(source: &SourceStatus, theme: &Theme) -> (&'static str, Style) {
 
 fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
     let theme = &app.theme;
-    let (state, style) = match &stage.state {
+    let (words, style) = match &stage.state {
         StageState::Recovering => ("◌ recovers".to_owned(), theme.warn),
         StageState::Ok => ("● ok".to_owned(), theme.good),
         StageState::Restarting { at, .. } => (format!("↻ in {} s", (at - app.now()).max(0) / SECOND), theme.bad),
@@ -116,11 +117,10 @@ fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
     #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
     let behind = format::compact(stage.lag as f64);
     cells(
-        theme,
         wide,
         [
             (stage.stage.label().to_owned(), theme.text),
-            (state, style),
+            (words, style),
             (format::rate(stage.in_per_second), theme.text),
             (format::rate(stage.out_per_second), theme.text),
             (behind, lag),
@@ -141,6 +141,7 @@ fn figure(theme: &Theme, rank: u8, word: &str, n: u64, warns: bool) -> Part {
     Part::new(rank, vec![Span::styled(format!("{word} "), theme.muted), Span::styled(value, style)])
 }
 
+/// Sums since the start.
 fn totals(snapshot: &Snapshot, theme: &Theme, width: usize) -> [Line<'static>; 2] {
     let t = snapshot.totals;
     let restarts = snapshot.stages.iter().map(|s| u64::from(s.restarts)).sum();
@@ -150,28 +151,32 @@ fn totals(snapshot: &Snapshot, theme: &Theme, width: usize) -> [Line<'static>; 2
         figure(theme, 2, "restated", t.restated, false),
         figure(theme, 3, "restarts", restarts, true),
     ];
-    let second = vec![
+    let mut second = vec![
         figure(theme, 1, "candles", t.candles, false),
         figure(theme, 0, "alerts", t.alerts, false),
-        figure(theme, 2, "cooled down", t.cooled_down, false),
+        figure(theme, 2, "cooled", t.cooled_down, false),
     ];
-    [fit_parts(first, 3, width), fit_parts(second, 3, width)]
+    second.extend(
+        snapshot
+            .memory
+            .map(|memory| Part::new(3, vec![Span::styled("memory ", theme.muted), Span::styled(format::bytes(memory), theme.text)])),
+    );
+    [fit_parts(first, 2, width), fit_parts(second, 2, width)]
 }
 
-fn files(snapshot: &Snapshot, theme: &Theme, width: usize) -> Line<'static> {
-    let mut parts: Vec<Part> = snapshot
-        .stages
-        .iter()
-        .zip(2u8..)
-        .map(|(s, rank)| {
-            let text = format!("{} · {}", s.files, format::bytes(s.bytes));
-            Part::new(rank, vec![Span::styled(format!("{} ", s.stage.label()), theme.muted), Span::styled(text, theme.text)])
-        })
-        .collect();
-    if let Some(memory) = snapshot.memory {
-        parts.push(Part::new(1, vec![Span::styled("memory ", theme.muted), Span::styled(format::bytes(memory), theme.text)]));
+/// Live files and bytes of each stage's table, one above the other.
+fn sizes(snapshot: &Snapshot, theme: &Theme, wide: bool) -> [Line<'static>; 2] {
+    let mut files = Line::from(Span::styled("files", theme.muted));
+    let mut bytes = Line::from(Span::styled("size ", theme.muted));
+    for stage in &snapshot.stages {
+        let label = if wide { stage.stage.label() } else { "   " };
+        let width = label.len() + 4;
+        files.push_span(Span::styled(format!("  {label} "), theme.muted));
+        files.push_span(Span::styled(format!("{:>3}", stage.files), theme.text));
+        let size = format::bytes(stage.bytes).replace(' ', "");
+        bytes.push_span(Span::styled(format!("  {size:>width$}"), theme.text));
     }
-    fit_parts(parts, 2, width)
+    [files, bytes]
 }
 
 /// What went wrong last, and what the source wants to be known.

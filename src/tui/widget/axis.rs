@@ -49,7 +49,7 @@ pub fn price_ticks(low: f64, high: f64, most: usize) -> PriceTicks {
 
 /// The multiples of `step` within the range, `most + 1` of them at the most; none where doubles can no longer tell them apart.
 fn multiples(step: f64, low: f64, high: f64, most: usize) -> Vec<f64> {
-    let first = (low / step).ceil();
+    let first = (low / step - 1e-9).ceil();
     if !first.is_finite() || first.abs() > 1e15 {
         return Vec::new();
     }

@@ -12,7 +12,6 @@
 
 #![expect(
     clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     reason = "cells are few; positions are clamped before they become integers"
 )]
@@ -20,6 +19,9 @@
 use std::ops::RangeInclusive;
 
 use crate::market::Candle;
+
+/// No price is larger, as far as a scale is concerned.
+const HUGE: f64 = 1e300;
 
 /// The price range that a column of cells stands for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,12 +36,12 @@ impl Scale {
     #[must_use]
     pub fn fitting(low: f64, high: f64, rows: u16) -> Self {
         let (low, high) = if low.is_finite() && high.is_finite() { (low.min(high), low.max(high)) } else { (0.0, 1.0) };
-        // Halves first: the difference of two huge prices must not overflow.
-        let span = (high / 2.0 - low / 2.0) * 2.0;
+        // Differences of the hugest prices would overflow.
+        let (low, high) = (low.clamp(-HUGE, HUGE), high.clamp(-HUGE, HUGE));
+        let span = high - low;
         let least = (high.abs() * 1e-4).max(f64::MIN_POSITIVE * 1e6);
         let room = if span > least / 100.0 { span * 0.04 } else { least };
-        let (low, high) = (low - room, high + room);
-        Self { low: low.max(f64::MIN / 4.0), high: high.min(f64::MAX / 4.0), rows: rows.max(1) }
+        Self { low: low - room, high: high + room, rows: rows.max(1) }
     }
 
     /// The lowest price of the scale.
