@@ -3,9 +3,9 @@
 -- A change is against the close of the window that long before; where that one is missing, against one a little older: up to a minute for
 -- the change over a minute, ten minutes for an hour, an hour for a day.
 WITH recent AS (
-    SELECT *, max(window_start) OVER (PARTITION BY coin_id, quote) AS newest
+    SELECT * REPLACE (window_start::TIMESTAMP AS window_start), max(window_start::TIMESTAMP) OVER (PARTITION BY coin_id, quote) AS newest
     FROM {gold}
-    WHERE source = $1 AND window_start >= make_timestamp($2) - INTERVAL 25 HOUR
+    WHERE source = $1 AND window_start::TIMESTAMP >= make_timestamp($2) - INTERVAL 25 HOUR
 ),
 measured AS (
     SELECT

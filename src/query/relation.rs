@@ -1,9 +1,7 @@
 //! SQL text that stands for a list of data files: the one place where paths become SQL.
 //!
-//! The columns are stated, never guessed from the files; times come as TIMESTAMP in UTC, since this build of DuckDB cannot calculate with
-//! time zones. Partition values are taken from the file's name, whatever else the path may look like.
-
-use std::fmt::Write as _;
+//! This build of DuckDB cannot calculate with time zones: our own SQL takes times as µs (`epoch_us`), the views for users cast them to
+//! TIMESTAMP, UTC. Partition values are taken from the file's name, whatever else the path may look like.
 
 use crate::lake::TableKind;
 use crate::lake::schema::ColumnType;
@@ -32,31 +30,29 @@ fn sql_type(kind: ColumnType) -> &'static str {
     }
 }
 
-/// Something to select from: the table's columns as they stand in its files, and `filename`.
-pub(super) fn files(kind: TableKind, paths: &[String]) -> String {
-    let stored = || kind.columns().iter().filter(|(name, _)| !(kind.is_dated() && *name == "date"));
-    let mut sql = String::new();
-    if paths.is_empty() {
-        sql.push_str("(SELECT ");
-        for (name, column) in stored() {
-            write!(sql, "NULL::{} AS \"{name}\", ", sql_type(*column)).ok();
-        }
-        sql.push_str("NULL::VARCHAR AS filename WHERE false)");
-        return sql;
-    }
-    write!(sql, "read_parquet({}, hive_partitioning = false, filename = true, schema = map {{", literals(paths)).ok();
-    for (index, (name, column)) in stored().enumerate() {
-        let comma = if index == 0 { "" } else { ", " };
-        write!(sql, "{comma}'{name}': {{name: '{name}', type: '{}', default_value: NULL}}", sql_type(*column)).ok();
-    }
-    sql.push_str("})");
-    sql
+/// The columns that stand in the files.
+fn stored(kind: TableKind) -> impl Iterator<Item = &'static (&'static str, ColumnType)> {
+    kind.columns().iter().filter(move |(name, _)| !(kind.is_dated() && *name == "date"))
 }
 
-/// A query for all columns of the design, in its order, `date` included.
+/// Something to select from: the table's columns as they stand in its files, times with a zone, and `filename`.
+pub(super) fn files(kind: TableKind, paths: &[String]) -> String {
+    if paths.is_empty() {
+        let columns = stored(kind).map(|(name, column)| format!("NULL::{} AS \"{name}\"", sql_type(*column)));
+        return format!("(SELECT {}, NULL::VARCHAR AS filename WHERE false)", columns.collect::<Vec<_>>().join(", "));
+    }
+    // Stating the schema here too would double the time of a small question; all files of a format have the same.
+    format!("read_parquet({}, hive_partitioning = false, filename = true)", literals(paths))
+}
+
+/// A query for all columns of the design, in its order and types, `date` included.
 pub(super) fn view(kind: TableKind, paths: &[String]) -> String {
-    let date = if kind.is_dated() { ", regexp_extract(filename, 'date=([0-9-]+)/[^/]*$', 1)::DATE AS date" } else { "" };
-    format!("SELECT * EXCLUDE (filename){date} FROM {}", files(kind, paths))
+    let column = |(name, column): &(&str, ColumnType)| match column {
+        ColumnType::Date => format!("regexp_extract(filename, 'date=([0-9-]+)/[^/]*$', 1)::DATE AS \"{name}\""),
+        column => format!("\"{name}\"::{} AS \"{name}\"", sql_type(*column)),
+    };
+    let columns: Vec<_> = kind.columns().iter().map(column).collect();
+    format!("SELECT {} FROM {}", columns.join(", "), files(kind, paths))
 }
 
 #[cfg(test)]

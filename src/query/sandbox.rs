@@ -63,7 +63,7 @@ pub(super) struct Views {
 
 impl Views {
     pub(super) fn add(&mut self, kind: TableKind, paths: Vec<String>) {
-        self.definitions.push_str(&format!("CREATE VIEW {} AS {};\n", kind.label(), view(kind, &paths)));
+        self.definitions += &["CREATE VIEW ", kind.label(), " AS ", &view(kind, &paths), ";\n"].concat();
         self.files.extend(paths);
     }
 }
@@ -195,8 +195,7 @@ fn column(index: usize, kind: &str) -> Option<String> {
     let is_nested = kind.ends_with(']') || ["STRUCT(", "MAP(", "UNION("].iter().any(|start| kind.starts_with(start));
     match kind {
         _ if is_nested => Some(format!("to_json(c{index})")),
-        _ if AS_IT_IS.contains(&kind) || kind.starts_with("DECIMAL(") && !is_nested => None,
-        "DATE" => None,
+        _ if AS_IT_IS.contains(&kind) || kind.starts_with("DECIMAL(") => None,
         _ => Some(format!("c{index}::VARCHAR")),
     }
 }

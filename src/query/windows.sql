@@ -2,4 +2,4 @@
 -- $1 source, $2 from (µs, inclusive), $3 to (µs, exclusive)
 SELECT coin_id, epoch_us(window_start)
 FROM {gold}
-WHERE source = $1 AND window_start >= make_timestamp($2) AND window_start < make_timestamp($3)
+WHERE source = $1 AND epoch_us(window_start) >= $2 AND epoch_us(window_start) < $3

@@ -59,7 +59,10 @@ impl Worker {
     pub(super) fn survey(&mut self) -> Result<(), QueryError> {
         match self.tables.fresh(TableKind::Gold)? {
             Some(gold) => self.census.update(&self.db, gold).map_err(QueryError::engine("count candles")),
-            None => Ok(self.census = Census::default()),
+            None => {
+                self.census = Census::default();
+                Ok(())
+            }
         }
     }
 

@@ -57,8 +57,7 @@ async fn a_users_sql_sees_the_tables_with_times_that_can_be_calculated_with() {
         assert!(!sql(&queries, text).await.unwrap().rows.is_empty(), "{text}");
     }
     // Only files of the day are opened.
-    let plan =
-        format!("{:?}", sql(&queries, "EXPLAIN ANALYZE SELECT count(close_price) FROM gold WHERE date = '2025-05-12'").await.unwrap());
+    let plan = format!("{:?}", sql(&queries, "EXPLAIN ANALYZE SELECT sum(close_price) FROM gold WHERE date = '2025-05-12'").await.unwrap());
     assert!(plan.contains("Scanning Files: 1/3"), "{plan}");
 }
 
