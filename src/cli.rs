@@ -1,15 +1,22 @@
 //! The commands, and where their parts are put together.
 
 pub mod args;
+mod dashboard;
 pub mod exit;
+mod feed;
+mod look;
+mod wiring;
 
 use std::ffi::OsString;
+use std::future::Future;
 use std::io::Write;
 
-use anyhow::bail;
-
 use crate::config::Settings;
+use crate::telemetry::{self, Destination};
 use args::{Cli, Command, Parsed};
+
+/// Threads that run the pipeline's tasks, at least: a stage that computes must not hold up the others.
+const WORKERS: usize = 4;
 
 /// Runs what a command line asks for, the program's name first.
 ///
@@ -26,10 +33,39 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
         _ => {}
     }
     let settings = Settings::load(cli.common.config.as_deref(), cli.common.overrides(), cli.purpose())?;
-    match &cli.command {
+    let quiet = |level: &str| if settings.is_given("log.level") { settings.log.level.clone() } else { level.to_owned() };
+    let to_stderr = |level: String| telemetry::init(&level, &Destination::Stderr { file: settings.log.file.clone(), color: wiring::color(&settings) });
+    match cli.command {
+        None if cli.no_tui => {
+            to_stderr(settings.log.level.clone())?;
+            on_runtime(feed::pipeline(&settings))
+        }
+        None => dashboard::with_logs(&settings).and_then(|()| on_runtime(dashboard::pipeline(&settings))),
+        Some(Command::Monitor) => dashboard::with_logs(&settings).and_then(|()| on_runtime(dashboard::monitor(&settings))),
         Some(Command::Config) => print(settings.table().as_bytes()),
-        _ => bail!("this command is not there yet"),
+        Some(Command::Completions { .. } | Command::Man) => Ok(()),
+        Some(command) => {
+            to_stderr(quiet("warn"))?;
+            match command {
+                Command::Candles { coin, last, format } => on_runtime(look::candles(&settings, &coin, last, format)),
+                Command::Query { sql, format } => on_runtime(look::query(&settings, sql, format)),
+                Command::Verify { layer } => on_runtime(look::verify(&settings, layer)),
+                Command::Screenshot { size, output } => on_runtime(look::screenshot(&settings, size, output.as_deref())),
+                Command::Compact => on_runtime(feed::compact(&settings)),
+                Command::Record { file } => on_runtime(feed::record(&settings, &file)),
+                Command::Monitor | Command::Config | Command::Completions { .. } | Command::Man => Ok(()),
+            }
+        }
     }
+}
+
+fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let workers = std::thread::available_parallelism().map_or(WORKERS, |cores| cores.get().max(WORKERS));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    let outcome = runtime.block_on(work);
+    // Nothing that matters is left: what blocks (a read of standard input) must not hold up the end.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// To stdout; a reader that hung up is an error that ends the command quietly.

@@ -14,6 +14,7 @@ pub mod quarantine;
 pub mod schema;
 pub mod silver;
 pub mod table;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 

@@ -305,6 +305,15 @@ pub struct Alert {
     pub timestamp: Micros,
 }
 
+impl Alert {
+    /// The identity of an alert: 128 bits of a hash of its key, as hex.
+    #[must_use]
+    pub fn id(rule: &str, market: &Market, window_start: Micros) -> String {
+        let key = [rule, &market.source, &market.coin_id, &market.quote, &window_start.to_string()].join("\0");
+        blake3::hash(key.as_bytes()).to_hex()[..32].to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -114,6 +114,22 @@ pub async fn run(
     drive(screen, EventStream::new(), snapshots, backend, options, cancel).await
 }
 
+/// The dashboard as an SVG picture of `size` (columns, rows), once every question that it asks is answered.
+pub async fn picture(snapshot: Snapshot, backend: impl Backend, settings: &Settings, size: (u16, u16)) -> String {
+    let mut app = App::new(settings, Size::new(size.0, size.1), now());
+    let mut questions: JoinSet<Message> = JoinSet::new();
+    let mut next = Some(Message::Snapshot(Arc::new(snapshot)));
+    while let Some(message) = next {
+        for effect in app.update(message) {
+            if matches!(effect, Effect::AskCandles(_) | Effect::AskMarkets | Effect::AskAlerts(_)) {
+                ask(&mut questions, &backend, effect);
+            }
+        }
+        next = questions.join_next().await.and_then(Result::ok);
+    }
+    screenshot::svg(&app, size.0, size.1)
+}
+
 /// The loop, on any canvas with any events.
 ///
 /// # Errors

@@ -79,7 +79,7 @@ impl Judge {
         }
         self.last.insert(Arc::clone(&row.market), candle.window_start);
         Verdict::Raised(Box::new(Alert {
-            alert_id: alert_id(VOLATILITY, &row.market, candle.window_start),
+            alert_id: Alert::id(VOLATILITY, &row.market, candle.window_start),
             rule: VOLATILITY.to_owned(),
             market: (*row.market).clone(),
             window_start: candle.window_start,
@@ -97,13 +97,6 @@ impl Judge {
     pub fn cooling(&self) -> impl Iterator<Item = (&Arc<Market>, Micros)> {
         self.last.iter().map(|(market, last)| (market, last + self.rule.cooldown))
     }
-}
-
-/// The identity of an alert: 128 bits of a hash of its key, as hex.
-#[must_use]
-pub fn alert_id(rule: &str, market: &Market, window_start: Micros) -> String {
-    let key = [rule, &market.source, &market.coin_id, &market.quote, &window_start.to_string()].join("\0");
-    blake3::hash(key.as_bytes()).to_hex()[..32].to_owned()
 }
 
 #[cfg(test)]
@@ -154,9 +147,9 @@ mod tests {
 
     #[test]
     fn the_identity_is_stable() {
-        let id = alert_id(VOLATILITY, &Market::new("binance", "bitcoin", "usd"), 1_747_008_000_000_000);
+        let id = Alert::id(VOLATILITY, &Market::new("binance", "bitcoin", "usd"), 1_747_008_000_000_000);
         assert_eq!(id.len(), 32);
-        assert_eq!(id, alert_id(VOLATILITY, &Market::new("binance", "bitcoin", "usd"), 1_747_008_000_000_000));
-        assert_ne!(id, alert_id(VOLATILITY, &Market::new("binance", "bitcoin", "eur"), 1_747_008_000_000_000));
+        assert_eq!(id, Alert::id(VOLATILITY, &Market::new("binance", "bitcoin", "usd"), 1_747_008_000_000_000));
+        assert_ne!(id, Alert::id(VOLATILITY, &Market::new("binance", "bitcoin", "eur"), 1_747_008_000_000_000));
     }
 }

@@ -14,7 +14,7 @@ use super::{Context as _, DataFile, LakeError, Table, TableKind};
 use crate::market::window::Row;
 use crate::market::{Candle, MINUTE, Market, Micros};
 
-fn batch(rows: &[&Row]) -> Result<RecordBatch, ArrowError> {
+pub(super) fn batch(rows: &[&Row]) -> Result<RecordBatch, ArrowError> {
     let doubles = |pick: fn(&Candle) -> f64| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(pick(&r.candle))).collect::<Float64Array>()) };
     let names = |pick: fn(&Market) -> &str| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(pick(&r.market))).collect::<StringArray>()) };
     assemble(
@@ -62,9 +62,13 @@ pub async fn write(table: &Table, rows: &[Row]) -> Result<Vec<Add>, LakeError> {
 /// # Errors
 /// What the storage says.
 pub async fn read(table: &Table, file: &DataFile) -> Result<Vec<Row>, LakeError> {
+    rows(file, table.read(file, None).await?)
+}
+
+pub(super) fn rows(file: &DataFile, batches: Vec<RecordBatch>) -> Result<Vec<Row>, LakeError> {
     let mut rows = Vec::new();
     let mut markets: HashMap<[String; 3], Arc<Market>> = HashMap::new();
-    for batch in table.read(file, None).await? {
+    for batch in batches {
         let column = |name: &str| {
             let missing = || LakeError::Corrupt { table: TableKind::Gold, what: format!("{} without {name}", file.path()) };
             batch.column_by_name(name).ok_or_else(missing)

@@ -13,7 +13,7 @@ use super::{Context as _, LakeError, Table, TableKind};
 use crate::market::decode::Reject;
 use crate::market::{Micros, RecordRef, date};
 
-fn rows(batch: &RawBatch, rejected: &[(RecordRef<'_>, Reject)]) -> Result<RecordBatch, ArrowError> {
+pub(super) fn rows(batch: &RawBatch, rejected: &[(RecordRef<'_>, Reject)]) -> Result<RecordBatch, ArrowError> {
     let count = rejected.len();
     let (value, value_raw) = value_columns(rejected.iter().map(|(record, _)| record.value), 0);
     let texts = |pick: fn(&(RecordRef<'_>, Reject)) -> Option<String>| -> ArrayRef {
@@ -38,20 +38,25 @@ fn rows(batch: &RawBatch, rejected: &[(RecordRef<'_>, Reject)]) -> Result<Record
     )
 }
 
-/// Writes the rejects of some batches of one stream, those beyond offset `after`, to data files, to be committed. Returns the
-/// files and the number of rows.
-///
-/// # Errors
-/// What the storage says.
-pub async fn write(table: &Table, batch: &RawBatch, rejects: &[Reject], after: i64) -> Result<Option<(Add, u64)>, LakeError> {
+/// The rejects of a batch beyond offset `after`, each with its record.
+pub(super) fn beyond<'a>(batch: &'a RawBatch, rejects: &[Reject], after: i64) -> Vec<(RecordRef<'a>, Reject)> {
     let first = batch.records.get(0).map_or(0, |record| record.offset);
     let by_offset = |offset: i64| {
         // Offsets are dense but for gaps that Kafka leaves: guess, then search.
         let guess = usize::try_from(offset - first).ok().and_then(|i| batch.records.get(i));
         guess.filter(|record| record.offset == offset).or_else(|| batch.records.iter().find(|record| record.offset == offset))
     };
-    let rejected: Vec<_> =
-        rejects.iter().filter(|reject| reject.offset > after).filter_map(|reject| Some((by_offset(reject.offset)?, *reject))).collect();
+    let fresh = rejects.iter().filter(|reject| reject.offset > after);
+    fresh.filter_map(|reject| Some((by_offset(reject.offset)?, *reject))).collect()
+}
+
+/// Writes the rejects of a batch beyond offset `after` to a data file, to be committed. Returns the file and its number of rows;
+/// none where there are no such rejects.
+///
+/// # Errors
+/// What the storage says.
+pub async fn write(table: &Table, batch: &RawBatch, rejects: &[Reject], after: i64) -> Result<Option<(Add, u64)>, LakeError> {
+    let rejected = beyond(batch, rejects, after);
     if rejected.is_empty() {
         return Ok(None);
     }

@@ -29,7 +29,7 @@ pub struct TickBatch {
     pub last: i64,
 }
 
-fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<RecordBatch, ArrowError> {
+pub(super) fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<RecordBatch, ArrowError> {
     let count = ticks.len();
     let codes = || Int32Array::from_iter_values(ticks.iter().map(|tick| i32::try_from(tick.market).unwrap_or(i32::MAX)));
     let names = |pick: fn(&Market) -> &str| text_codes(codes(), batch.markets.iter().map(|m| Some(pick(m))).collect::<StringArray>());

@@ -270,6 +270,18 @@ pub async fn monitor(storage: Storage, alert_threshold: f64, connections: Connec
     while onlooker.look(role(), &connections).await == Looking::On {}
 }
 
+/// A snapshot of what a storage holds now.
+///
+/// # Errors
+/// What the storage says.
+pub async fn picture(settings: &Settings) -> Result<Snapshot, LakeError> {
+    let mut onlooker = Onlooker::new(settings.storage.clone(), settings.rule.threshold);
+    let live = onlooker.monitor.look(&onlooker.shared.meters).await?.unwrap_or_default();
+    *onlooker.shared.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+    let role = Role::Monitor { why: "a picture".to_owned(), takes_over: false };
+    Ok(snapshot(&onlooker.shared, None, role, &mut onlooker.rates, onlooker.alert_threshold))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Looking {
     On,

@@ -1,28 +1,6 @@
 //! Candles for the chart: gold's answer with the live ones on top, grouped into columns, with moving averages.
 
-use crate::market::{Candle, Interval, Micros};
-
-/// `gold` (candles of `interval`, oldest first, as a query gives them) with one-minute candles that are not in it on top.
-///
-/// A minute that gold has is taken from gold. Of wider buckets that cannot be told, so `live` must hold what is not yet in gold.
-#[must_use]
-pub(super) fn merge(gold: &[Candle], live: &[Candle], interval: Interval) -> Vec<Candle> {
-    let mut candles = gold.to_vec();
-    let mut live: Vec<&Candle> = live.iter().collect();
-    live.sort_by_key(|c| c.window_start);
-    live.dedup_by_key(|c| c.window_start);
-    for minute in live {
-        let start = interval.bucket(minute.window_start);
-        match candles.binary_search_by_key(&start, |c| c.window_start) {
-            Ok(_) if interval == Interval::Minute1 => {}
-            Ok(at) => candles[at].absorb(minute),
-            Err(at) => {
-                candles.insert(at, Candle { window_start: start, window_end: start + interval.micros(), ..minute.clone() });
-            }
-        }
-    }
-    candles
-}
+use crate::market::{Candle, Micros};
 
 /// Candles grouped into buckets of `width`, aligned to the epoch, oldest first.
 #[must_use]
@@ -90,23 +68,6 @@ mod tests {
 
     fn starts(candles: &[Candle]) -> Vec<i64> {
         candles.iter().map(|c| c.window_start / MINUTE).collect()
-    }
-
-    #[test]
-    fn a_minute_that_gold_has_is_taken_from_gold() {
-        let merged = merge(&[minute(1, 10.0), minute(2, 11.0)], &[minute(2, 99.0), minute(3, 12.0), minute(5, 13.0)], Interval::Minute1);
-        assert_eq!(starts(&merged), [1, 2, 3, 5]);
-        assert!((merged[1].close - 11.0).abs() < f64::EPSILON);
-    }
-
-    #[test]
-    fn live_minutes_join_the_bucket_that_they_belong_to() {
-        let gold = [Candle { window_end: 5 * MINUTE, ..minute(0, 10.0) }];
-        let merged = merge(&gold, &[minute(6, 13.0), minute(4, 12.0)], Interval::Minute5);
-        assert_eq!(starts(&merged), [0, 5]);
-        assert_eq!((merged[0].ticks, merged[0].window_end, merged[0].volume), (4, 5 * MINUTE, Some(2.0)));
-        assert!((merged[0].close - 12.0).abs() < f64::EPSILON && (merged[0].high - 13.0).abs() < f64::EPSILON);
-        assert_eq!(merged[1].window_end, 10 * MINUTE);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::ask::Ask;
-use crate::market::{Candle, Interval, Market, Micros};
+use crate::market::{Candle, Interval, Market, Micros, candle};
 use crate::pipeline::status::Live;
 use crate::query::{CandleQuery, CandleSeries, MarketFilter};
 use crate::tui::series;
@@ -239,7 +239,7 @@ impl Chart {
     fn rebuild(&mut self) {
         let gold = self.loaded.as_ref().map_or(&[][..], |l| &l.candles[..]);
         let live: Vec<Candle> = self.leaving.iter().chain(&self.open).filter(|c| is_sane(c)).cloned().collect();
-        self.merged = series::merge(gold, &live, self.interval());
+        self.merged = candle::with_open(gold, &live, self.interval());
         self.grouped = if self.zoom.candles() == 1 { self.merged.clone() } else { series::group(&self.merged, self.slot_width()) };
     }
 

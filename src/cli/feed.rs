@@ -1,0 +1,106 @@
+//! Commands that write: the pipeline without a screen, a recording, maintenance.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::{mpsc, watch};
+
+use super::{print, wiring};
+use crate::config::Settings;
+use crate::lake::lock::{Attempt, Lock};
+use crate::lake::maintenance::{Effort, maintain};
+use crate::lake::{Table, TableKind};
+use crate::pipeline::status::{Snapshot, SourceState};
+use crate::pipeline::supervisor::{self, SourceSettings, WhenHeld};
+use crate::source::coingecko::CoinGecko;
+use crate::source::record::Recorder;
+use crate::source::replay::Replay;
+use crate::source::simulator::Simulator;
+use crate::source::{Outlet, Status};
+
+/// The pipeline alone; at its end a summary on stdout.
+pub(super) async fn pipeline(settings: &Settings) -> anyhow::Result<()> {
+    let cancel = wiring::cancel_on_signal()?;
+    let pipeline = wiring::pipeline(settings, WhenHeld::Fail)?;
+    let (connections, shown, _select) = wiring::connections(supervisor::blank(&pipeline), cancel);
+    let progress = tokio::spawn(progress(shown));
+    let ended = supervisor::run(pipeline, connections).await;
+    progress.abort();
+    let _ = progress.await; // its bar is cleared before anything else is printed
+    match ended? {
+        Some(summary) => print(summary.to_string().as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// A bar on a terminal's stderr while a recording is read; nothing elsewhere.
+async fn progress(mut shown: watch::Receiver<Arc<Snapshot>>) {
+    if !std::io::stderr().is_terminal() {
+        return;
+    }
+    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(1000).with_style(style).with_finish(indicatif::ProgressFinish::AndClear);
+    while shown.changed().await.is_ok() {
+        let snapshot = shown.borrow_and_update().clone();
+        let Some(SourceState::Replaying { done: Some(done) }) = snapshot.source.as_ref().map(|source| source.state.clone()) else { continue };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of 1000")]
+        bar.set_position((done * 1000.0) as u64);
+        bar.set_message(format!("{} ticks, {} candles", snapshot.totals.ticks, snapshot.totals.candles));
+    }
+}
+
+/// Writes what the source delivers to a file that replay reads back.
+pub(super) async fn record(settings: &Settings, file: &Path) -> anyhow::Result<()> {
+    let cancel = wiring::cancel_on_signal()?;
+    let recorder = Recorder::create(file)?;
+    let (deliveries, inbox) = mpsc::channel(8);
+    let (status, _watched) = watch::channel(Status::starting(settings.source, settings.coins.len()));
+    let outlet = Outlet { deliveries, status, cancel: cancel.child_token() };
+    let recording = tokio::spawn(recorder.run(inbox, cancel.clone()));
+    let (_select, selected) = watch::channel(None);
+    let delivered = match wiring::source(settings) {
+        SourceSettings::CoinGecko(coingecko) => CoinGecko::new(*coingecko)?.run(outlet, Vec::new(), selected).await,
+        SourceSettings::Replay { input, speed } => {
+            let replay = tokio::task::spawn_blocking(move || Replay::open(&input, speed)).await.context("the reader ended by a panic")?;
+            replay?.run(outlet, None).await
+        }
+        SourceSettings::Simulator(simulator) => Simulator::new(simulator).run(outlet).await,
+    };
+    let records = recording.await.context("the recorder ended by a panic")??;
+    delivered?;
+    tracing::info!(records, file = %file.display(), "recorded");
+    Ok(())
+}
+
+/// Compacts, checkpoints and cleans up all tables now.
+pub(super) async fn compact(settings: &Settings) -> anyhow::Result<()> {
+    let storage = wiring::storage(settings)?;
+    if !storage.root().is_dir() {
+        bail!("there is no storage at {}", storage.root().display());
+    }
+    let Attempt::Acquired(_lock) = Lock::attempt(&storage, false)? else {
+        bail!("a pipeline feeds {}: it compacts its tables by itself", storage.root().display());
+    };
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let mut lines = String::new();
+    for kind in TableKind::ALL {
+        bar.set_message(kind.label());
+        let Some(mut table) = Table::open(&storage, kind).await? else { continue };
+        let before = table.files().len();
+        let report = maintain(&mut table, Effort::All).await?;
+        lines += &format!(
+            "{:<11} {before:>6} files -> {:<6} {} unreferenced files and {} log entries removed\n",
+            kind.label(),
+            table.files().len(),
+            report.vacuumed,
+            report.log_entries
+        );
+    }
+    bar.finish_and_clear();
+    print(lines.as_bytes())
+}

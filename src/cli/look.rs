@@ -1,0 +1,93 @@
+//! Commands that only read the storage.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::args::{Format, Layer, Size};
+use super::exit::AlreadyTold;
+use super::wiring::{self, Backend};
+use super::print;
+use crate::config::Settings;
+use crate::lake::verify::{self, Scope};
+use crate::market::{Interval, candle};
+use crate::pipeline::monitor;
+use crate::pipeline::supervisor::{self, WhenHeld};
+use crate::query::output::{self, write_answer, write_candles};
+use crate::query::{CandleQuery, MarketFilter};
+use crate::tui;
+
+/// How long a user's query may run.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
+
+const fn format(format: Format) -> output::Format {
+    match format {
+        Format::Table => output::Format::Table,
+        Format::Csv => output::Format::Csv,
+        Format::Json => output::Format::Json,
+    }
+}
+
+/// Candles of a coin, the open one last.
+pub(super) async fn candles(settings: &Settings, coin: &str, last: Option<usize>, as_format: Format) -> anyhow::Result<()> {
+    let coin_id = coin.trim().to_lowercase();
+    let interval = settings.ui.interval.unwrap_or(Interval::Minute1);
+    let market = MarketFilter { coin_id: coin_id.as_str().into(), source: settings.from.clone(), quote: "usd".into() };
+    let queries = wiring::queries(settings)?;
+    let mut series = queries.candles(CandleQuery { market, interval, last, before: None }).await?;
+    let Some(found) = &series.market else {
+        let known: Vec<String> = queries.known().await?.into_iter().map(|known| known.market.coin_id.to_string()).collect();
+        if known.is_empty() {
+            bail!("there are no candles in {} yet", settings.storage.display());
+        }
+        bail!("there are no candles of '{coin_id}' in {}; there are of {}", settings.storage.display(), dedup(known).join(", "));
+    };
+    let open = monitor::open_candles(&wiring::storage(settings)?, found).await?;
+    series.candles = candle::with_open(&series.candles, &open, interval);
+    if let Some(last) = last {
+        series.candles.drain(..series.candles.len().saturating_sub(last));
+    }
+    let mut text = Vec::new();
+    write_candles(&mut text, format(as_format), &series, wiring::width())?;
+    print(&text)
+}
+
+fn dedup(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// A user's SQL.
+pub(super) async fn query(settings: &Settings, sql: String, as_format: Format) -> anyhow::Result<()> {
+    let answer = wiring::queries(settings)?.sql(sql, QUERY_TIMEOUT).await?;
+    let mut text = Vec::new();
+    write_answer(&mut text, format(as_format), &answer, wiring::width())?;
+    print(&text)
+}
+
+/// Checks the promises; what is wrong is told on stdout.
+pub(super) async fn verify(settings: &Settings, layer: Layer) -> anyhow::Result<()> {
+    let scope = match layer {
+        Layer::Bronze => Scope::Bronze,
+        Layer::Silver => Scope::Silver,
+        Layer::Gold => Scope::Gold,
+        Layer::All => Scope::All,
+    };
+    let report = verify::verify(&wiring::storage(settings)?, scope).await?;
+    print(report.to_string().as_bytes())?;
+    if report.is_sound() { Ok(()) } else { Err(AlreadyTold.into()) }
+}
+
+/// The dashboard as a picture of what the storage holds now.
+pub(super) async fn screenshot(settings: &Settings, size: Size, output: Option<&Path>) -> anyhow::Result<()> {
+    let pipeline = wiring::pipeline(settings, WhenHeld::Wait)?;
+    let backend = Backend { queries: wiring::queries(settings)?, from: settings.from.clone() };
+    let snapshot = supervisor::picture(&pipeline).await?;
+    let svg = tui::picture(snapshot, backend, &wiring::dashboard(settings), (size.columns, size.rows)).await;
+    match output {
+        Some(path) => std::fs::write(path, svg).with_context(|| format!("cannot write {}", path.display())),
+        None => print(svg.as_bytes()),
+    }
+}

@@ -1,0 +1,190 @@
+//! From settings to the parts' own settings, and from signals to cancellation.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::alert::rule::Rule;
+use crate::config::{Backfill, Color, Plan, Rate, Settings, Speed, Theme};
+use crate::lake::{LakeError, Storage};
+use crate::market::{Alert, Micros};
+use crate::pipeline::status::Snapshot;
+use crate::pipeline::supervisor::{Connections, Settings as Pipeline, SourceSettings, WhenHeld};
+use crate::query::{CandleQuery, CandleSeries, MarketRow, Queries};
+use crate::source::Kind;
+use crate::source::coingecko::{self, ApiKey, History, KeyKind};
+use crate::source::replay;
+use crate::source::simulator;
+use crate::transport::direct::Limits;
+use crate::tui;
+
+fn micros(time: std::time::Duration) -> Micros {
+    Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX)
+}
+
+pub(super) fn storage(settings: &Settings) -> Result<Storage, LakeError> {
+    Storage::new(&settings.storage)
+}
+
+/// Whether colours are wanted, terminal or not.
+pub(super) fn color(settings: &Settings) -> bool {
+    settings.ui.color == Color::Auto
+}
+
+/// Columns of the terminal that stdout is, if it is one.
+pub(super) fn width() -> Option<usize> {
+    std::io::stdout().is_terminal().then(|| crossterm::terminal::size().ok().map(|(columns, _)| columns.into())).flatten()
+}
+
+pub(super) fn source(settings: &Settings) -> SourceSettings {
+    let coins = || settings.coins.iter().map(ToString::to_string).collect::<Vec<_>>();
+    match settings.source {
+        Kind::Coingecko => {
+            let given = &settings.coingecko;
+            SourceSettings::CoinGecko(Box::new(coingecko::Settings {
+                base_url: Some(given.base_url.clone()),
+                key: given.api_key.as_ref().map(|key| ApiKey {
+                    kind: match given.plan {
+                        Plan::Demo => KeyKind::Demo,
+                        Plan::Pro => KeyKind::Pro,
+                    },
+                    secret: key.expose().to_owned(),
+                }),
+                coins: coins(),
+                poll: settings.poll,
+                connect_timeout: given.connect_timeout,
+                timeout: given.timeout,
+                history: match settings.backfill {
+                    Backfill::Off => History::Off,
+                    Backfill::Day => History::Day,
+                    Backfill::Week => History::Week,
+                },
+                ..coingecko::Settings::default()
+            }))
+        }
+        Kind::Replay => SourceSettings::Replay {
+            input: settings.input.clone().unwrap_or_default(),
+            speed: match settings.speed {
+                Speed::Max => replay::Speed::Max,
+                Speed::Times(times) => replay::Speed::Times(times),
+            },
+        },
+        Kind::Simulator => {
+            let given = &settings.simulator;
+            SourceSettings::Simulator(simulator::Settings {
+                seed: given.seed,
+                coins: given.markets.map_or_else(coins, simulator::coins),
+                rate: match given.rate {
+                    Rate::Max => simulator::Rate::Max,
+                    Rate::PerSecond(rate) => simulator::Rate::PerSecond(rate),
+                },
+                events: given.events,
+                start: given.start,
+                tick: given.tick,
+            })
+        }
+    }
+}
+
+pub(super) fn rule(settings: &Settings) -> Rule {
+    let given = &settings.alerts;
+    Rule {
+        threshold: given.threshold,
+        overrides: given.overrides.clone(),
+        cooldown: micros(given.cooldown),
+        max_age: micros(given.max_age),
+    }
+}
+
+pub(super) fn pipeline(settings: &Settings, when_held: WhenHeld) -> Result<Pipeline, LakeError> {
+    Ok(Pipeline {
+        storage: storage(settings)?,
+        source: source(settings),
+        limits: Limits { latency: settings.batch_latency, records: settings.batch_records },
+        rule: rule(settings),
+        when_held: if settings.take_over { WhenHeld::TakeOver } else { when_held },
+    })
+}
+
+/// The source whose candles are shown when there are several: the one that was asked for.
+pub(super) fn preferred_source(settings: &Settings) -> Option<Arc<str>> {
+    let label = || match settings.source {
+        Kind::Replay => None, // a recording holds what it holds
+        kind => Some(kind.label().into()),
+    };
+    settings.from.clone().or_else(|| if settings.is_given("source") { label() } else { None })
+}
+
+pub(super) fn queries(settings: &Settings) -> anyhow::Result<Queries> {
+    Ok(Queries::open(storage(settings)?, preferred_source(settings))?)
+}
+
+/// A cancellation that the first SIGINT, SIGTERM or SIGHUP raises; the second ends the process on the spot.
+pub(super) fn cancel_on_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let cancel = CancellationToken::new();
+    let raised = cancel.clone();
+    tokio::spawn(async move {
+        for nth in 0.. {
+            let any = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+            futures::future::select_all(any).await;
+            if nth > 0 {
+                tracing::warn!("second signal: ending at once");
+                std::process::exit(130);
+            }
+            raised.cancel();
+        }
+    });
+    Ok(cancel)
+}
+
+pub(super) type Ends = (Connections, watch::Receiver<Arc<Snapshot>>, watch::Sender<Option<Arc<str>>>);
+
+/// What connects a pipeline with those who watch it.
+pub(super) fn connections(first: Snapshot, cancel: CancellationToken) -> Ends {
+    let (snapshots, shown) = watch::channel(Arc::new(first));
+    let (select, selected) = watch::channel(None);
+    (Connections { snapshots, selected, cancel }, shown, select)
+}
+
+/// Answers the dashboard's questions.
+#[derive(Debug, Clone)]
+pub(super) struct Backend {
+    pub(super) queries: Queries,
+    pub(super) from: Option<Arc<str>>,
+}
+
+impl tui::Backend for Backend {
+    async fn candles(&self, mut query: CandleQuery) -> Result<CandleSeries, String> {
+        query.market.source = query.market.source.or_else(|| self.from.clone());
+        self.queries.candles(query).await.map_err(|error| super::exit::chain(&error))
+    }
+
+    async fn markets(&self) -> Result<Vec<MarketRow>, String> {
+        self.queries.markets(self.from.clone()).await.map_err(|error| super::exit::chain(&error))
+    }
+
+    async fn alerts(&self, limit: usize) -> Result<Vec<Alert>, String> {
+        self.queries.alerts(limit).await.map_err(|error| super::exit::chain(&error))
+    }
+}
+
+pub(super) fn dashboard(settings: &Settings) -> tui::Settings {
+    tui::Settings {
+        theme: match settings.ui.theme {
+            Theme::Default => tui::theme::Kind::Default,
+            Theme::Truecolor => tui::theme::Kind::Truecolor,
+            Theme::Colorblind => tui::theme::Kind::Colorblind,
+            Theme::Mono => tui::theme::Kind::Mono,
+        },
+        red_up: settings.ui.red_up,
+        no_color: !color(settings),
+        zone: if settings.ui.utc { tui::format::Zone::Utc } else { tui::format::Zone::Local },
+        interval: settings.ui.interval,
+        coin: None,
+    }
+}
+
