@@ -6,6 +6,7 @@
 //! * Whatever goes wrong is a [`State::Reconnecting`] in words, and is tried again: with capped, jittered backoff, never
 //!   before the time a server asks for.
 //! * On `CoinGecko`'s own hosts it stays within the plan's calls a minute. Polls come first; history takes what they leave.
+//! * After a gap without answers (the network was away, the computer slept) it fills that gap by itself.
 //! * It stops at once when told to, in the middle of a request too.
 
 pub mod answer;
@@ -94,6 +95,8 @@ pub struct Settings {
     pub max_bytes: usize,
     /// How far back history is fetched.
     pub history: History,
+    /// Time without prices after which history fills the gap.
+    pub gap: Duration,
     /// Waits after failures.
     pub backoff: Backoff,
 }
@@ -110,6 +113,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(30),
             max_bytes: 16 << 20,
             history: History::Day,
+            gap: Duration::from_mins(15),
             backoff: Backoff::default(),
         }
     }

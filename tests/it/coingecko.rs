@@ -340,6 +340,27 @@ async fn history_that_fails_is_tried_again_and_given_up_where_the_coin_is_unknow
 }
 
 #[tokio::test]
+async fn a_gap_is_filled_from_history() {
+    let later = BITCOIN.replace("00:00:00", "01:00:00");
+    let away = Answer::status(503, "").header("Retry-After", "0.3");
+    let mut run = Run::start(vec![list(&[BITCOIN]), away, list(&[&later])], vec![Answer::json(CHART)], vec![], |s| {
+        s.gap = Duration::from_millis(200);
+    })
+    .await;
+    assert_eq!(run.values().await, [BITCOIN]);
+    assert_eq!(run.values().await, [later.as_str()]);
+    loop {
+        let records = run.next().await;
+        if records[0].1 == CHART {
+            let headers = format!(r#"{{"fill_from":{},"fill_to":{},"quote":"usd"}}"#, T + 1, T + 60 * MINUTE);
+            assert_eq!(records, [(Some("bitcoin".into()), CHART.to_owned(), Some(headers))]);
+            break;
+        }
+    }
+    run.stop().await;
+}
+
+#[tokio::test]
 async fn no_history_is_asked_for_when_it_is_off() {
     let mut run = Run::start(vec![both()], vec![Answer::json(CHART)], vec![fill("bitcoin", None)], |s| s.history = History::Off).await;
     for _ in 0..3 {

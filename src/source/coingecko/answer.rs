@@ -17,8 +17,8 @@ pub struct Element<'a> {
     pub text: &'a str,
     /// Its id, trimmed and lower-cased, where it has one that is text and not blank.
     pub id: Option<String>,
-    /// When it was last updated.
-    pub updated: Option<Micros>,
+    /// The time of its price, where it has both.
+    pub tick: Option<Micros>,
 }
 
 /// The elements of a JSON list, whatever they are.
@@ -30,19 +30,24 @@ pub fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, String> {
     struct Head<'a> {
         #[serde(borrow, default)]
         id: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        current_price: Option<&'a RawValue>,
     }
     let list: Vec<&RawValue> = match serde_json::from_slice(body) {
         Ok(list) => list,
         Err(error) => return Err(no_list(body, &error)),
     };
-    let element = |raw: &'_ RawValue| -> Option<String> {
-        let head: Head<'_> = serde_json::from_str(raw.get()).ok()?;
-        let id: String = serde_json::from_str(head.id?.get()).ok()?;
-        Some(id.trim().to_lowercase()).filter(|id| !id.is_empty())
+    let element = |text| {
+        let head = serde_json::from_str(text).unwrap_or(Head { id: None, current_price: None });
+        let id: Option<String> = head.id.and_then(|id| serde_json::from_str(id.get()).ok());
+        let price: Option<f64> = head.current_price.and_then(|price| serde_json::from_str(price.get()).ok());
+        Element {
+            text,
+            id: id.map(|id| id.trim().to_lowercase()).filter(|id| !id.is_empty()),
+            tick: price.and_then(|_| peek::event_time(text.as_bytes())),
+        }
     };
-    let elements =
-        list.into_iter().map(|raw| Element { text: raw.get(), id: element(raw), updated: peek::event_time(raw.get().as_bytes()) });
-    Ok(elements.collect())
+    Ok(list.into_iter().map(|raw| element(raw.get())).collect())
 }
 
 /// Checks that an answer is a price history.
@@ -131,13 +136,13 @@ mod tests {
 
     #[test]
     fn elements_are_the_bytes_that_were_sent() {
-        let body = br#" [ {"id" : " Bitcoin ","last_updated":"2025-05-12T00:00:00.000Z", "p":1.0e2} ,null, 7,{"id":7},"x",{},{"id":" "},{"id":"a","id":"b"}] "#;
+        let body = br#" [ {"id" : " Bitcoin ","last_updated":"2025-05-12T00:00:00.000Z", "current_price":1.0e2} ,null, 7,{"id":7},"x",{},{"id":" "},{"id":"a","id":"b"}] "#;
         let elements = elements(body).expect("a list");
         let texts: Vec<&str> = elements.iter().map(|e| e.text).collect();
-        assert_eq!(texts[0], r#"{"id" : " Bitcoin ","last_updated":"2025-05-12T00:00:00.000Z", "p":1.0e2}"#);
+        assert_eq!(texts[0], r#"{"id" : " Bitcoin ","last_updated":"2025-05-12T00:00:00.000Z", "current_price":1.0e2}"#);
         assert_eq!(texts[1..], ["null", "7", r#"{"id":7}"#, r#""x""#, "{}", r#"{"id":" "}"#, r#"{"id":"a","id":"b"}"#]);
-        assert_eq!((elements[0].id.as_deref(), elements[0].updated), (Some("bitcoin"), Some(1_747_008_000_000_000)));
-        assert!(elements[1..].iter().all(|e| e.id.is_none() && e.updated.is_none()));
+        assert_eq!((elements[0].id.as_deref(), elements[0].tick), (Some("bitcoin"), Some(1_747_008_000_000_000)));
+        assert!(elements[1..].iter().all(|e| e.id.is_none() && e.tick.is_none()));
     }
 
     #[test]

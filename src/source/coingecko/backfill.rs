@@ -21,8 +21,9 @@ pub struct Range {
 
 /// The stretches that are still to be fetched.
 #[derive(Debug, Clone)]
-pub struct Backfill {
+pub struct Backlog {
     jobs: Vec<Job>,
+    next_id: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -34,13 +35,20 @@ struct Job {
     not_before: Duration,
 }
 
-impl Backfill {
+impl Job {
+    fn range(&self, to: Micros) -> Range {
+        Range { id: self.id, coin_id: self.fill.coin_id.clone(), from: self.fill.from, to }
+    }
+}
+
+impl Backlog {
     /// All of `fills`, in their order; empty ranges are left out.
     #[must_use]
     pub fn new(fills: Vec<Fill>) -> Self {
-        let job = |(id, fill)| Job { id, fill, failures: 0, not_before: Duration::ZERO };
-        let mut all = Self { jobs: fills.into_iter().enumerate().map(job).collect() };
-        all.drop_empty();
+        let mut all = Self { jobs: Vec::with_capacity(fills.len()), next_id: 0 };
+        for fill in fills {
+            all.add(fill);
+        }
         all
     }
 
@@ -52,13 +60,21 @@ impl Backfill {
         self.drop_empty();
     }
 
+    /// One more stretch, unless it is empty.
+    pub fn add(&mut self, fill: Fill) {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.jobs.push(Job { id, fill, failures: 0, not_before: Duration::ZERO });
+        self.drop_empty();
+    }
+
     /// The stretch to ask for now: of those that are due the preferred coin's, else the first. Ranges whose end is not
     /// known yet wait for a live tick.
     #[must_use]
     pub fn next(&self, now: Duration, preferred: Option<&str>) -> Option<Range> {
         let due = || self.ready().filter(|(job, _)| job.not_before <= now);
         let (job, to) = due().find(|(job, _)| Some(&*job.fill.coin_id) == preferred).or_else(|| due().next())?;
-        Some(Range { id: job.id, coin_id: job.fill.coin_id.clone(), from: job.fill.from, to })
+        Some(job.range(to))
     }
 
     /// When the next stretch is due; none while nothing can be asked for.
@@ -67,7 +83,20 @@ impl Backfill {
         self.ready().map(|(job, _)| job.not_before).min()
     }
 
-    /// A stretch is done with: it was fetched, or never will be.
+    /// Takes out all stretches of a coin that an answer reaching back to `since` fills.
+    pub fn take(&mut self, coin_id: &str, since: Micros) -> Vec<Range> {
+        let filled = |job: &Job| &*job.fill.coin_id == coin_id && job.fill.from >= since && job.fill.to.is_some();
+        let ranges = self.ready().filter(|(job, _)| filled(job)).map(|(job, to)| job.range(to)).collect();
+        self.jobs.retain(|job| !filled(job));
+        ranges
+    }
+
+    /// Nothing more is to be asked for a coin.
+    pub fn give_up(&mut self, coin_id: &str) {
+        self.jobs.retain(|job| &*job.fill.coin_id != coin_id);
+    }
+
+    /// A stretch was fetched.
     pub fn done(&mut self, id: usize) {
         self.jobs.retain(|job| job.id != id);
     }
@@ -104,35 +133,47 @@ mod tests {
         Fill { coin_id: coin.into(), from, to }
     }
 
-    fn next(backfill: &Backfill, now: u64, preferred: Option<&str>) -> Option<(usize, Micros)> {
-        backfill.next(Duration::from_secs(now), preferred).map(|r| (r.id, r.to))
+    fn next(backlog: &Backlog, now: u64, preferred: Option<&str>) -> Option<(usize, Micros)> {
+        backlog.next(Duration::from_secs(now), preferred).map(|r| (r.id, r.to))
     }
 
     #[test]
     fn the_selected_coin_comes_first_and_ranges_wait_for_their_end() {
-        let mut backfill = Backfill::new(vec![fill("a", 0, Some(9)), fill("b", 0, None), fill("c", 0, Some(9)), fill("d", 9, Some(9))]);
-        assert_eq!(next(&backfill, 0, None), Some((0, 9)));
-        assert_eq!(next(&backfill, 0, Some("c")), Some((2, 9)));
-        assert_eq!(next(&backfill, 0, Some("b")), Some((0, 9)), "no live tick yet");
-        backfill.live("b", 5);
-        backfill.live("b", 6);
-        assert_eq!(next(&backfill, 0, Some("b")), Some((1, 5)), "up to the first");
-        assert_eq!(next(&backfill, 0, Some("d")), Some((0, 9)), "nothing to fill");
+        let mut backlog = Backlog::new(vec![fill("a", 0, Some(9)), fill("b", 0, None), fill("c", 0, Some(9)), fill("d", 9, Some(9))]);
+        assert_eq!(next(&backlog, 0, None), Some((0, 9)));
+        assert_eq!(next(&backlog, 0, Some("c")), Some((2, 9)));
+        assert_eq!(next(&backlog, 0, Some("b")), Some((0, 9)), "no live tick yet");
+        backlog.live("b", 5);
+        backlog.live("b", 6);
+        assert_eq!(next(&backlog, 0, Some("b")), Some((1, 5)), "up to the first");
+        assert_eq!(next(&backlog, 0, Some("d")), Some((0, 9)), "nothing to fill");
         for id in 0..3 {
-            backfill.done(id);
+            backlog.done(id);
         }
-        assert_eq!((next(&backfill, 0, None), backfill.due()), (None, None));
+        assert_eq!((next(&backlog, 0, None), backlog.due()), (None, None));
+    }
+
+    #[test]
+    fn one_answer_fills_all_stretches_that_it_covers() {
+        let mut backlog = Backlog::new(vec![fill("a", 10, Some(20)), fill("b", 10, Some(20)), fill("a", 30, None), fill("a", 5, Some(7))]);
+        let ids = |ranges: Vec<Range>| ranges.into_iter().map(|r| r.id).collect::<Vec<_>>();
+        assert_eq!(ids(backlog.take("a", 8)), [0]);
+        backlog.live("a", 40);
+        assert_eq!(ids(backlog.take("a", 8)), [2]);
+        assert_eq!((next(&backlog, 0, None), next(&backlog, 0, Some("a"))), (Some((1, 20)), Some((3, 7))));
+        backlog.give_up("b");
+        assert_eq!(next(&backlog, 0, None), Some((3, 7)));
     }
 
     #[test]
     fn what_failed_is_tried_again_later() {
-        let mut backfill = Backfill::new(vec![fill("a", 0, Some(9)), fill("b", 0, Some(9)), fill("stale", 5, None)]);
-        backfill.live("stale", 3);
-        assert_eq!((backfill.failed(0), backfill.failed(0)), (1, 2));
-        backfill.postpone(0, Duration::from_secs(7));
-        assert_eq!(next(&backfill, 0, Some("a")), Some((1, 9)));
-        backfill.done(1);
-        assert_eq!((next(&backfill, 6, None), backfill.due()), (None, Some(Duration::from_secs(7))));
-        assert_eq!(next(&backfill, 7, None), Some((0, 9)));
+        let mut backlog = Backlog::new(vec![fill("a", 0, Some(9)), fill("b", 0, Some(9)), fill("stale", 5, None)]);
+        backlog.live("stale", 3);
+        assert_eq!((backlog.failed(0), backlog.failed(0)), (1, 2));
+        backlog.postpone(0, Duration::from_secs(7));
+        assert_eq!(next(&backlog, 0, Some("a")), Some((1, 9)));
+        backlog.done(1);
+        assert_eq!((next(&backlog, 6, None), backlog.due()), (None, Some(Duration::from_secs(7))));
+        assert_eq!(next(&backlog, 7, None), Some((0, 9)));
     }
 }

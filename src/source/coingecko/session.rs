@@ -1,6 +1,6 @@
 //! The state of a running source: what is due, and what an answer means for the status and for what comes next.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rand_pcg::rand_core::Rng as _;
 use tokio::time::Instant;
 
 use super::super::{Fill, Outlet, State, now};
-use super::backfill::{Backfill, Range};
+use super::backfill::{Backlog, Range};
 use super::client::{Failure, Kind, Reply};
 use super::headers::clock_notice;
 use super::quota::{Purpose, Quota};
@@ -32,6 +32,8 @@ pub(super) struct Polled {
 /// What came of asking for a stretch of history.
 pub(super) struct Filled {
     range: Range,
+    /// How far back the answer was to reach.
+    since: Micros,
     reply: Reply,
 }
 
@@ -51,9 +53,10 @@ pub(super) async fn poll(source: &CoinGecko) -> Polled {
 
 /// Asks for a stretch of history.
 pub(super) async fn fill(source: &CoinGecko, range: Range) -> Filled {
-    let days = if source.settings.history == History::Week && now() - range.from > DAY { 7 } else { 1 };
+    let asked_at = now();
+    let days = if source.settings.history == History::Week && asked_at - range.from > DAY { 7 } else { 1 };
     let reply = source.client.market_chart(&range.coin_id, &source.settings.vs_currency, days).await;
-    Filled { range, reply }
+    Filled { range, since: asked_at - Micros::from(days) * DAY, reply }
 }
 
 /// Everything that a run remembers.
@@ -62,7 +65,7 @@ pub(super) struct Session<'a> {
     outlet: &'a Outlet,
     started: Instant,
     quota: Quota,
-    backfill: Backfill,
+    backlog: Backlog,
     jitter: Pcg64Mcg,
     poll: Duration,
     /// When the next poll is due, in time since the start.
@@ -71,6 +74,9 @@ pub(super) struct Session<'a> {
     hold: Duration,
     /// Polls that failed in a row; none once one succeeded.
     failures: Option<u32>,
+    /// Clock time of the last answer with prices, and the newest tick of each coin.
+    last_prices: Option<Micros>,
+    ticks: HashMap<String, Micros>,
     clock_notice: Option<String>,
     quota_notice: Option<String>,
     missing_notice: Option<String>,
@@ -87,12 +93,14 @@ impl<'a> Session<'a> {
             outlet,
             started: Instant::now(),
             quota: Quota::new(source.plan),
-            backfill: Backfill::new(fills),
+            backlog: Backlog::new(fills),
             jitter: Pcg64Mcg::new(uuid::Uuid::new_v4().as_u128()),
             poll,
             next_poll: Duration::ZERO,
             hold: Duration::ZERO,
             failures: Some(0),
+            last_prices: None,
+            ticks: HashMap::new(),
             clock_notice: None,
             quota_notice: source.plan.and_then(|plan| plan.month_notice(poll, pages)),
             missing_notice: None,
@@ -125,7 +133,7 @@ impl<'a> Session<'a> {
         if self.failures.is_some() || self.history_at(now) > now {
             return None;
         }
-        let range = self.backfill.next(now, preferred)?;
+        let range = self.backlog.next(now, preferred)?;
         self.quota.spend(now, Purpose::History);
         Some(range)
     }
@@ -139,7 +147,7 @@ impl<'a> Session<'a> {
     pub(super) fn wake(&self, polling: bool, filling: bool) -> Instant {
         let (now, pages) = (self.since_start(), self.source.pages());
         let poll = (!polling).then(|| self.next_poll.max(self.quota.poll_at(now, pages)));
-        let due = self.backfill.due().filter(|_| !filling && self.failures.is_none());
+        let due = self.backlog.due().filter(|_| !filling && self.failures.is_none());
         let fill = due.map(|due| due.max(self.history_at(now)));
         self.started + poll.into_iter().chain(fill).min().unwrap_or(now + LONG)
     }
@@ -151,6 +159,7 @@ impl<'a> Session<'a> {
         let headers = (currency != "usd").then(|| serde_json::json!({ "quote": currency }).to_string());
         let (mut records, mut seen, mut failure) = (Records::new(), HashSet::new(), None);
         let (produced_at, took) = (now(), polled.pages.iter().map(|page| page.took).sum::<Duration>());
+        let after_gap = self.is_gap(produced_at);
         for page in &polled.pages {
             if let Some((server, clock)) = page.clocks {
                 self.clock_notice = clock_notice(clock, server);
@@ -164,8 +173,8 @@ impl<'a> Session<'a> {
                     for element in elements {
                         let (key, value) = (element.id.as_deref(), element.text.as_bytes());
                         records.push(RecordRef { offset: 0, key, value, source: SOURCE, headers: headers.as_deref(), produced_at });
-                        if let (Some(id), Some(time)) = (&element.id, element.updated) {
-                            self.backfill.live(id, time);
+                        if let (Some(id), Some(time)) = (&element.id, element.tick) {
+                            self.tick(id, time, after_gap);
                         }
                         seen.extend(element.id);
                     }
@@ -180,6 +189,9 @@ impl<'a> Session<'a> {
                 self.missing_notice = missing(&settings.coins, &seen);
             }
         }
+        if !records.is_empty() {
+            self.last_prices = Some(produced_at);
+        }
         if !records.is_empty() && !self.outlet.deliver(Delivery { stream: None, records }).await {
             return false;
         }
@@ -189,6 +201,23 @@ impl<'a> Session<'a> {
             None => self.poll_succeeded(),
         }
         true
+    }
+
+    /// Whether prices were away for so long that history is to fill the gap. The clock counts: timers stop in sleep.
+    fn is_gap(&self, now: Micros) -> bool {
+        let gap = self.source.settings.gap.max(2 * self.poll);
+        let away = self.last_prices.map_or(0, |last| now.saturating_sub(last));
+        self.source.settings.history != History::Off && u128::from(away.max(0).unsigned_abs()) > gap.as_micros()
+    }
+
+    /// Takes note of a coin's tick.
+    fn tick(&mut self, id: &str, time: Micros, after_gap: bool) {
+        self.backlog.live(id, time);
+        if let Some(last) = self.ticks.insert(id.to_owned(), time)
+            && after_gap
+        {
+            self.backlog.add(Fill { coin_id: id.into(), from: last + 1, to: Some(time) });
+        }
     }
 
     fn poll_succeeded(&mut self) {
@@ -217,40 +246,36 @@ impl<'a> Session<'a> {
     }
 
     /// Delivers what a history answer gave. `false`: stop.
-    pub(super) async fn filled(&mut self, Filled { range, reply }: Filled) -> bool {
+    pub(super) async fn filled(&mut self, Filled { range, since, reply }: Filled) -> bool {
         let checked = reply.body.and_then(|body| match answer::history(&body) {
             Ok(()) => Ok(body),
             Err(why) => Err(Failure::passing(why)),
         });
         let failure = match checked {
             Ok(body) => {
-                self.backfill.done(range.id);
-                let quote = &self.source.settings.vs_currency;
-                let headers = serde_json::json!({ "fill_from": range.from, "fill_to": range.to, "quote": quote }).to_string();
-                let mut records = Records::new();
-                records.push(RecordRef {
-                    offset: 0,
-                    key: Some(&range.coin_id),
-                    value: &body,
-                    source: SOURCE,
-                    headers: Some(&headers),
-                    produced_at: now(),
-                });
+                self.backlog.done(range.id);
+                let also = self.backlog.take(&range.coin_id, since);
+                let (quote, produced_at, mut records) = (&self.source.settings.vs_currency, now(), Records::new());
+                for Range { coin_id, from, to, .. } in [range].into_iter().chain(also) {
+                    let headers = serde_json::json!({ "fill_from": from, "fill_to": to, "quote": quote }).to_string();
+                    let (key, headers) = (Some(&*coin_id), Some(headers.as_str()));
+                    records.push(RecordRef { offset: 0, key, value: &body, source: SOURCE, headers, produced_at });
+                }
                 self.show();
                 return self.outlet.deliver(Delivery { stream: None, records }).await;
             }
             Err(failure) => failure,
         };
         let coin: &Arc<str> = &range.coin_id;
-        let attempt = self.backfill.failed(range.id);
+        let attempt = self.backlog.failed(range.id);
         tracing::warn!(coin = &**coin, attempt, why = failure.why, "history failed");
         if failure.kind == Kind::Refused {
-            self.backfill.done(range.id);
+            self.backlog.give_up(coin);
             self.history_notices.push(format!("no history of {coin}: {}", failure.why));
         } else {
             let wait = self.wait(attempt, &failure);
             let until = self.since_start() + wait;
-            self.backfill.postpone(range.id, until);
+            self.backlog.postpone(range.id, until);
             if failure.kind == Kind::RateLimited {
                 self.hold = until;
                 self.next_poll = self.next_poll.max(until);
