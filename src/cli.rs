@@ -34,7 +34,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     }
     let settings = Settings::load(cli.common.config.as_deref(), cli.common.overrides(), cli.purpose())?;
     let quiet = |level: &str| if settings.is_given("log.level") { settings.log.level.clone() } else { level.to_owned() };
-    let to_stderr = |level: String| telemetry::init(&level, &Destination::Stderr { file: settings.log.file.clone(), color: wiring::color(&settings) });
+    let to_stderr =
+        |level: String| telemetry::init(&level, &Destination::Stderr { file: settings.log.file.clone(), color: wiring::color(&settings) });
     match cli.command {
         None if cli.no_tui => {
             to_stderr(settings.log.level.clone())?;

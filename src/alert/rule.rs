@@ -106,9 +106,27 @@ mod tests {
 
     fn row(minute: i64, high: f64, closed_after: Micros) -> Row {
         let (window_start, window_end) = (minute * MINUTE, (minute + 1) * MINUTE);
-        let candle = Candle { window_start, window_end, open: 100.0, high, low: 100.0, close: 100.0, avg: 100.0, volume: None, ticks: 2, closed: true };
+        let candle = Candle {
+            window_start,
+            window_end,
+            open: 100.0,
+            high,
+            low: 100.0,
+            close: 100.0,
+            avg: 100.0,
+            volume: None,
+            ticks: 2,
+            closed: true,
+        };
         let market = Arc::new(Market::new("s", "bitcoin", "usd"));
-        Row { market, candle, first_event_time: window_start, last_event_time: window_start, closed_at: window_end + closed_after, closed_in: 1 }
+        Row {
+            market,
+            candle,
+            first_event_time: window_start,
+            last_event_time: window_start,
+            closed_at: window_end + closed_after,
+            closed_in: 1,
+        }
     }
 
     fn raised(judge: &mut Judge, row: &Row) -> bool {

@@ -46,7 +46,9 @@ async fn progress(mut shown: watch::Receiver<Arc<Snapshot>>) {
     let bar = ProgressBar::new(1000).with_style(style).with_finish(indicatif::ProgressFinish::AndClear);
     while shown.changed().await.is_ok() {
         let snapshot = shown.borrow_and_update().clone();
-        let Some(SourceState::Replaying { done: Some(done) }) = snapshot.source.as_ref().map(|source| source.state.clone()) else { continue };
+        let Some(SourceState::Replaying { done: Some(done) }) = snapshot.source.as_ref().map(|source| source.state.clone()) else {
+            continue;
+        };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of 1000")]
         bar.set_position((done * 1000.0) as u64);
         bar.set_message(format!("{} ticks, {} candles", snapshot.totals.ticks, snapshot.totals.candles));

@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 
 use super::args::{Format, Layer, Size};
 use super::exit::AlreadyTold;
-use super::wiring::{self, Backend};
 use super::print;
+use super::wiring::{self, Backend};
 use crate::config::Settings;
 use crate::lake::verify::{self, Scope};
 use crate::market::{Interval, candle};

@@ -124,7 +124,8 @@ pub(super) fn queries(settings: &Settings) -> anyhow::Result<Queries> {
 /// A cancellation that the first SIGINT, SIGTERM or SIGHUP raises; the second ends the process on the spot.
 pub(super) fn cancel_on_signal() -> anyhow::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut signals =
+        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal).into_iter().collect::<Result<Vec<_>, _>>()?;
     let cancel = CancellationToken::new();
     let raised = cancel.clone();
     tokio::spawn(async move {
@@ -187,4 +188,3 @@ pub(super) fn dashboard(settings: &Settings) -> tui::Settings {
         coin: None,
     }
 }
-

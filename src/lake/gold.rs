@@ -114,7 +114,10 @@ pub(super) fn rows(file: &DataFile, batches: Vec<RecordBatch>) -> Result<Vec<Row
 ///
 /// # Errors
 /// What the storage says.
-pub async fn files_with(table: &Table, wanted: &BTreeMap<(Arc<Market>, Micros), Micros>) -> Result<Vec<(Arc<DataFile>, Vec<Row>)>, LakeError> {
+pub async fn files_with(
+    table: &Table,
+    wanted: &BTreeMap<(Arc<Market>, Micros), Micros>,
+) -> Result<Vec<(Arc<DataFile>, Vec<Row>)>, LakeError> {
     let starts: std::collections::BTreeSet<Micros> = wanted.keys().map(|(_, start)| *start).collect();
     let mut found = Vec::new();
     for file in table.files() {

@@ -151,7 +151,8 @@ impl Reader {
             fn option<T: deltalake::arrow::datatypes::ArrowPrimitiveType>(column: &PrimitiveArray<T>, i: usize) -> Option<T::Native> {
                 column.is_valid(i).then(|| column.value(i))
             }
-            let (coin, source, quote) = (column("coin_id")?.as_string::<i32>(), column("source")?.as_string::<i32>(), column("quote")?.as_string::<i32>());
+            let (coin, source, quote) =
+                (column("coin_id")?.as_string::<i32>(), column("source")?.as_string::<i32>(), column("quote")?.as_string::<i32>());
             let (price, size) = (column("price")?.as_primitive::<Float64Type>(), column("size")?.as_primitive::<Float64Type>());
             let (trade_id, symbol) = (column("trade_id")?.as_string::<i32>(), column("symbol")?.as_string::<i32>());
             let volume = column("volume_24h")?.as_primitive::<Float64Type>();

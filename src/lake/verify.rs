@@ -174,7 +174,8 @@ async fn check_bronze(table: &Table, report: &mut Report) -> Result<(), LakeErro
                 report.wrong(|| format!("bronze: file {} has no positions", file.path()));
                 continue;
             };
-            let (topic, partition, offset) = (topic.as_string::<i32>(), partition.as_primitive::<Int32Type>(), offset.as_primitive::<Int64Type>());
+            let (topic, partition, offset) =
+                (topic.as_string::<i32>(), partition.as_primitive::<Int32Type>(), offset.as_primitive::<Int64Type>());
             let mut stream = Stream::new("", -1);
             rows += batch.num_rows();
             for i in 0..batch.num_rows() {
@@ -229,7 +230,8 @@ async fn fingerprints(table: &Table, streams: &mut Streams, report: &mut Report)
                 }
                 let Some((stream, id)) = &last else { continue };
                 if found.insert((*id, offset.value(i), index.value(i)), print).is_some() {
-                    report.wrong(|| format!("{}: {stream} offset {} index {} is there twice", kind.label(), offset.value(i), index.value(i)));
+                    report
+                        .wrong(|| format!("{}: {stream} offset {} index {} is there twice", kind.label(), offset.value(i), index.value(i)));
                 }
             }
         }
@@ -334,7 +336,9 @@ fn compare_ticks(
             let at = (stream, tick.offset, tick.index);
             match kept.remove(&at) {
                 Some(found) if found == print => {}
-                Some(_) => report.wrong(|| format!("silver: offset {} index {} is not what its record decodes to", tick.offset, tick.index)),
+                Some(_) => {
+                    report.wrong(|| format!("silver: offset {} index {} is not what its record decodes to", tick.offset, tick.index))
+                }
                 None => match places.get(&identity(decoded.market(tick), &Key::of(tick))) {
                     Some(first) if first.0 != stream || *first < at => duplicates += 1,
                     Some(_) => report.wrong(|| format!("silver: of the tick at offset {} a later copy was kept", tick.offset)),
@@ -362,7 +366,8 @@ fn compare_rejects(
         match rejected.remove(&(stream, reject.offset, reject.index)) {
             Some(found) if found == print => {}
             Some(_) => report.wrong(|| format!("quarantine: offset {} index {} is not what was rejected", reject.offset, reject.index)),
-            None => report.wrong(|| format!("quarantine: offset {} index {} ({}) is missing", reject.offset, reject.index, reject.reason.text())),
+            None => report
+                .wrong(|| format!("quarantine: offset {} index {} ({}) is missing", reject.offset, reject.index, reject.reason.text())),
         }
     }
     Ok(())
@@ -383,7 +388,8 @@ async fn gold_rows(gold: &Table, report: &mut Report) -> Result<BTreeMap<(Arc<Ma
         }
         for (row, print) in gold::rows(file, batches)?.into_iter().zip(fingerprints) {
             if file.date().is_some_and(|day| day != date(row.candle.window_start)) {
-                report.wrong(|| format!("gold: {} at {} is in the partition of another date", row.market, rfc3339(row.candle.window_start)));
+                report
+                    .wrong(|| format!("gold: {} at {} is in the partition of another date", row.market, rfc3339(row.candle.window_start)));
             }
             if let Some((row, _)) = found.insert(row.key(), (row, print)) {
                 report.wrong(|| format!("gold: {} at {} is there twice", row.market, rfc3339(row.candle.window_start)));

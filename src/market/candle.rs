@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_minute_that_gold_has_is_taken_from_gold() {
-        let merged = with_open(&[minute(1, 10.0), minute(2, 11.0)], &[minute(2, 99.0), minute(3, 12.0), minute(5, 13.0)], Interval::Minute1);
+        let merged =
+            with_open(&[minute(1, 10.0), minute(2, 11.0)], &[minute(2, 99.0), minute(3, 12.0), minute(5, 13.0)], Interval::Minute1);
         assert_eq!(starts(&merged), [1, 2, 3, 5]);
         assert!((merged[1].close - 11.0).abs() < f64::EPSILON);
     }

@@ -158,7 +158,10 @@ impl State {
             let mut late = HashMap::new();
             for (key, closed_at) in &outcome.late {
                 let Some(window) = sums.get(key) else {
-                    return Err(LakeError::Corrupt { table: TableKind::Silver, what: format!("no ticks of {} where there were some", key.0) });
+                    return Err(LakeError::Corrupt {
+                        table: TableKind::Silver,
+                        what: format!("no ticks of {} where there were some", key.0),
+                    });
                 };
                 let row = window.row(&key.0, *closed_at, version);
                 match fresh.get_mut(key) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::meter::{Meters, now};
 use super::status::{Live, Stage, StageState};
 use crate::lake::{LakeError, Storage, Table, TableKind, gold, silver};
-use crate::market::window::Windows;
 use crate::market::Market;
+use crate::market::window::Windows;
 
 /// Follows silver beyond what gold has.
 pub struct Monitor {

@@ -138,10 +138,8 @@ impl State {
             let time = newest.entry(tick.market).or_insert(tick.event_time);
             *time = tick.event_time.max(*time);
         }
-        let from: HashMap<Arc<Market>, Micros> = newest
-            .into_iter()
-            .map(|(market, newest)| (Arc::clone(&markets[market as usize]), self.dedup.wanted_from(newest)))
-            .collect();
+        let from: HashMap<Arc<Market>, Micros> =
+            newest.into_iter().map(|(market, newest)| (Arc::clone(&markets[market as usize]), self.dedup.wanted_from(newest))).collect();
         let mut keys = silver::keys_since(&self.silver, &from).await?;
         let fresh = self.silver.files().len() == 0;
         for (market, from) in from {

@@ -328,7 +328,8 @@ async fn run_source(settings: Settings, outlet: Outlet, selected: watch::Receive
             Ok((CoinGecko::new(*coingecko)?.run(outlet, fills, selected).await?, false))
         }
         SourceSettings::Replay { input, speed } => {
-            let replay = tokio::task::spawn_blocking(move || Replay::open(&input, speed)).await.map_err(|_| PipelineError::Panicked("source"))??;
+            let replay =
+                tokio::task::spawn_blocking(move || Replay::open(&input, speed)).await.map_err(|_| PipelineError::Panicked("source"))??;
             let bronze = Table::open_or_create(&settings.storage, TableKind::Bronze).await?;
             let resume_after = bronze.position(replay.stream());
             let status = outlet.status.clone();
@@ -360,7 +361,13 @@ async fn fills(storage: &Storage, coingecko: &coingecko::Settings) -> Result<Vec
 
 type StageTask = (&'static str, JoinHandle<Result<(), StageError>>);
 
-fn start_stages(context: &Context, shared: &Shared, settings: &Settings, deliveries: mpsc::Receiver<Delivery>, finished: &Arc<AtomicBool>) -> Vec<StageTask> {
+fn start_stages(
+    context: &Context,
+    shared: &Shared,
+    settings: &Settings,
+    deliveries: mpsc::Receiver<Delivery>,
+    finished: &Arc<AtomicBool>,
+) -> Vec<StageTask> {
     let (to_bronze, bronze_inbox) = mpsc::channel(BATCHES);
     let (to_silver, silver_inbox) = mpsc::channel(BATCHES);
     let (to_gold, gold_inbox) = mpsc::channel(BATCHES);
@@ -453,7 +460,10 @@ pub async fn run(settings: Settings, connections: Connections) -> Result<Option<
                 running.push((name, task));
                 continue;
             }
-            let ended = task.await.map_err(|_| PipelineError::Panicked(name)).and_then(|end| end.map_err(|source| PipelineError::Stage { stage: name, source }));
+            let ended = task
+                .await
+                .map_err(|_| PipelineError::Panicked(name))
+                .and_then(|end| end.map_err(|source| PipelineError::Stage { stage: name, source }));
             if let Err(error) = ended {
                 stop_source.cancel();
                 // A stage that only lost its neighbour says less than the neighbour does.
@@ -474,7 +484,8 @@ pub async fn run(settings: Settings, connections: Connections) -> Result<Option<
     }
     let (end, nothing_new) = source_end?;
     let meters = &shared.meters;
-    let stages = Stage::ALL.map(|stage| (stage, meters.of(stage).committed.load(Ordering::Relaxed), meters.of(stage).commits.percentiles()));
+    let stages =
+        Stage::ALL.map(|stage| (stage, meters.of(stage).committed.load(Ordering::Relaxed), meters.of(stage).commits.percentiles()));
     Ok(Some(Summary {
         elapsed: started.elapsed(),
         totals: meters.totals(),

@@ -105,7 +105,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             runtime.block_on(async {
                 let (tx, rx) = mpsc::channel(100);
-                let mut sent = [vec![], vec![]];
+                let mut sent: [Vec<i64>; 2] = [vec![], vec![]];
                 let mut next = 0;
                 for (size, stream) in sizes {
                     let values: Vec<i64> = (next..next + size as i64).collect();
@@ -114,7 +114,7 @@ mod tests {
                     tx.send(delivery(["a", "b"][stream], values)).await.unwrap();
                 }
                 drop(tx);
-                let mut got = [vec![], vec![]];
+                let mut got: [Vec<i64>; 2] = [vec![], vec![]];
                 let mut batches = Batches::new(rx, Limits { latency: Duration::from_secs(1), records: limit });
                 while let Some(batch) = batches.next().await {
                     assert!(batch.delivery.records.len() <= limit);
