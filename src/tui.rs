@@ -185,14 +185,18 @@ pub async fn drive(
                 _ = clock.tick() => Message::Tick(now()),
             }
         };
-        let mut effects = app.update(Message::Tick(now()));
-        effects.extend(app.update(message));
+        let effects = terminal::ours(|| {
+            let mut effects = app.update(Message::Tick(now()));
+            effects.extend(app.update(message));
+            effects
+        });
         for effect in effects {
             match effect {
                 Effect::Quit => return Ok(()),
                 Effect::Suspend => {
                     canvas.suspend().map_err(TuiError::Terminal)?;
                     app.update(Message::Resumed);
+                    app.update(Message::Resize(canvas.size().map_err(TuiError::Terminal)?));
                 }
                 Effect::Selected(coin) => {
                     if let Some(selected) = &options.selected {

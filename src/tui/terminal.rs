@@ -14,7 +14,7 @@ use crossterm::terminal::{
 use crossterm::{execute, queue};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use ratatui::layout::Size;
+use ratatui::layout::{Position, Size};
 
 use super::app::App;
 use super::view;
@@ -27,7 +27,7 @@ static OPEN: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// Whether this thread is inside the dashboard's own code.
-    static DRAWING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    static OURS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 /// What the loop draws on.
@@ -80,12 +80,9 @@ impl Canvas for Screen {
     }
 
     fn draw(&mut self, app: &App) -> io::Result<()> {
-        DRAWING.set(true);
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
-        self.terminal.draw(|frame| view::draw(frame, app))?;
-        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
-        DRAWING.set(false);
-        Ok(())
+        ours(|| self.terminal.draw(|frame| view::draw(frame, app)).map(drop))?;
+        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
     }
 
     fn suspend(&mut self) -> io::Result<()> {
@@ -93,7 +90,9 @@ impl Canvas for Screen {
         #[cfg(unix)]
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP)?;
         take()?;
-        self.terminal.clear()
+        // Not `clear`: that asks where the cursor is, and the answer would go to the stream of events.
+        let size = self.terminal.size()?;
+        self.terminal.resize((Position::ORIGIN, size).into())
     }
 }
 
@@ -133,6 +132,14 @@ pub fn restore() {
     let _ = disable_raw_mode();
 }
 
+/// Runs the dashboard's own code, so that a panic in it is known as such.
+pub(super) fn ours<T>(run: impl FnOnce() -> T) -> T {
+    OURS.set(true);
+    let result = run();
+    OURS.set(false);
+    result
+}
+
 /// A panic of the dashboard or of the main thread ends the program: its words must land on a restored terminal. A panic of a stage
 /// is the supervisor's affair and must not tear the screen: its words go to the log.
 fn install_panic_hook() {
@@ -140,7 +147,7 @@ fn install_panic_hook() {
     ONCE.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let ours = DRAWING.get() || thread::current().name() == Some("main");
+            let ours = OURS.get() || thread::current().name() == Some("main");
             if OPEN.load(Ordering::SeqCst) && !ours {
                 tracing::error!(panic = %info, "a task panicked");
                 return;
