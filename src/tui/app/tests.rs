@@ -1,6 +1,8 @@
 //! What every key, message and click does to the state.
 
 use crossterm::event::KeyCode::{self, Backspace, Char, Down, End, Enter, Esc, Home, Left, Right, Tab, Up};
+use crossterm::event::{KeyModifiers, MouseButton, MouseEventKind};
+use ratatui::layout::Rect;
 
 use super::*;
 use crate::market::{MINUTE, SECOND};
