@@ -4,5 +4,8 @@
 
 mod cli;
 mod coingecko;
+mod crash;
+mod damage;
+mod exact;
 mod layers;
 mod support;

@@ -1,0 +1,162 @@
+//! `verify` against tables that were damaged on purpose, and writers that come too late.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cryptostream::lake::maintenance::{Effort, maintain};
+use cryptostream::lake::table::{Change, Commit};
+use cryptostream::lake::verify::{Scope, verify};
+use cryptostream::lake::{LakeError, Storage, Table, TableKind};
+use deltalake::arrow::array::{Array, AsArray, Float64Array, RecordBatch};
+use deltalake::arrow::compute::concat_batches;
+use deltalake::arrow::datatypes::Float64Type;
+
+use crate::support::stream::{random, text};
+use crate::support::tables::{assert_same, assert_sound, replay};
+
+async fn storage_with_rows(folder: &Path) -> Storage {
+    let input = folder.join("stream.ndjson");
+    std::fs::write(&input, text(&random(3, 800))).unwrap();
+    replay(&folder.join("storage"), &input, 200).await.unwrap();
+    Storage::new(&folder.join("storage")).unwrap()
+}
+
+/// Replaces the rows of a table's largest file by what `damage` makes of them.
+async fn damage(storage: &Storage, kind: TableKind, damage: impl Fn(&RecordBatch) -> RecordBatch) {
+    let mut table = Table::open(storage, kind).await.unwrap().unwrap();
+    let file = Arc::clone(table.files().max_by_key(|file| file.rows).unwrap());
+    let batches = table.read(&file, None).await.unwrap();
+    let rows = concat_batches(&batches[0].schema(), &batches).unwrap();
+    let add = table.write(file.date(), &damage(&rows)).await.unwrap();
+    table.commit(Commit { change: Change::Restate, adds: vec![add], removes: vec![file], txns: vec![], facts: &[] }).await.unwrap();
+}
+
+async fn told(storage: &Storage) -> String {
+    let report = verify(storage, Scope::All).await.unwrap();
+    assert!(!report.is_sound(), "nothing was found: {report}");
+    report.differences().join("\n")
+}
+
+fn doubled(rows: &RecordBatch) -> RecordBatch {
+    concat_batches(&rows.schema(), [rows, &rows.slice(0, 1)]).unwrap()
+}
+
+fn shortened(rows: &RecordBatch) -> RecordBatch {
+    rows.slice(1, rows.num_rows() - 1)
+}
+
+fn last_bit(rows: &RecordBatch) -> RecordBatch {
+    let at = rows.schema().index_of("avg_price").unwrap();
+    let prices = rows.column(at).as_primitive::<Float64Type>();
+    let nudged: Float64Array = (0..prices.len()).map(|i| Some(if i == 0 { f64::from_bits(prices.value(i).to_bits() ^ 1) } else { prices.value(i) })).collect();
+    let mut columns = rows.columns().to_vec();
+    columns[at] = Arc::new(nudged);
+    RecordBatch::try_new(rows.schema(), columns).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_damage_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let sound = storage_with_rows(folder.path()).await;
+    assert_sound(sound.root(), "before any damage").await;
+    let cases: [(TableKind, fn(&RecordBatch) -> RecordBatch, &str); 8] = [
+        (TableKind::Bronze, doubled, "is there twice"),
+        (TableKind::Bronze, shortened, "records where its position says"),
+        (TableKind::Silver, doubled, "is there twice"),
+        (TableKind::Silver, shortened, "is missing"),
+        (TableKind::Quarantine, shortened, "is missing"),
+        (TableKind::Gold, doubled, "is there twice"),
+        (TableKind::Gold, shortened, "has no candle at"),
+        (TableKind::Gold, last_bit, "is not the aggregation of its ticks"),
+    ];
+    for (n, (kind, how, words)) in cases.into_iter().enumerate() {
+        let copy = folder.path().join(format!("case-{n}"));
+        assert!(std::process::Command::new("cp").arg("-r").arg(sound.root()).arg(&copy).status().unwrap().success());
+        let copy = Storage::new(&copy).unwrap();
+        damage(&copy, kind, how).await;
+        let told = told(&copy).await;
+        assert!(told.contains(words), "{kind}: {told}");
+    }
+    let table = Table::open(&sound, TableKind::Silver).await.unwrap().unwrap();
+    std::fs::remove_file(table.absolute(table.files().next().unwrap())).unwrap();
+    assert!(told(&sound).await.contains("is missing"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_writer_whose_table_has_moved_on_cannot_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage_with_rows(folder.path()).await;
+    for change in [Change::Append, Change::Restate, Change::Compact] {
+        let mut stale = Table::open(&storage, TableKind::Gold).await.unwrap().unwrap();
+        let mut fresh = Table::open(&storage, TableKind::Gold).await.unwrap().unwrap();
+        let nothing = |change| Commit { change, adds: vec![], removes: vec![], txns: vec![], facts: &[] };
+        fresh.commit(nothing(Change::Append)).await.unwrap();
+        let refused = stale.commit(nothing(change)).await;
+        assert!(matches!(refused, Err(LakeError::Conflict { .. })), "{refused:?}");
+        // Having looked again, it may.
+        assert!(stale.refresh().await.unwrap());
+        stale.commit(nothing(change)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn maintenance_changes_no_row_and_readers_of_before_still_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("stream.ndjson");
+    std::fs::write(&input, text(&random(5, 1_500))).unwrap();
+    let (storage, undisturbed) = (folder.path().join("storage"), folder.path().join("undisturbed"));
+    replay(&undisturbed, &input, 50_000).await.unwrap();
+    replay(&storage, &input, 20).await.unwrap();
+    let at = Storage::new(&storage).unwrap();
+    for kind in TableKind::ALL {
+        let before = Table::open(&at, kind).await.unwrap().unwrap();
+        let mut table = Table::open(&at, kind).await.unwrap().unwrap();
+        let report = maintain(&mut table, Effort::All).await.unwrap();
+        assert!(report.checkpoint && table.files().len() <= before.files().len(), "{kind}: {report:?}");
+        // Vacuum leaves what was referred to within the hour.
+        for file in before.files() {
+            before.read(file, None).await.unwrap();
+        }
+        // What a checkpoint holds is what the log said.
+        let reopened = Table::open(&at, kind).await.unwrap().unwrap();
+        assert_eq!(reopened.positions(), before.positions(), "{kind}");
+        assert_eq!(reopened.version(), table.version());
+    }
+    assert_same(&undisturbed, &storage, "after maintenance").await;
+    assert_sound(&storage, "after maintenance").await;
+    let more = replay(&storage, &input, 20).await.unwrap();
+    assert!(more.nothing_new);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn polls_of_a_long_time_leave_few_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("stream.ndjson");
+    std::fs::write(&input, text(&random(23, 3_000))).unwrap();
+    let storage = folder.path().join("storage");
+    replay(&storage, &input, 10).await.unwrap();
+    for kind in TableKind::ALL {
+        let table = Table::open(&Storage::new(&storage).unwrap(), kind).await.unwrap().unwrap();
+        assert!(table.files().len() <= 400, "{kind}: {} files", table.files().len());
+    }
+    assert_sound(&storage, "after many small commits").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_table_that_is_not_ours_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("silver/crypto_transformed");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("part-00000.snappy.parquet"), b"of another program").unwrap();
+    let storage = Storage::new(folder.path()).unwrap();
+    let refused = Table::open_or_create(&storage, TableKind::Silver).await.unwrap_err();
+    assert!(refused.to_string().contains("is not a table of this program"), "{refused}");
+
+    let delta = deltalake::DeltaTable::try_from_url(url::Url::from_directory_path(folder.path().join("gold/crypto_metrics_1m")).unwrap());
+    std::fs::create_dir_all(folder.path().join("gold/crypto_metrics_1m")).unwrap();
+    let column = deltalake::kernel::StructField::nullable("x", deltalake::kernel::DataType::LONG);
+    delta.await.unwrap().create().with_columns([column]).await.unwrap();
+    let refused = Table::open_or_create(&storage, TableKind::Gold).await.unwrap_err();
+    assert!(refused.to_string().contains("another program made it"), "{refused}");
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 1);
+}
