@@ -17,6 +17,8 @@ use args::{Cli, Command, Parsed};
 
 /// Threads that run the pipeline's tasks, at least: a stage that computes must not hold up the others.
 const WORKERS: usize = 4;
+/// Threads for file operations at most: each keeps memory of its own, and a disk does not get faster by more of them.
+const FILE_WORKERS: usize = 8;
 
 /// Runs what a command line asks for, the program's name first.
 ///
@@ -62,7 +64,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
 
 fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let workers = std::thread::available_parallelism().map_or(WORKERS, |cores| cores.get().max(WORKERS));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).max_blocking_threads(FILE_WORKERS).enable_all().build()?;
     let outcome = runtime.block_on(work);
     // Nothing that matters is left: what blocks (a read of standard input) must not hold up the end.
     runtime.shutdown_background();

@@ -80,10 +80,13 @@ pub fn init(level: &str, destination: &Destination) -> Result<(), Error> {
     tracing_subscriber::registry().with(Lines { sinks }.with_filter(filter)).try_init().map_err(|_| Error::Twice)
 }
 
-/// The level for this program, others from `warn` on; directives (`hyper=debug,info`) are taken as they stand.
+/// A level alone is this program's, others are heard from `warn` on; what is said of a library by name holds.
 fn directives(level: &str) -> String {
-    let plain = level.chars().all(char::is_alphanumeric) && level != "off" && level != "error";
-    if plain { format!("warn,cryptostream={level}") } else { level.to_owned() }
+    let ours = |part: &str| match part {
+        "info" | "debug" | "trace" => format!("warn,cryptostream={part}"),
+        _ => part.to_owned(),
+    };
+    level.split(',').map(|part| ours(part.trim())).collect::<Vec<_>>().join(",")
 }
 
 enum Sink {

@@ -26,15 +26,18 @@ use super::schema::{ColumnType, TableKind};
 fn properties(kind: TableKind) -> WriterProperties {
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_statistics_enabled(EnabledStatistics::None)
         .set_dictionary_enabled(false)
         .set_created_by(concat!("cryptostream ", env!("CARGO_PKG_VERSION")).to_owned());
     // Few different values: worth a dictionary. Everything else (prices, times, raw text) is faster and no larger without.
-    let repeated = |name: &str| !matches!(name, "value" | "trade_id" | "alert_id");
     for (name, column) in kind.columns() {
-        if matches!(column, ColumnType::Text | ColumnType::Integer) && repeated(name) {
+        if *column == ColumnType::Text && !matches!(*name, "value" | "trade_id" | "alert_id") {
             builder = builder.set_column_dictionary_enabled(ColumnPath::from(*name), true);
         }
+    }
+    // Readers skip row groups by the same columns by which the log lets them skip files.
+    for name in kind.statistics() {
+        builder = builder.set_column_statistics_enabled(ColumnPath::from(*name), EnabledStatistics::Chunk);
     }
     builder.build()
 }

@@ -296,7 +296,7 @@ async fn check_silver(bronze: &Table, quarantine: &Table, silver: &Table, report
             };
             for run in runs {
                 tokio::task::block_in_place(|| {
-                    let (decoded, bad) = decoder.decode_all(run.records.iter().map(|record| (record, run.ingested_at)));
+                    let (decoded, bad) = decoder.decode_all(run.records.len(), run.records.iter().map(|record| (record, run.ingested_at)));
                     compare_rejects(&run, &bad, id, &mut rejected, &mut quarantine_prints, report)?;
                     duplicates += compare_ticks(&run, &decoded, id, &mut kept, &places, &mut prints, report)?;
                     Ok::<_, LakeError>(())

@@ -431,9 +431,9 @@ impl Decoder {
         Ok(id)
     }
 
-    /// Decodes a run of records into a batch of ticks and its rejects.
-    pub fn decode_all<'a>(&mut self, records: impl Iterator<Item = (RecordRef<'a>, Micros)>) -> (Ticks, Vec<Reject>) {
-        let (mut ticks, mut rejects) = (Vec::with_capacity(records.size_hint().0), Vec::new());
+    /// Decodes a run of at most about `count` records into a batch of ticks and its rejects.
+    pub fn decode_all<'a>(&mut self, count: usize, records: impl Iterator<Item = (RecordRef<'a>, Micros)>) -> (Ticks, Vec<Reject>) {
+        let (mut ticks, mut rejects) = (Vec::with_capacity(count), Vec::new());
         for (record, ingested_at) in records {
             self.decode(record, ingested_at, &mut ticks, &mut rejects);
         }
@@ -458,7 +458,7 @@ mod tests {
 
     fn decode_keyed(value: &str, key: Option<&str>, headers: Option<&str>) -> (Ticks, Vec<Reject>) {
         let record = RecordRef { offset: 7, key, value: value.as_bytes(), source: "replay", headers, produced_at: 0 };
-        Decoder::default().decode_all(std::iter::once((record, NOW)))
+        Decoder::default().decode_all(1, std::iter::once((record, NOW)))
     }
 
     fn one(value: &str) -> (Market, Tick) {
@@ -537,7 +537,7 @@ mod tests {
         }
         one(r#"{"coin_id":"b","price":1,"event_time":1800000300}"#);
         let record = RecordRef { offset: 0, key: None, value: b"\xff{}", source: "x", headers: None, produced_at: 0 };
-        assert_eq!(Decoder::default().decode_all(std::iter::once((record, NOW))).1[0].reason, Reason::NotUtf8);
+        assert_eq!(Decoder::default().decode_all(1, std::iter::once((record, NOW))).1[0].reason, Reason::NotUtf8);
     }
 
     #[test]

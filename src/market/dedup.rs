@@ -3,12 +3,11 @@
 //! Of each market the keys at or after a cutoff are remembered, all of them, and its newest known key always (a stale coin
 //! repeats for months). A tick older than that is not judged here: the caller asks silver's files ([`Verdict::Unknown`]).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
 
 use foldhash::fast::RandomState;
 
-use super::{HOUR, MINUTE, Market, Micros, Tick, TradeId};
+use super::{HOUR, MINUTE, Micros, Tick, TradeId};
 
 /// How far behind a market's newest tick keys are remembered.
 pub const HORIZON: Micros = 2 * HOUR;
@@ -46,14 +45,14 @@ impl Key {
 }
 
 /// Whether a tick is one that silver has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It is not there.
     New,
     /// It is there.
     Duplicate,
     /// It is older than what is remembered: silver's files know.
-    Unknown,
+    Unknown(Key),
 }
 
 #[derive(Debug, Default)]
@@ -73,10 +72,10 @@ impl Memory {
     }
 }
 
-/// The keys of all markets.
+/// The keys of all markets, by the markets' numbers ([`Tick::market`]).
 #[derive(Debug)]
 pub struct Dedup {
-    markets: HashMap<Arc<Market>, Memory, RandomState>,
+    markets: Vec<Option<Memory>>,
     keys: usize,
     horizon: Micros,
     max_keys: usize,
@@ -92,13 +91,17 @@ impl Dedup {
     /// Remembers `horizon` of event time behind each market's newest tick, and no more than about `max_keys` keys.
     #[must_use]
     pub fn new(horizon: Micros, max_keys: usize) -> Self {
-        Self { markets: HashMap::default(), keys: 0, horizon, max_keys }
+        Self { markets: Vec::new(), keys: 0, horizon, max_keys }
+    }
+
+    fn memory(&self, market: u32) -> Option<&Memory> {
+        self.markets.get(market as usize)?.as_ref()
     }
 
     /// Whether the market was met; one that was not must be [`Self::resume`]d before its ticks are judged.
     #[must_use]
-    pub fn knows(&self, market: &Market) -> bool {
-        self.markets.contains_key(market)
+    pub fn knows(&self, market: u32) -> bool {
+        self.memory(market).is_some()
     }
 
     /// How far back keys are wanted when a market is met whose newest tick is at `event_time`.
@@ -108,25 +111,24 @@ impl Dedup {
     }
 
     /// Meets a market: `keys` are all that silver has of it at or after `cutoff`.
-    pub fn resume(&mut self, market: Arc<Market>, cutoff: Micros, keys: impl IntoIterator<Item = Key>) {
-        let memory = self.markets.entry(market).or_default();
-        memory.cutoff = cutoff;
-        for key in keys {
-            self.keys += usize::from(memory.insert(key));
+    pub fn resume(&mut self, market: u32, cutoff: Micros, keys: impl IntoIterator<Item = Key>) {
+        let mut memory = Memory { cutoff, ..Memory::default() };
+        self.keys += keys.into_iter().filter(|key| memory.insert(key.clone())).count();
+        let place = market as usize;
+        if self.markets.len() <= place {
+            self.markets.resize_with(place + 1, || None);
         }
+        self.markets[place] = Some(memory);
     }
 
-    /// Judges a tick and remembers it if it is new.
+    /// Judges a tick of a market and remembers it if it is new.
     ///
     /// # Panics
     /// When the market was never met.
-    pub fn judge(&mut self, market: &Market, key: Key) -> Verdict {
-        let memory = self.markets.get_mut(market).expect("markets are met before their ticks are judged");
-        if memory.newest.as_ref() == Some(&key) {
-            return Verdict::Duplicate;
-        }
+    pub fn judge(&mut self, market: u32, key: Key) -> Verdict {
+        let memory = self.markets[market as usize].as_mut().expect("markets are met before their ticks are judged");
         if key.event_time < memory.cutoff {
-            return Verdict::Unknown;
+            return if memory.newest.as_ref() == Some(&key) { Verdict::Duplicate } else { Verdict::Unknown(key) };
         }
         if memory.insert(key) {
             self.keys += 1;
@@ -135,21 +137,21 @@ impl Dedup {
         Verdict::Duplicate
     }
 
-    /// Whether a key is older than what is remembered of its market.
+    /// Whether an event time is older than what is remembered of its market.
     #[must_use]
-    pub fn is_beyond(&self, market: &Market, key: &Key) -> bool {
-        self.markets.get(market).is_none_or(|memory| key.event_time < memory.cutoff)
+    pub fn is_beyond(&self, market: u32, event_time: Micros) -> bool {
+        self.memory(market).is_none_or(|memory| event_time < memory.cutoff)
     }
 
     /// Whether a key is the newest that silver is known to have of its market.
     #[must_use]
-    pub fn is_newest(&self, market: &Market, key: &Key) -> bool {
-        self.markets.get(market).is_some_and(|memory| memory.newest.as_ref() == Some(key))
+    pub fn is_newest(&self, market: u32, key: &Key) -> bool {
+        self.memory(market).is_some_and(|memory| memory.newest.as_ref() == Some(key))
     }
 
     /// Notes that silver has `key`, although it is older than what is remembered, if it is the newest known of its market.
-    pub fn note(&mut self, market: &Market, key: &Key) {
-        if let Some(memory) = self.markets.get_mut(market)
+    pub fn note(&mut self, market: u32, key: &Key) {
+        if let Some(memory) = self.markets.get_mut(market as usize).and_then(Option::as_mut)
             && memory.newest.as_ref().is_none_or(|newest| newest.event_time <= key.event_time)
         {
             memory.newest = Some(key.clone());
@@ -160,7 +162,7 @@ impl Dedup {
     pub fn forget(&mut self) {
         let mut horizon = self.horizon;
         loop {
-            for memory in self.markets.values_mut() {
+            for memory in self.markets.iter_mut().flatten() {
                 let Some(newest) = memory.newest.as_ref().map(|key| key.event_time) else { continue };
                 let keep = (newest - horizon).div_euclid(MINUTE);
                 while let Some(entry) = memory.minutes.first_entry().filter(|entry| *entry.key() < keep) {
@@ -185,5 +187,54 @@ impl Dedup {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(time: Micros) -> Key {
+        Key::new(time, 1.0, None, None)
+    }
+
+    #[test]
+    fn the_parts_of_a_key_are_compared_by_value() {
+        assert_eq!(Key::new(1, 2.0, Some(0.0), Some(TradeId::parse("7"))), Key::new(1, 2.0, Some(-0.0), Some(TradeId::Number(7))));
+        assert_ne!(Key::new(1, 2.0, None, None), Key::new(1, 2.0, Some(0.0), None));
+    }
+
+    #[test]
+    fn a_stale_coins_only_tick_is_known_for_ever() {
+        let mut dedup = Dedup::new(HOUR, 100);
+        dedup.resume(0, 50 * HOUR, []);
+        assert_eq!(dedup.judge(0, key(HOUR)), Verdict::Unknown(key(HOUR)));
+        dedup.note(0, &key(HOUR));
+        assert_eq!(dedup.judge(0, key(HOUR)), Verdict::Duplicate);
+        dedup.forget();
+        assert_eq!(dedup.judge(0, key(HOUR)), Verdict::Duplicate);
+    }
+
+    proptest! {
+        /// With silver's files played by a set of everything that was kept, the answer is exact however little is remembered.
+        #[test]
+        fn forgetting_changes_no_verdict(times in prop::collection::vec(0i64..400, 1..300), horizon in 1i64..100, most in 1usize..40, every in 1usize..20) {
+            let mut dedup = Dedup::new(horizon * MINUTE, most);
+            dedup.resume(0, Micros::MIN, []);
+            let mut files = HashSet::new();
+            for (n, time) in times.into_iter().enumerate() {
+                let key = key(time * MINUTE / 4);
+                let fresh = match dedup.judge(0, key.clone()) {
+                    Verdict::New => true,
+                    Verdict::Duplicate => false,
+                    Verdict::Unknown(key) => { dedup.note(0, &key); !files.contains(&key) }
+                };
+                prop_assert_eq!(fresh, files.insert(key));
+                if n % every == 0 {
+                    dedup.forget();
+                }
+            }
+        }
     }
 }

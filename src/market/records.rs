@@ -66,6 +66,18 @@ impl Records {
         Self::default()
     }
 
+    /// An empty batch with room for about as much as `other` holds.
+    #[must_use]
+    pub fn sized_like(other: &Self) -> Self {
+        let room = |n: usize| n + n / 16;
+        Self {
+            keys: String::with_capacity(room(other.keys.len())),
+            values: Vec::with_capacity(room(other.values.len())),
+            rows: Vec::with_capacity(room(other.rows.len())),
+            origins: Vec::new(),
+        }
+    }
+
     /// Appends a copy of `record`. Its offset is taken as it stands.
     ///
     /// # Panics

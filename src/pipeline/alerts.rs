@@ -62,8 +62,8 @@ impl Alerts {
             state.store.append(&alerts, version).await?;
             self.context.meters.of(Self::STAGE).commit(state.store.table(), alerts.len() as u64, started.elapsed());
         }
-        for alert in &alerts {
-            tracing::info!(market = %alert.market, volatility = alert.volatility, threshold = alert.threshold, "alert raised");
+        if let Some(newest) = alerts.last() {
+            tracing::info!(count = alerts.len(), newest = %newest.market, volatility = newest.volatility, "alerts raised");
         }
         self.context.meters.count(|totals| {
             totals.alerts += alerts.len() as u64;

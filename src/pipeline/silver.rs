@@ -1,8 +1,8 @@
 //! Silver: decodes records, drops duplicates exactly, sends rejects to the quarantine.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant as Clock;
 
 use tokio::sync::mpsc;
@@ -28,22 +28,55 @@ pub(super) struct Refined {
     pub(super) received: Option<Instant>,
 }
 
+/// The decoder of this process: the numbers that it gives to markets hold for all that is decoded.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SharedDecoder(Arc<Mutex<Decoder>>);
+
+impl SharedDecoder {
+    fn decode(&self, raw: &RawBatch) -> (Ticks, Vec<Reject>) {
+        tokio::task::block_in_place(|| {
+            let records = raw.records.iter().map(|record| (record, raw.ingested_at));
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).decode_all(raw.records.len(), records)
+        })
+    }
+}
+
+/// A decoded batch on its way to silver.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    raw: RawBatch,
+    /// What it decodes to, until that is taken.
+    decoded: Option<(Ticks, Vec<Reject>)>,
+    after: i64,
+    received: Instant,
+}
+
+/// Decodes what bronze hands on, while silver commits the batch before.
+pub(super) async fn decode(decoder: SharedDecoder, mut inbox: mpsc::Receiver<Raw>, out: mpsc::Sender<Arriving>) {
+    while let Some(Raw { batch, after, received }) = inbox.recv().await {
+        let decoded = Some(decoder.decode(&batch));
+        if out.send(Arriving { raw: batch, decoded, after, received }).await.is_err() {
+            break;
+        }
+    }
+}
+
 struct State {
     bronze: Table,
     quarantine: Table,
     silver: Table,
-    decoder: Decoder,
     dedup: Dedup,
 }
 
 pub(super) struct Silver {
     context: Context,
+    decoder: SharedDecoder,
     state: Option<State>,
 }
 
 impl Silver {
-    pub(super) fn new(context: Context) -> Self {
-        Self { context, state: None }
+    pub(super) fn new(context: Context, decoder: SharedDecoder) -> Self {
+        Self { context, decoder, state: None }
     }
 
     /// Works off what bronze has committed and silver has not.
@@ -57,7 +90,8 @@ impl Silver {
                 let mut reader = Reader::new(&state.bronze, &Arc::new(stream), after, to);
                 while let Some(runs) = reader.next(&self.state.as_ref().expect("recovered").bronze).await? {
                     for run in runs {
-                        self.process(&run, None, out).await?;
+                        let decoded = self.decoder.decode(&run);
+                        self.process(&run, decoded, None, out).await?;
                     }
                 }
             }
@@ -65,21 +99,25 @@ impl Silver {
         Ok(())
     }
 
-    /// Decodes, deduplicates and commits the records of a batch that are beyond silver's position.
-    async fn process(&mut self, raw: &RawBatch, received: Option<Instant>, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+    /// Deduplicates and commits what a batch decoded to, as far as it is beyond silver's position.
+    async fn process(
+        &mut self,
+        raw: &RawBatch,
+        (mut ticks, mut rejects): (Ticks, Vec<Reject>),
+        received: Option<Instant>,
+        out: &mpsc::Sender<Refined>,
+    ) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
         let started = Clock::now();
         let after = state.silver.position(&raw.stream).unwrap_or(-1);
         let Some(last) = raw.records.last_offset().filter(|last| *last > after) else { return Ok(()) };
-        let (mut ticks, rejects) = tokio::task::block_in_place(|| {
-            let beyond = raw.records.iter().filter(|record| record.offset > after);
-            state.decoder.decode_all(beyond.map(|record| (record, raw.ingested_at)))
-        });
+        ticks.ticks.retain(|tick| tick.offset > after);
+        rejects.retain(|reject| reject.offset > after);
         let valid = ticks.ticks.len();
         state.drop_duplicates(&mut ticks).await?;
         let (kept, duplicates) = (ticks.ticks.len() as u64, (valid - ticks.ticks.len()) as u64);
         let rejected = state.commit_rejects(raw, &rejects, last).await?;
-        state.commit_ticks(&raw.stream, &ticks, last, [valid as u64 - kept, rejects.len() as u64]).await?;
+        state.commit_ticks(&raw.stream, &ticks, last, [duplicates, rejects.len() as u64]).await?;
         state.dedup.forget();
         let meters = &self.context.meters;
         meters.of(Self::STAGE).commit(&state.silver, kept, started.elapsed());
@@ -105,25 +143,23 @@ impl State {
         let markets = Arc::clone(&ticks.markets);
         self.meet(&markets, ticks).await?;
         // What memory does not reach back to is asked of silver's files, all at once; but the newest key is known.
-        let (mut known, asked): (HashSet<_>, HashSet<_>) = tokio::task::block_in_place(|| {
-            let keyed = ticks.ticks.iter().map(|tick| (&markets[tick.market as usize], Key::of(tick)));
-            let old = keyed.filter(|(market, key)| self.dedup.is_beyond(market, key)).map(|(market, key)| (Arc::clone(market), key));
-            old.partition(|(market, key)| self.dedup.is_newest(market, key))
-        });
+        let old = ticks.ticks.iter().filter(|tick| self.dedup.is_beyond(tick.market, tick.event_time));
+        let keyed = old.map(|tick| (tick.market, Key::of(tick)));
+        let (newest, asked): (Vec<_>, Vec<_>) = keyed.partition(|(market, key)| self.dedup.is_newest(*market, key));
+        let named = |keys: Vec<(u32, Key)>| {
+            keys.into_iter().map(|(market, key)| (Arc::clone(&markets[market as usize]), key)).collect::<HashSet<_>>()
+        };
+        let (mut known, asked) = (named(newest), named(asked));
         if !asked.is_empty() {
             known.extend(silver::known(&self.silver, &asked).await?);
         }
         tokio::task::block_in_place(|| {
-            ticks.ticks.retain(|tick| {
-                let market = &markets[tick.market as usize];
-                let key = Key::of(tick);
-                match self.dedup.judge(market, key.clone()) {
-                    Verdict::New => true,
-                    Verdict::Duplicate => false,
-                    Verdict::Unknown => {
-                        self.dedup.note(market, &key);
-                        known.insert((Arc::clone(market), key))
-                    }
+            ticks.ticks.retain(|tick| match self.dedup.judge(tick.market, Key::of(tick)) {
+                Verdict::New => true,
+                Verdict::Duplicate => false,
+                Verdict::Unknown(key) => {
+                    self.dedup.note(tick.market, &key);
+                    known.insert((Arc::clone(&markets[tick.market as usize]), key))
                 }
             });
         });
@@ -132,21 +168,23 @@ impl State {
 
     /// Reads back the keys of markets that this process has not met before.
     async fn meet(&mut self, markets: &[Arc<Market>], ticks: &Ticks) -> Result<(), LakeError> {
-        let unmet: Vec<bool> = markets.iter().map(|market| !self.dedup.knows(market)).collect();
         let mut newest: HashMap<u32, Micros> = HashMap::new();
-        for tick in ticks.ticks.iter().filter(|tick| unmet[tick.market as usize]) {
+        for tick in ticks.ticks.iter().filter(|tick| !self.dedup.knows(tick.market)) {
             let time = newest.entry(tick.market).or_insert(tick.event_time);
             *time = tick.event_time.max(*time);
         }
-        let from: HashMap<Arc<Market>, Micros> =
-            newest.into_iter().map(|(market, newest)| (Arc::clone(&markets[market as usize]), self.dedup.wanted_from(newest))).collect();
-        let mut keys = silver::keys_since(&self.silver, &from).await?;
+        if newest.is_empty() {
+            return Ok(());
+        }
+        // Nothing in silver at all: memory is complete from the beginning of time.
         let fresh = self.silver.files().len() == 0;
-        for (market, from) in from {
-            let keys = keys.remove(&market).unwrap_or_default();
-            // Nothing in silver at all: memory is complete from the beginning of time.
-            let cutoff = if fresh { Micros::MIN } else { from };
-            self.dedup.resume(market, cutoff, keys);
+        let from = |newest| if fresh { Micros::MIN } else { self.dedup.wanted_from(newest) };
+        let from: HashMap<Arc<Market>, Micros> =
+            newest.iter().map(|(market, newest)| (Arc::clone(&markets[*market as usize]), from(*newest))).collect();
+        let mut keys = silver::keys_since(&self.silver, &from).await?;
+        for id in newest.into_keys() {
+            let market = &markets[id as usize];
+            self.dedup.resume(id, from[market], keys.remove(market).unwrap_or_default());
         }
         Ok(())
     }
@@ -171,13 +209,13 @@ impl State {
 }
 
 impl Stage for Silver {
-    type Input = Raw;
+    type Input = Arriving;
     type Output = Refined;
 
     const STAGE: status::Stage = status::Stage::Silver;
 
-    fn rows(input: &Raw) -> u64 {
-        input.batch.records.len() as u64
+    fn rows(input: &Arriving) -> u64 {
+        input.raw.records.len() as u64
     }
 
     async fn recover(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
@@ -186,16 +224,17 @@ impl Stage for Silver {
         let quarantine = self.context.open(TableKind::Quarantine).await?;
         let silver = self.context.open(TableKind::Silver).await?;
         self.context.meters.of(Self::STAGE).table(&silver);
-        self.state = Some(State { bronze, quarantine, silver, decoder: Decoder::default(), dedup: Dedup::default() });
+        self.state = Some(State { bronze, quarantine, silver, dedup: Dedup::default() });
         self.catch_up(out).await
     }
 
-    async fn take(&mut self, input: &mut Raw, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+    async fn take(&mut self, input: &mut Arriving, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
         let state = self.state.as_ref().expect("recovered before it takes");
-        if input.after > state.silver.position(&input.batch.stream).unwrap_or(-1) {
+        if input.after > state.silver.position(&input.raw.stream).unwrap_or(-1) {
             self.catch_up(out).await?;
         }
-        self.process(&input.batch, Some(input.received), out).await?;
+        let decoded = input.decoded.take().unwrap_or_else(|| self.decoder.decode(&input.raw));
+        self.process(&input.raw, decoded, Some(input.received), out).await?;
         self.maintain().await
     }
 

@@ -18,7 +18,7 @@ use super::bronze::Bronze;
 use super::gold::Gold;
 use super::meter::{Meters, now};
 use super::monitor::Monitor;
-use super::silver::Silver;
+use super::silver::{self, SharedDecoder, Silver};
 use super::stage::{self, Context, StageError, chain};
 use super::status::{Cooling, Live, Role, Snapshot, Stage, Totals};
 use crate::alert::rule::Rule;
@@ -40,9 +40,9 @@ const PUBLISH_AT_LEAST: Duration = Duration::from_millis(500);
 /// How long the stages may take to commit what they hold once the source has stopped.
 const DRAIN: Duration = Duration::from_secs(20);
 /// Deliveries between source and bronze.
-const DELIVERIES: usize = 8;
+const DELIVERIES: usize = 4;
 /// Batches between two stages.
-const BATCHES: usize = 2;
+const BATCHES: usize = 1;
 /// A gap in a coin's candles that is worth a request.
 const GAP: Micros = 15 * crate::market::MINUTE;
 
@@ -369,7 +369,8 @@ fn start_stages(
     finished: &Arc<AtomicBool>,
 ) -> Vec<StageTask> {
     let (to_bronze, bronze_inbox) = mpsc::channel(BATCHES);
-    let (to_silver, silver_inbox) = mpsc::channel(BATCHES);
+    let (to_decoder, decoder_inbox) = mpsc::channel(1);
+    let (to_silver, silver_inbox) = mpsc::channel(1);
     let (to_gold, gold_inbox) = mpsc::channel(BATCHES);
     let (to_alerts, alerts_inbox) = mpsc::channel(64);
     let (to_nobody, _) = mpsc::channel(1);
@@ -384,12 +385,15 @@ fn start_stages(
         }
         Ok(())
     });
+    let decoder = SharedDecoder::default();
+    let decoding = silver::decode(decoder.clone(), decoder_inbox, to_silver);
     let gold = Gold::new(context.clone(), Arc::clone(&shared.live), Arc::clone(finished));
     let alerts = Alerts::new(context.clone(), settings.rule.clone(), Arc::clone(&shared.cooling));
     vec![
         ("transport", transport),
-        ("bronze", tokio::spawn(stage::run(Bronze::new(context.clone()), bronze_inbox, to_silver, context.clone()))),
-        ("silver", tokio::spawn(stage::run(Silver::new(context.clone()), silver_inbox, to_gold, context.clone()))),
+        ("bronze", tokio::spawn(stage::run(Bronze::new(context.clone()), bronze_inbox, to_decoder, context.clone()))),
+        ("decoder", tokio::spawn(async { Ok(decoding.await) })),
+        ("silver", tokio::spawn(stage::run(Silver::new(context.clone(), decoder), silver_inbox, to_gold, context.clone()))),
         ("gold", tokio::spawn(stage::run(gold, gold_inbox, to_alerts, context.clone()))),
         ("alerts", tokio::spawn(stage::run(alerts, alerts_inbox, to_nobody, context.clone()))),
     ]

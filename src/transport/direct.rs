@@ -36,13 +36,15 @@ pub struct Batches {
     limits: Limits,
     /// Received and not yet handed on: (delivery, index of the first record that is not).
     rest: Option<(Delivery, usize, Instant)>,
+    /// An empty batch with the room that the last one needed.
+    room: Records,
 }
 
 impl Batches {
     /// Batches of what arrives on `deliveries`.
     #[must_use]
     pub fn new(deliveries: mpsc::Receiver<Delivery>, limits: Limits) -> Self {
-        Self { deliveries, limits, rest: None }
+        Self { deliveries, limits, rest: None, room: Records::new() }
     }
 
     /// The next batch; none when the source has ended and everything was handed on.
@@ -51,7 +53,7 @@ impl Batches {
             Some(rest) => rest,
             None => (self.deliveries.recv().await?, 0, Instant::now()),
         };
-        let mut batch = Batch { delivery: Delivery { stream: first.stream.clone(), records: Records::new() }, received };
+        let mut batch = Batch { delivery: Delivery { stream: first.stream.clone(), records: std::mem::take(&mut self.room) }, received };
         self.add(&mut batch, first, from, received);
         let deadline = received + self.limits.latency;
         while self.rest.is_none() && !self.is_full(&batch) {
@@ -61,6 +63,7 @@ impl Batches {
                 Ok(None) | Err(_) => break,
             }
         }
+        self.room = Records::sized_like(&batch.delivery.records);
         Some(batch)
     }
 
@@ -69,10 +72,6 @@ impl Batches {
     }
 
     fn add(&mut self, batch: &mut Batch, more: Delivery, from: usize, received: Instant) {
-        if from == 0 && batch.delivery.records.is_empty() && more.records.len() <= self.limits.records {
-            batch.delivery = more;
-            return;
-        }
         for index in from..more.records.len() {
             if self.is_full(batch) {
                 self.rest = Some((more, index, received));

@@ -7,7 +7,7 @@ use cryptostream::lake::maintenance::{Effort, maintain};
 use cryptostream::lake::table::{Change, Commit};
 use cryptostream::lake::verify::{Scope, verify};
 use cryptostream::lake::{LakeError, Storage, Table, TableKind};
-use deltalake::arrow::array::{Array, AsArray, Float64Array, RecordBatch};
+use deltalake::arrow::array::{AsArray as _, Float64Array, RecordBatch};
 use deltalake::arrow::compute::concat_batches;
 use deltalake::arrow::datatypes::Float64Type;
 
@@ -48,7 +48,8 @@ fn shortened(rows: &RecordBatch) -> RecordBatch {
 fn last_bit(rows: &RecordBatch) -> RecordBatch {
     let at = rows.schema().index_of("avg_price").unwrap();
     let prices = rows.column(at).as_primitive::<Float64Type>();
-    let nudged: Float64Array = (0..prices.len()).map(|i| Some(if i == 0 { f64::from_bits(prices.value(i).to_bits() ^ 1) } else { prices.value(i) })).collect();
+    let nudged: Float64Array =
+        (0..rows.num_rows()).map(|i| Some(if i == 0 { f64::from_bits(prices.value(i).to_bits() ^ 1) } else { prices.value(i) })).collect();
     let mut columns = rows.columns().to_vec();
     columns[at] = Arc::new(nudged);
     RecordBatch::try_new(rows.schema(), columns).unwrap()

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
-use proptest::prelude::RngCore;
-use proptest::test_runner::{RngAlgorithm, TestRng};
+use rand::{Rng as _, SeedableRng as _};
+use rand_pcg::Pcg64;
 
 /// A tick as the reference knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,13 +25,11 @@ pub(crate) struct Line {
 }
 
 /// A seeded source of choices.
-pub(crate) struct Dice(TestRng);
+pub(crate) struct Dice(Pcg64);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        Self(TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+        Self(Pcg64::seed_from_u64(seed))
     }
 
     /// A whole number below `n`.

@@ -50,7 +50,12 @@ pub(crate) async fn dump(storage: &Path) -> BTreeMap<&'static str, Vec<String>> 
         for file in table.files() {
             for batch in table.read(file, None).await.unwrap() {
                 let schema = batch.schema();
-                let kept: Vec<_> = schema.fields().iter().zip(batch.columns()).filter(|(f, _)| !clock_columns(kind).contains(&f.name().as_str())).collect();
+                let kept: Vec<_> = schema
+                    .fields()
+                    .iter()
+                    .zip(batch.columns())
+                    .filter(|(f, _)| !clock_columns(kind).contains(&f.name().as_str()))
+                    .collect();
                 for row in 0..batch.num_rows() {
                     let cells = kept.iter().map(|(_, column)| array_value_to_string(column, row).unwrap());
                     // The date of silver and gold is the event's; of bronze and quarantine it is the clock's.
