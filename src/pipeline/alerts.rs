@@ -63,7 +63,7 @@ impl Alerts {
             self.context.meters.of(Self::STAGE).commit(state.store.table(), alerts.len() as u64, started.elapsed());
         }
         if let Some(newest) = alerts.last() {
-            tracing::info!(count = alerts.len(), newest = %newest.market, volatility = newest.volatility, "alerts raised");
+            tracing::info!(count = alerts.len(), newest = %newest.market, volatility = %format_args!("{:.3} %", newest.volatility), "alerts raised");
         }
         self.context.meters.count(|totals| {
             totals.alerts += alerts.len() as u64;

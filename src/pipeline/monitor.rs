@@ -13,6 +13,8 @@ use crate::market::window::Windows;
 pub struct Monitor {
     storage: Storage,
     tables: Option<(Table, Table)>,
+    /// Only to say how they are: bronze and the alert log.
+    others: [(Stage, Option<Table>); 2],
     windows: Windows,
 }
 
@@ -20,7 +22,7 @@ impl Monitor {
     /// A monitor that has not looked yet.
     #[must_use]
     pub fn new(storage: Storage) -> Self {
-        Self { storage, tables: None, windows: Windows::default() }
+        Self { storage, tables: None, others: [(Stage::Bronze, None), (Stage::Alerts, None)], windows: Windows::default() }
     }
 
     /// Takes in what was committed since the last look; none where nothing was, or nothing is there yet. After an error it
@@ -43,7 +45,18 @@ impl Monitor {
             self.tables = silver.zip(gold);
         }
         let Some((silver, gold)) = &mut self.tables else { return Ok(None) };
-        let changed = gold.refresh().await? | silver.refresh().await?;
+        let mut changed = gold.refresh().await? | silver.refresh().await?;
+        for (stage, table) in &mut self.others {
+            let kind = if *stage == Stage::Bronze { TableKind::Bronze } else { TableKind::Alerts };
+            match table {
+                Some(table) => changed |= table.refresh().await?,
+                None => *table = Table::open(&self.storage, kind).await?,
+            }
+            if let Some(table) = table {
+                meters.of(*stage).table(table);
+                meters.of(*stage).state(StageState::Ok);
+            }
+        }
         if !changed && !first {
             return Ok(None);
         }

@@ -101,6 +101,8 @@ pub(in crate::tui) struct Markets {
     pub(in crate::tui) reversed: bool,
     pub(in crate::tui) filter: String,
     pub(in crate::tui) offset: usize,
+    /// Whether the user has selected a row.
+    chosen: bool,
 }
 
 impl Markets {
@@ -137,6 +139,10 @@ impl Markets {
 
     /// Takes an answer in.
     pub(in crate::tui) fn answer(&mut self, rows: Vec<MarketRow>) {
+        // What was selected before there was an order to go by was no choice of the user's.
+        if self.answered.is_empty() && !rows.is_empty() && !self.chosen && self.wanted.is_none() {
+            self.selected = None;
+        }
         self.answered = rows.into_iter().filter(|r| r.price.is_finite()).map(|r| Row::answered(&r)).collect();
     }
 
@@ -172,6 +178,7 @@ impl Markets {
         if let Some(row) = self.rows.get(at) {
             self.selected = Some(key(&row.market));
             self.wanted = None;
+            self.chosen = true;
         }
     }
 
@@ -256,9 +263,24 @@ impl Row {
     }
 }
 
-/// A symbol for the screen: the source's in capitals, else made from the coin's id.
+/// Symbols of the default coins, for sources that give none.
+const WELL_KNOWN: [(&str, &str); 10] = [
+    ("avalanche-2", "AVAX"),
+    ("bitcoin", "BTC"),
+    ("cardano", "ADA"),
+    ("chainlink", "LINK"),
+    ("dogecoin", "DOGE"),
+    ("ethereum", "ETH"),
+    ("polkadot", "DOT"),
+    ("ripple", "XRP"),
+    ("solana", "SOL"),
+    ("tron", "TRX"),
+];
+
+/// A symbol for the screen: the source's in capitals, else the well-known one, else made from the coin's id.
 fn symbol(given: Option<&str>, market: &Market) -> String {
-    let text = given.map_or_else(|| printable(&market.coin_id), printable);
+    let known = || WELL_KNOWN.iter().find(|(coin, _)| *coin == &*market.coin_id).map(|(_, symbol)| *symbol);
+    let text = printable(given.or_else(known).unwrap_or(&market.coin_id));
     let text = text.trim();
     if text.is_empty() { "?".to_owned() } else { text.to_uppercase() }
 }

@@ -46,12 +46,12 @@ fn emptiness(app: &App) -> String {
 fn line(app: &App, alert: &Alert, newest: bool, width: usize) -> Line<'static> {
     let theme = &app.theme;
     let old = app.now() - alert.window_start > DAY;
-    let time = app.zone.write(alert.window_start, if old { "%d %b" } else { "%H:%M" });
+    let time = app.zone.write(alert.window_start, if old { "%d %b %H:%M" } else { "%H:%M" });
     let mut parts = vec![
         Part::new(
             0,
             vec![
-                Span::styled(format!("{time:<6}"), theme.muted),
+                Span::styled(format!("{time}  "), theme.muted),
                 Span::styled(format!("{:<6}", format::fit(&app.markets.symbol(&alert.market), 6)), theme.title),
             ],
         ),
