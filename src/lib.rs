@@ -18,6 +18,18 @@
 //! | 5 | [`tui`] | the dashboard: sees `market`, the pipeline's status and the query handle |
 //! | 6 | [`cli`], [`config`], [`telemetry`] | commands, settings, logs: the composition root |
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        clippy::float_cmp,
+        reason = "tests compare exactly, with small numbers"
+    )
+)]
+
 pub mod alert;
 pub mod cli;
 pub mod config;

@@ -1,5 +1,6 @@
 //! Commands that write: the pipeline without a screen, a recording, maintenance.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::{print, wiring};
 use crate::config::Settings;
 use crate::lake::lock::{Attempt, Lock};
-use crate::lake::maintenance::{Effort, maintain};
+use crate::lake::maintenance::{Effort, Report, maintain};
 use crate::lake::{Table, TableKind};
 use crate::pipeline::status::{Snapshot, SourceState};
 use crate::pipeline::supervisor::{self, SourceSettings, WhenHeld};
@@ -95,13 +96,8 @@ pub(super) async fn compact(settings: &Settings) -> anyhow::Result<()> {
         let Some(mut table) = Table::open(&storage, kind).await? else { continue };
         let before = table.files().len();
         let report = maintain(&mut table, Effort::All).await?;
-        lines += &format!(
-            "{:<11} {before:>6} files -> {:<6} {} unreferenced files and {} log entries removed\n",
-            kind.label(),
-            table.files().len(),
-            report.vacuumed,
-            report.log_entries
-        );
+        let (name, after, Report { vacuumed, log_entries, .. }) = (kind.label(), table.files().len(), report);
+        writeln!(lines, "{name:<11} {before:>6} files -> {after:<6} {vacuumed} unreferenced files and {log_entries} log entries removed")?;
     }
     bar.finish_and_clear();
     print(lines.as_bytes())

@@ -19,7 +19,7 @@ use crate::query::{CandleQuery, MarketFilter};
 use crate::tui;
 
 /// How long a user's query may run.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
+const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
 
 const fn format(format: Format) -> output::Format {
     match format {

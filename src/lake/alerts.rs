@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use deltalake::arrow::array::{ArrayRef, AsArray as _, Float64Array, RecordBatch, StringArray};
+use deltalake::arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use deltalake::arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use deltalake::arrow::error::ArrowError;
 use deltalake::kernel::Add;
@@ -54,9 +54,9 @@ pub async fn read_all(table: &Table) -> Result<Vec<Alert>, LakeError> {
         for batch in table.read(file, None).await? {
             let missing = || LakeError::Corrupt { table: TableKind::Alerts, what: format!("{} without some columns", file.path()) };
             let column = |name: &str| batch.column_by_name(name).ok_or_else(missing);
-            let text = |name: &str| column(name).map(|column| column.as_string::<i32>());
-            let time = |name: &str| column(name).map(|column| column.as_primitive::<TimestampMicrosecondType>());
-            let double = |name: &str| column(name).map(|column| column.as_primitive::<Float64Type>());
+            let text = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_string::<i32>);
+            let time = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<TimestampMicrosecondType>);
+            let double = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<Float64Type>);
             let (id, rule, source, coin, quote) = (text("alert_id")?, text("rule")?, text("source")?, text("coin_id")?, text("quote")?);
             let (start, end, timestamp) = (time("window_start")?, time("window_end")?, time("timestamp")?);
             let (avg, min, max) = (double("avg_price")?, double("min_price")?, double("max_price")?);

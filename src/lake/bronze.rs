@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deltalake::arrow::array::{Array, ArrayRef, AsArray as _, BinaryBuilder, Int64Array, RecordBatch, StringBuilder};
+use deltalake::arrow::array::{Array, ArrayRef, BinaryBuilder, Int64Array, RecordBatch, StringBuilder};
 use deltalake::arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use deltalake::arrow::error::ArrowError;
 
@@ -25,15 +25,12 @@ pub struct RawBatch {
 pub(super) fn value_columns<'a>(values: impl Iterator<Item = &'a [u8]>, bytes: usize) -> (ArrayRef, ArrayRef) {
     let (mut text, mut raw) = (StringBuilder::with_capacity(values.size_hint().0, bytes), BinaryBuilder::new());
     for value in values {
-        match std::str::from_utf8(value) {
-            Ok(value) => {
-                text.append_value(value);
-                raw.append_null();
-            }
-            Err(_) => {
-                text.append_null();
-                raw.append_value(value);
-            }
+        if let Ok(value) = std::str::from_utf8(value) {
+            text.append_value(value);
+            raw.append_null();
+        } else {
+            text.append_null();
+            raw.append_value(value);
         }
     }
     (Arc::new(text.finish()), Arc::new(raw.finish()))
@@ -100,10 +97,11 @@ impl Reader {
         let Some(file) = self.files.pop() else { return Ok(None) };
         let mut runs: Vec<RawBatch> = Vec::new();
         for batch in table.read(&file, None).await? {
-            let text = |name: &str| batch.column_by_name(name).map(|column| column.as_string::<i32>());
-            let longs = |name: &str| batch.column_by_name(name).map(|column| column.as_primitive::<Int64Type>());
-            let times = |name: &str| batch.column_by_name(name).map(|column| column.as_primitive::<TimestampMicrosecondType>());
-            let raw = batch.column_by_name("value_raw").map(|column| column.as_binary::<i32>());
+            let text = |name: &str| batch.column_by_name(name).map(deltalake::arrow::array::AsArray::as_string::<i32>);
+            let longs = |name: &str| batch.column_by_name(name).map(deltalake::arrow::array::AsArray::as_primitive::<Int64Type>);
+            let times =
+                |name: &str| batch.column_by_name(name).map(deltalake::arrow::array::AsArray::as_primitive::<TimestampMicrosecondType>);
+            let raw = batch.column_by_name("value_raw").map(deltalake::arrow::array::AsArray::as_binary::<i32>);
             let (
                 Some(topic),
                 Some(offset),
@@ -136,7 +134,7 @@ impl Reader {
                     let (stream, records) = (Arc::clone(&self.stream), Records::new());
                     runs.push(RawBatch { stream, records, ingested_at: ingested_at.value(i) });
                 }
-                let run = runs.last_mut().expect("pushed above");
+                let Some(run) = runs.last_mut() else { continue };
                 run.records.push(RecordRef {
                     offset: offset.value(i),
                     key: key.is_valid(i).then(|| key.value(i)),

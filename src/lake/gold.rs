@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use deltalake::arrow::array::{Array as _, ArrayRef, AsArray as _, Float64Array, Int64Array, RecordBatch, StringArray};
+use deltalake::arrow::array::{Array as _, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use deltalake::arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use deltalake::arrow::error::ArrowError;
 use deltalake::kernel::Add;
@@ -73,10 +73,10 @@ pub(super) fn rows(file: &DataFile, batches: Vec<RecordBatch>) -> Result<Vec<Row
             let missing = || LakeError::Corrupt { table: TableKind::Gold, what: format!("{} without {name}", file.path()) };
             batch.column_by_name(name).ok_or_else(missing)
         };
-        let time = |name: &str| column(name).map(|column| column.as_primitive::<TimestampMicrosecondType>());
-        let double = |name: &str| column(name).map(|column| column.as_primitive::<Float64Type>());
-        let long = |name: &str| column(name).map(|column| column.as_primitive::<Int64Type>());
-        let text = |name: &str| column(name).map(|column| column.as_string::<i32>());
+        let time = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<TimestampMicrosecondType>);
+        let double = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<Float64Type>);
+        let long = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<Int64Type>);
+        let text = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_string::<i32>);
         let (coin, source, quote) = (text("coin_id")?, text("source")?, text("quote")?);
         let (start, end) = (time("window_start")?, time("window_end")?);
         let (open, high, low, close) = (double("open_price")?, double("max_price")?, double("min_price")?, double("close_price")?);

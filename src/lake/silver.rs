@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike as _, Timelike as _};
 use deltalake::arrow::array::{
     Array, ArrayRef, AsArray as _, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch, StringArray, StringBuilder,
 };
-use deltalake::arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use deltalake::arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use deltalake::arrow::error::ArrowError;
 use deltalake::kernel::Add;
 
@@ -148,9 +148,6 @@ impl Reader {
                 let missing = || LakeError::Corrupt { table: TableKind::Silver, what: format!("{} without {name}", file.path()) };
                 batch.column_by_name(name).ok_or_else(missing)
             };
-            fn option<T: deltalake::arrow::datatypes::ArrowPrimitiveType>(column: &PrimitiveArray<T>, i: usize) -> Option<T::Native> {
-                column.is_valid(i).then(|| column.value(i))
-            }
             let (coin, source, quote) =
                 (column("coin_id")?.as_string::<i32>(), column("source")?.as_string::<i32>(), column("quote")?.as_string::<i32>());
             let (price, size) = (column("price")?.as_primitive::<Float64Type>(), column("size")?.as_primitive::<Float64Type>());
@@ -198,6 +195,10 @@ impl Reader {
     }
 }
 
+fn option<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>, i: usize) -> Option<T::Native> {
+    column.is_valid(i).then(|| column.value(i))
+}
+
 /// What silver has of a stream in `after + 1 ..= to`, as batches in position order, one a file.
 ///
 /// # Errors
@@ -221,7 +222,7 @@ pub async fn read_beyond(table: &Table, stream: &Arc<Stream>, after: i64, to: i6
     for Row { market, tick, .. } in rows {
         let id = *ids.entry(Arc::clone(&market)).or_insert_with(|| {
             markets.push(market);
-            u32::try_from(markets.len() - 1).expect("fewer than 2^32 markets")
+            u32::try_from(markets.len() - 1).unwrap_or(u32::MAX)
         });
         ticks.push(Tick { market: id, ..tick });
     }

@@ -184,7 +184,11 @@ pub struct Table {
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").field("kind", &self.kind).field("version", &self.version).field("files", &self.files.len()).finish()
+        f.debug_struct("Table")
+            .field("kind", &self.kind)
+            .field("version", &self.version)
+            .field("files", &self.files.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -239,9 +243,10 @@ impl Table {
         let (path, log) = log_store(storage, kind)?;
         if !log.is_delta_table_location().await.when("open", kind)? {
             let strange = std::fs::read_dir(&path).ok().into_iter().flatten().flatten().any(|e| e.file_name() != "_delta_log");
-            return match strange {
-                true => Err(LakeError::NotOurs { path, why: "the folder holds files but no Delta log".into() }),
-                false => Ok(None),
+            return if strange {
+                Err(LakeError::NotOurs { path, why: "the folder holds files but no Delta log".into() })
+            } else {
+                Ok(None)
             };
         }
         let mut table = DeltaTable::new(log.clone());
@@ -346,6 +351,7 @@ impl Table {
     }
 
     /// The live files.
+    #[must_use]
     pub fn files(&self) -> impl ExactSizeIterator<Item = &Arc<DataFile>> {
         self.files.values()
     }

@@ -3,7 +3,7 @@
 //! Works beside a running pipeline: it pins gold, then silver and quarantine, then bronze, and compares each layer with the one before
 //! up to the position that the later one has reached. Needs about 100 bytes of memory a tick.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -85,6 +85,9 @@ impl fmt::Display for Report {
 
 /// A row's position: number of the stream, offset, index.
 type At = (u32, i64, i32);
+
+/// A tick as a window sums it up: its place, price and size.
+type Term = (Place, f64, Option<f64>);
 
 /// Fingerprints of whole rows, the same for equal rows however they are encoded.
 struct Prints {
@@ -296,9 +299,9 @@ async fn check_silver(bronze: &Table, quarantine: &Table, silver: &Table, report
             };
             for run in runs {
                 tokio::task::block_in_place(|| {
-                    let (decoded, bad) = decoder.decode_all(run.records.len(), run.records.iter().map(|record| (record, run.ingested_at)));
+                    let (valid, bad) = decoder.decode_all(run.records.len(), run.records.iter().map(|record| (record, run.ingested_at)));
                     compare_rejects(&run, &bad, id, &mut rejected, &mut quarantine_prints, report)?;
-                    duplicates += compare_ticks(&run, &decoded, id, &mut kept, &places, &mut prints, report)?;
+                    duplicates += compare_ticks(&run, &valid, id, &mut kept, &places, &mut prints, report)?;
                     Ok::<_, LakeError>(())
                 })?;
             }
@@ -337,7 +340,7 @@ fn compare_ticks(
             match kept.remove(&at) {
                 Some(found) if found == print => {}
                 Some(_) => {
-                    report.wrong(|| format!("silver: offset {} index {} is not what its record decodes to", tick.offset, tick.index))
+                    report.wrong(|| format!("silver: offset {} index {} is not what its record decodes to", tick.offset, tick.index));
                 }
                 None => match places.get(&identity(decoded.market(tick), &Key::of(tick))) {
                     Some(first) if first.0 != stream || *first < at => duplicates += 1,
@@ -405,7 +408,7 @@ async fn check_gold(silver: &Table, gold: &Table, report: &mut Report) -> Result
     let positions: HashMap<Stream, i64> = gold.positions().into_iter().collect();
     let mut sums = Aggregation::default();
     // Windows with ticks beyond gold's position: their candle may stand for some of their ticks only.
-    let mut unsettled: BTreeMap<(Arc<Market>, Micros), Vec<(Place, f64, Option<f64>)>> = BTreeMap::new();
+    let mut unsettled: BTreeMap<(Arc<Market>, Micros), Vec<Term>> = BTreeMap::new();
     let mut reader = silver::Reader::default();
     for file in silver.files() {
         let read = reader.rows(silver, file, |row| {
@@ -431,9 +434,10 @@ async fn check_gold(silver: &Table, gold: &Table, report: &mut Report) -> Result
     for (key, window) in sums.windows() {
         let (name, at) = (key.0.clone(), rfc3339(key.1));
         let Some((row, print)) = found.remove(&key) else {
-            match unsettled.contains_key(&key) {
-                true => pending += 1,
-                false => report.wrong(|| format!("gold: {name} has no candle at {at}")),
+            if unsettled.contains_key(&key) {
+                pending += 1;
+            } else {
+                report.wrong(|| format!("gold: {name} has no candle at {at}"));
             }
             continue;
         };
@@ -453,7 +457,7 @@ async fn check_gold(silver: &Table, gold: &Table, report: &mut Report) -> Result
 }
 
 /// Whether a candle is the sum of the first so many ticks of its window, in order of position: late ones are still to come.
-fn is_prefix(row: &Row, mut ticks: Vec<(Place, f64, Option<f64>)>) -> bool {
+fn is_prefix(row: &Row, mut ticks: Vec<Term>) -> bool {
     ticks.sort_by(|(a, ..), (b, ..)| (&a.stream, a.offset, a.index).cmp(&(&b.stream, b.offset, b.index)));
     let mut window: Option<Window> = None;
     ticks.into_iter().any(|(place, price, size)| {
@@ -467,13 +471,13 @@ fn is_prefix(row: &Row, mut ticks: Vec<(Place, f64, Option<f64>)>) -> bool {
 
 async fn check_alerts(gold: &Table, alerts: &Table, report: &mut Report) -> Result<(), LakeError> {
     let candles = gold_rows(gold, &mut Report::default()).await?;
-    let mut ids = HashMap::new();
+    let mut ids = HashSet::new();
     for alert in super::alerts::read_all(alerts).await? {
         let (market, at) = (Arc::new(alert.market.clone()), rfc3339(alert.window_start));
         if alert.alert_id != Alert::id(&alert.rule, &market, alert.window_start) {
             report.wrong(|| format!("alerts: {market} at {at} has the id of another alert"));
         }
-        if ids.insert(alert.alert_id, ()).is_some() {
+        if !ids.insert(alert.alert_id) {
             report.wrong(|| format!("alerts: {market} at {at} is there twice"));
         }
         if !candles.contains_key(&(Arc::clone(&market), alert.window_start)) {

@@ -198,7 +198,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
 }
 
 /// The first of some aliases that is there and not null.
-fn first<'a, const N: usize>(aliases: [Option<&'a str>; N]) -> Option<&'a str> {
+fn first<const N: usize>(aliases: [Option<&str>; N]) -> Option<&str> {
     aliases.into_iter().flatten().find(|raw| *raw != "null")
 }
 

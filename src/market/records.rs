@@ -138,22 +138,27 @@ impl Records {
     /// The record at `index`, counted from 0.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<RecordRef<'_>> {
-        let row = self.rows.get(index)?;
+        (index < self.rows.len()).then(|| self.at(index))
+    }
+
+    fn at(&self, index: usize) -> RecordRef<'_> {
+        let row = &self.rows[index];
         let (key_start, value_start) = index.checked_sub(1).map_or((0, 0), |i| (self.rows[i].key_end, self.rows[i].value_end));
         let origin = &self.origins[row.origin as usize];
-        Some(RecordRef {
+        RecordRef {
             offset: row.offset,
             key: row.has_key.then(|| &self.keys[key_start as usize..row.key_end as usize]),
             value: &self.values[value_start as usize..row.value_end as usize],
             source: &origin.source,
             headers: origin.headers.as_deref(),
             produced_at: row.produced_at,
-        })
+        }
     }
 
     /// All records, in order.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
-        (0..self.rows.len()).map(|i| self.get(i).expect("index below length"))
+        (0..self.rows.len()).map(|i| self.at(i))
     }
 }
 

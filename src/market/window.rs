@@ -345,6 +345,7 @@ impl Windows {
     }
 
     /// The markets with a tick so far, ordered, each with its newest tick and its open candles, oldest first.
+    #[must_use]
     pub fn live(&self) -> Vec<(Arc<Market>, Latest, Vec<Candle>)> {
         let live = self.markets.iter().filter_map(|(market, open)| {
             let candles = open.windows.values().map(|window| window.candle(false)).collect();

@@ -54,8 +54,8 @@ pub(super) struct Arriving {
 /// Decodes what bronze hands on, while silver commits the batch before.
 pub(super) async fn decode(decoder: SharedDecoder, mut inbox: mpsc::Receiver<Raw>, out: mpsc::Sender<Arriving>) {
     while let Some(Raw { batch, after, received }) = inbox.recv().await {
-        let decoded = Some(decoder.decode(&batch));
-        if out.send(Arriving { raw: batch, decoded, after, received }).await.is_err() {
+        let ready = Some(decoder.decode(&batch));
+        if out.send(Arriving { raw: batch, decoded: ready, after, received }).await.is_err() {
             break;
         }
     }

@@ -117,6 +117,9 @@ pub enum PipelineError {
     Panicked(&'static str),
 }
 
+/// Median and 99th percentile.
+pub type Percentiles = (Duration, Duration);
+
 /// What a run came to.
 #[derive(Debug, Clone)]
 pub struct Summary {
@@ -125,9 +128,9 @@ pub struct Summary {
     /// What it did.
     pub totals: Totals,
     /// Rows that each stage's table got, with median and 99th percentile of its commits.
-    pub stages: Vec<(Stage, u64, Option<(Duration, Duration)>)>,
+    pub stages: Vec<(Stage, u64, Option<Percentiles>)>,
     /// From the reception of a record to its live candle: median and 99th percentile, batch by batch.
-    pub latency: Option<(Duration, Duration)>,
+    pub latency: Option<Percentiles>,
     /// Peak resident memory in bytes.
     pub peak_memory: Option<u64>,
     /// Whether a finite source has delivered everything.
@@ -392,7 +395,13 @@ fn start_stages(
     vec![
         ("transport", transport),
         ("bronze", tokio::spawn(stage::run(Bronze::new(context.clone()), bronze_inbox, to_decoder, context.clone()))),
-        ("decoder", tokio::spawn(async { Ok(decoding.await) })),
+        (
+            "decoder",
+            tokio::spawn(async {
+                let _: () = decoding.await;
+                Ok(())
+            }),
+        ),
         ("silver", tokio::spawn(stage::run(Silver::new(context.clone(), decoder), silver_inbox, to_gold, context.clone()))),
         ("gold", tokio::spawn(stage::run(gold, gold_inbox, to_alerts, context.clone()))),
         ("alerts", tokio::spawn(stage::run(alerts, alerts_inbox, to_nobody, context.clone()))),

@@ -223,7 +223,9 @@ fn write_table(out: &mut impl Write, columns: &[Column], width: Option<usize>) -
                 cell = cell.chars().take(width - 1).chain(['…']).collect();
             }
             let gap = if index == 0 { "" } else { GAP };
-            text += &if column.is_number { format!("{gap}{cell:>width$}") } else { format!("{gap}{cell:<width$}") };
+            text += gap;
+            let room = " ".repeat(width.saturating_sub(length(&cell)));
+            text.extend(if column.is_number { [room, cell] } else { [cell, room] });
         }
         writeln!(out, "{}", text.trim_end())
     };

@@ -227,7 +227,7 @@ type Header = (Vec<String>, Vec<String>);
 fn collect(db: &Connection, sql: &str, header: Option<Header>, stop: &AtomicBool) -> Result<SqlAnswer, Failure> {
     let mut statement = db.prepare(sql)?;
     let mut found = statement.query([])?;
-    let given = found.as_ref().map(|statement| statement.column_names()).unwrap_or_default();
+    let given = found.as_ref().map(duckdb::Statement::column_names).unwrap_or_default();
     let (columns, kinds) = header.unwrap_or_else(|| (given, Vec::new()));
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use crate::lake::{DataFile, LakeError, Storage, Table, TableKind};
 
 /// After a longer pause the log is read anew: clean-up may have removed entries that folding would need.
-const STALE: Duration = Duration::from_secs(30 * 60);
+const STALE: Duration = Duration::from_mins(30);
 
 /// A table as it stands, and where its files are.
 #[derive(Debug)]

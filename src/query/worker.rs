@@ -57,12 +57,11 @@ impl Worker {
 
     /// Brings the census up to date with gold.
     pub(super) fn survey(&mut self) -> Result<(), QueryError> {
-        match self.tables.fresh(TableKind::Gold)? {
-            Some(gold) => self.census.update(&self.db, gold).map_err(QueryError::engine("count candles")),
-            None => {
-                self.census = Census::default();
-                Ok(())
-            }
+        if let Some(gold) = self.tables.fresh(TableKind::Gold)? {
+            self.census.update(&self.db, gold).map_err(QueryError::engine("count candles"))
+        } else {
+            self.census = Census::default();
+            Ok(())
         }
     }
 

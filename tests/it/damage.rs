@@ -57,10 +57,11 @@ fn last_bit(rows: &RecordBatch) -> RecordBatch {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_damage_is_found() {
+    type Damage = fn(&RecordBatch) -> RecordBatch;
     let folder = tempfile::tempdir().unwrap();
     let sound = storage_with_rows(folder.path()).await;
     assert_sound(sound.root(), "before any damage").await;
-    let cases: [(TableKind, fn(&RecordBatch) -> RecordBatch, &str); 8] = [
+    let cases: [(TableKind, Damage, &str); 8] = [
         (TableKind::Bronze, doubled, "is there twice"),
         (TableKind::Bronze, shortened, "records where its position says"),
         (TableKind::Silver, doubled, "is there twice"),

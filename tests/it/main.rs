@@ -1,6 +1,8 @@
 //! The one integration binary: each more would link the whole engine again.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
+#![allow(clippy::cast_precision_loss, reason = "made-up numbers are small")]
 
 mod cli;
 mod coingecko;

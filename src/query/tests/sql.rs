@@ -3,7 +3,7 @@
 use super::*;
 
 async fn sql(queries: &Queries, text: &str) -> Result<SqlAnswer, QueryError> {
-    queries.sql(text.to_owned(), Duration::from_secs(60)).await
+    queries.sql(text.to_owned(), Duration::from_mins(1)).await
 }
 
 /// The answer as CSV, without the header.
