@@ -160,11 +160,14 @@ pub(crate) struct Expected {
     pub(crate) candles: BTreeMap<(String, i64), RefCandle>,
 }
 
+/// A tick behind what orders it: time, trade number, offset.
+type Placed<'a> = (i64, Option<i64>, usize, &'a RefTick);
+
 /// The plain reference: everything at once, in memory, sorted.
 pub(crate) fn expected(lines: &[Line]) -> Expected {
     let mut expected = Expected::default();
     let mut seen = HashSet::new();
-    let mut minutes: BTreeMap<(String, i64), Vec<(i64, Option<i64>, usize, &RefTick)>> = BTreeMap::new();
+    let mut minutes: BTreeMap<(String, i64), Vec<Placed<'_>>> = BTreeMap::new();
     for (offset, line) in lines.iter().enumerate() {
         let Some(tick) = &line.tick else {
             expected.rejected += 1;
