@@ -9,7 +9,7 @@ use super::args::{Format, Layer, Size};
 use super::exit::AlreadyTold;
 use super::print;
 use super::wiring::{self, Backend};
-use crate::config::Settings;
+use crate::config::{Origin, Settings};
 use crate::lake::verify::{self, Scope};
 use crate::market::{Interval, candle};
 use crate::pipeline::monitor;
@@ -32,7 +32,9 @@ const fn format(format: Format) -> output::Format {
 /// Candles of a coin, the open one last.
 pub(super) async fn candles(settings: &Settings, coin: &str, last: Option<usize>, as_format: Format) -> anyhow::Result<()> {
     let coin_id = coin.trim().to_lowercase();
-    let interval = settings.ui.interval.unwrap_or(Interval::Minute1);
+    // A width that the settings file names is the dashboard's.
+    let asked = matches!(settings.origin("ui.interval"), Origin::Flag(_));
+    let interval = settings.ui.interval.filter(|_| asked).unwrap_or(Interval::Minute1);
     let market = MarketFilter { coin_id: coin_id.as_str().into(), source: settings.from.clone(), quote: "usd".into() };
     let queries = wiring::queries(settings)?;
     let mut series = queries.candles(CandleQuery { market, interval, last, before: None }).await?;
