@@ -1,15 +1,19 @@
 //! Keeping a table small: compaction, checkpoints, clean-up of the log and of files that nothing refers to.
 //!
-//! Done by the table's own writer between its commits, so that nothing races: the compaction is a commit like any other and
-//! fails with a conflict if the table has moved on.
+//! Done by the table's own writer, so that nothing races: the compaction is a commit like any other, between two others, and
+//! fails with a conflict if the table has moved on; the rest touches only what no reader wants.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::Duration;
+use deltalake::DeltaTable;
 use deltalake::checkpoints::{cleanup_metadata, create_checkpoint};
+use deltalake::logstore::LogStoreRef;
 use deltalake::logstore::object_store::{Error as StoreError, ObjectStoreExt as _, path::Path as StorePath};
 use deltalake::operations::vacuum::VacuumMode;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::parquet::writer;
 use super::table::{Change, Commit, merged_statistics};
@@ -23,6 +27,8 @@ const ENOUGH_FILES: usize = 50;
 const ENOUGH_FILES_WHEN_BEHIND: usize = 400;
 /// The same for a date that no longer grows.
 const ENOUGH_OLD_FILES: usize = 8;
+/// Time between two looks for files that nothing refers to; the first is as long after the start.
+const VACUUM_EVERY: std::time::Duration = std::time::Duration::from_mins(20);
 /// Files that nothing refers to stay for so long: readers hold no lock.
 const RETENTION: Duration = Duration::hours(1);
 
@@ -118,52 +124,88 @@ async fn compact(table: &mut Table, effort: Effort, report: &mut Report) -> Resu
     Ok(())
 }
 
-async fn checkpoint(table: &mut Table, report: &mut Report) -> Result<(), LakeError> {
-    let kind = table.kind();
-    failpoint::pass(kind.label(), "checkpoint.before").when("checkpoint", kind)?;
-    let engine = table.engine_table().await?;
-    create_checkpoint(&engine, None).await.when("checkpoint", kind)?;
-    failpoint::pass(kind.label(), "checkpoint.after").when("checkpoint", kind)?;
-    table.checkpoint = table.version();
-    report.checkpoint = true;
-    report.log_entries += cleanup_metadata(&engine, None).await.when("clean up", kind)?;
-    failpoint::pass(kind.label(), "cleanup.after").when("clean up", kind)
+/// What a table needs beside its rows; it touches no file that a reader or the writer may want, so it runs beside the commits.
+#[derive(Debug, Clone, Copy)]
+struct Chores {
+    checkpoint: bool,
+    vacuum: bool,
 }
 
-/// Deletes files that no version within the retention refers to, those of crashed commits among them.
-async fn vacuum(table: &Table, report: &mut Report) -> Result<(), LakeError> {
-    let kind = table.kind();
-    let engine = table.engine_table().await?;
-    // A dry run names the files and commits nothing; deleting them is ours.
-    let plan = engine.vacuum().with_mode(VacuumMode::Full).with_retention_period(RETENTION).with_dry_run(true);
-    let (_, plan) = plan.await.when("vacuum", kind)?;
-    failpoint::pass(kind.label(), "vacuum.before").when("vacuum", kind)?;
-    for path in plan.files_deleted {
-        match table.store().delete(&StorePath::from(path.as_str())).await {
-            Ok(()) => report.vacuumed += 1,
-            Err(StoreError::NotFound { .. }) => {}
-            Err(error) => return Err(error).when("vacuum", kind),
-        }
+async fn tidy(kind: TableKind, log: LogStoreRef, version: u64, chores: Chores) -> Result<Report, LakeError> {
+    let mut report = Report::default();
+    let mut engine = DeltaTable::new(log);
+    engine.load_version(version).await.when("open", kind)?;
+    if chores.checkpoint {
+        failpoint::pass(kind.label(), "checkpoint.before").when("checkpoint", kind)?;
+        create_checkpoint(&engine, None).await.when("checkpoint", kind)?;
+        failpoint::pass(kind.label(), "checkpoint.after").when("checkpoint", kind)?;
+        report.checkpoint = true;
+        report.log_entries = cleanup_metadata(&engine, None).await.when("clean up", kind)?;
+        failpoint::pass(kind.label(), "cleanup.after").when("clean up", kind)?;
     }
-    failpoint::pass(kind.label(), "vacuum.after").when("vacuum", kind)
+    if chores.vacuum {
+        // Files that no version within the retention refers to, those of crashed commits among them. A dry run names them and
+        // commits nothing; deleting them is ours.
+        let store = engine.object_store();
+        let plan = engine.vacuum().with_mode(VacuumMode::Full).with_retention_period(RETENTION).with_dry_run(true);
+        let (_, plan) = plan.await.when("vacuum", kind)?;
+        failpoint::pass(kind.label(), "vacuum.before").when("vacuum", kind)?;
+        for path in plan.files_deleted {
+            match store.delete(&StorePath::from(path.as_str())).await {
+                Ok(()) => report.vacuumed += 1,
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error).when("vacuum", kind),
+            }
+        }
+        failpoint::pass(kind.label(), "vacuum.after").when("vacuum", kind)?;
+    }
+    Ok(report)
 }
 
-/// Does what is due, or everything.
+/// Does what is due, or everything. Checkpoints and clean-up are begun here and reported by a later call, unless everything is
+/// asked for.
 ///
 /// # Errors
 /// What the storage says; [`LakeError::Conflict`] where another writer has committed.
 pub async fn maintain(table: &mut Table, effort: Effort) -> Result<Report, LakeError> {
-    let mut report = Report::default();
+    let kind = table.kind();
+    let mut report = match table.tidying.take_if(|tidying| tidying.is_finished() || effort == Effort::All) {
+        Some(done) => done.await.map_err(std::io::Error::other).when("maintain", kind)??,
+        None => Report::default(),
+    };
     compact(table, effort, &mut report).await?;
     let since = table.version() - table.checkpoint;
-    if since >= CHECKPOINT_EVERY || (effort == Effort::All && since > 0) {
-        checkpoint(table, &mut report).await?;
-        if effort != Effort::Behind {
-            vacuum(table, &mut report).await?;
-        }
+    let all = effort == Effort::All;
+    let chores = Chores {
+        checkpoint: since >= CHECKPOINT_EVERY || (all && since > 0),
+        vacuum: all || (effort == Effort::Due && table.vacuumed.elapsed() >= VACUUM_EVERY),
+    };
+    if table.tidying.is_some() || !(chores.checkpoint || chores.vacuum) {
+        return Ok(report);
     }
-    if effort == Effort::All && !report.checkpoint {
-        vacuum(table, &mut report).await?;
+    if chores.checkpoint {
+        table.checkpoint = table.version();
+    }
+    if chores.vacuum {
+        table.vacuumed = Instant::now();
+    }
+    let tidying = AbortOnDropHandle::new(tokio::spawn(tidy(kind, table.log().clone(), table.version(), chores)));
+    if all {
+        let tidied = tidying.await.map_err(std::io::Error::other).when("maintain", kind)??;
+        report = Report { checkpoint: tidied.checkpoint, log_entries: tidied.log_entries, vacuumed: tidied.vacuumed, ..report };
+    } else {
+        table.tidying = Some(tidying);
     }
     Ok(report)
+}
+
+/// Waits for what [`maintain`] has begun.
+///
+/// # Errors
+/// As [`maintain`].
+pub async fn settle(table: &mut Table) -> Result<(), LakeError> {
+    if let Some(tidying) = table.tidying.take() {
+        tidying.await.map_err(std::io::Error::other).when("maintain", table.kind())??;
+    }
+    Ok(())
 }

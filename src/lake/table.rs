@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use deltalake::arrow::array::RecordBatch;
 use deltalake::arrow::compute::cast;
@@ -25,9 +26,11 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::{DeltaTable, DeltaTableBuilder};
 use futures::TryStreamExt as _;
 use serde_json::Value;
+use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 use uuid::Uuid;
 
+use super::maintenance::Report;
 use super::schema::{FORMAT_PROPERTY, FORMAT_VERSION, TableKind};
 use super::{Context as _, LakeError, Storage, failpoint};
 use crate::market::{Micros, Stream};
@@ -178,6 +181,10 @@ pub struct Table {
     version: u64,
     /// Version of the newest checkpoint, 0 where there is none.
     pub(super) checkpoint: u64,
+    /// When files without a reference were looked for last, or the table was opened.
+    pub(super) vacuumed: Instant,
+    /// Checkpoint and clean-up under way.
+    pub(super) tidying: Option<AbortOnDropHandle<Result<Report, LakeError>>>,
     files: BTreeMap<String, Arc<DataFile>>,
     txns: BTreeMap<String, i64>,
 }
@@ -270,7 +277,7 @@ impl Table {
             files.insert(add.path.clone(), Arc::new(DataFile::new(add)));
         }
         let store = log.object_store(None);
-        let mut this = Self { kind, path, log, store, version, checkpoint: 0, files, txns: BTreeMap::new() };
+        let mut this = Self { kind, path, log, store, version, checkpoint: 0, vacuumed: Instant::now(), tidying: None, files, txns: BTreeMap::new() };
         this.load_txns().await?;
         Ok(Some(this))
     }
@@ -480,15 +487,8 @@ impl Table {
         })
     }
 
-    pub(super) fn store(&self) -> &Arc<dyn ObjectStore> {
-        &self.store
-    }
-
-    /// Opens the table anew with the engine's own reader, as checkpoints and vacuum want it.
-    pub(super) async fn engine_table(&self) -> Result<DeltaTable, LakeError> {
-        let mut table = DeltaTable::new(self.log.clone());
-        table.load_version(self.version).await.when("open", self.kind)?;
-        Ok(table)
+    pub(super) fn log(&self) -> &LogStoreRef {
+        &self.log
     }
 }
 

@@ -15,6 +15,7 @@ use super::stage::{Context, Stage, StageError};
 use super::status::{self, Cooling};
 use crate::alert::rule::{Judge, Rule, Verdict};
 use crate::alert::store::Store;
+use crate::lake::maintenance::{Effort, settle};
 use crate::lake::{LakeError, Table, TableKind, gold, silver};
 use crate::market::window::{GRACE, Row, Window, window_start};
 use crate::market::{Market, Micros};
@@ -159,16 +160,20 @@ impl Stage for Alerts {
         if self.state().judged < input.version {
             self.judge(&input.rows, input.version).await?;
         }
+        Ok(())
+    }
+
+    async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
-        Ok(self.context.maintain(Self::STAGE, state.store.table()).await?)
+        Ok(self.context.maintain(Self::STAGE, state.store.table(), effort).await?)
     }
 
     async fn idle(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
-        Ok(self.context.maintain(Self::STAGE, state.store.table()).await?)
+        Ok(())
     }
 
     async fn finish(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
-        self.catch_up().await
+        self.catch_up().await?;
+        Ok(settle(self.state().store.table()).await?)
     }
 }

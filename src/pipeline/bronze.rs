@@ -11,6 +11,7 @@ use super::meter::now;
 use super::stage::{Context, Stage, StageError};
 use super::status;
 use crate::lake::bronze::{self, RawBatch};
+use crate::lake::maintenance::{Effort, settle};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Table, TableKind};
 use crate::market::{Records, Stream};
@@ -89,16 +90,19 @@ impl Stage for Bronze {
         meters.of(Self::STAGE).commit(table, rows, started.elapsed());
         meters.count(|totals| totals.records += rows);
         meters.of(status::Stage::Silver).offered.fetch_add(rows, Ordering::Relaxed);
-        out.send(Raw { batch, after, received: input.received }).await.map_err(|_| StageError::Closed)?;
-        Ok(self.context.maintain(Self::STAGE, table).await?)
+        out.send(Raw { batch, after, received: input.received }).await.map_err(|_| StageError::Closed)
+    }
+
+    async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
+        let table = self.table.as_mut().expect("recovered before it is maintained");
+        Ok(self.context.maintain(Self::STAGE, table, effort).await?)
     }
 
     async fn idle(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
-        let table = self.table.as_mut().expect("recovered before it idles");
-        Ok(self.context.maintain(Self::STAGE, table).await?)
+        Ok(())
     }
 
     async fn finish(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
-        Ok(())
+        Ok(settle(self.table.as_mut().expect("recovered before it ends")).await?)
     }
 }

@@ -12,6 +12,7 @@ use super::monitor;
 use super::silver::Refined;
 use super::stage::{Context, Stage, StageError};
 use super::status::{self, Live};
+use crate::lake::maintenance::{Effort, settle};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{DataFile, LakeError, Table, TableKind, gold, silver};
 use crate::market::window::{Outcome, Row, Windows};
@@ -116,7 +117,6 @@ impl Gold {
                     meters.of(status::Stage::Alerts).offered.fetch_add(rows.len() as u64, Ordering::Relaxed);
                     out.send(Closed { rows, version, after }).await.map_err(|_| StageError::Closed)?;
                 }
-                self.context.maintain(Self::STAGE, &mut self.state.as_mut().expect("recovered").gold).await?;
             }
         }
         self.show();
@@ -243,10 +243,12 @@ impl Stage for Gold {
     async fn idle(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         self.catch_up(out).await?;
         let outcome = self.state().windows.idle(now());
-        if !outcome.is_empty() {
-            self.commit(outcome, out).await?;
-        }
-        Ok(self.context.maintain(Self::STAGE, &mut self.state.as_mut().expect("recovered").gold).await?)
+        if outcome.is_empty() { Ok(()) } else { self.commit(outcome, out).await }
+    }
+
+    async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
+        let state = self.state.as_mut().expect("recovered");
+        Ok(self.context.maintain(Self::STAGE, &mut state.gold, effort).await?)
     }
 
     async fn finish(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
@@ -255,6 +257,6 @@ impl Stage for Gold {
             let outcome = self.state().windows.finish();
             self.commit(outcome, out).await?;
         }
-        Ok(())
+        Ok(settle(&mut self.state().gold).await?)
     }
 }

@@ -13,6 +13,7 @@ use super::stage::{Context, Stage, StageError};
 use super::status;
 use crate::lake::bronze::{RawBatch, Reader};
 use crate::lake::silver::{self, TickBatch};
+use crate::lake::maintenance::{Effort, settle};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Table, TableKind, quarantine};
 use crate::market::decode::{Decoder, Reject};
@@ -130,12 +131,6 @@ impl Silver {
         let batch = TickBatch { stream: Arc::clone(&raw.stream), ticks, last };
         out.send(Refined { batch, after, received }).await.map_err(|_| StageError::Closed)
     }
-
-    async fn maintain(&mut self) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
-        self.context.maintain(Self::STAGE, &mut state.silver).await?;
-        Ok(self.context.maintain(Self::STAGE, &mut state.quarantine).await?)
-    }
 }
 
 impl State {
@@ -234,16 +229,23 @@ impl Stage for Silver {
             self.catch_up(out).await?;
         }
         let decoded = input.decoded.take().unwrap_or_else(|| self.decoder.decode(&input.raw));
-        self.process(&input.raw, decoded, Some(input.received), out).await?;
-        self.maintain().await
+        self.process(&input.raw, decoded, Some(input.received), out).await
+    }
+
+    async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
+        let state = self.state.as_mut().expect("recovered");
+        self.context.maintain(Self::STAGE, &mut state.quarantine, effort).await?;
+        Ok(self.context.maintain(Self::STAGE, &mut state.silver, effort).await?)
     }
 
     async fn idle(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
-        self.catch_up(out).await?;
-        self.maintain().await
+        self.catch_up(out).await
     }
 
     async fn finish(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
-        self.catch_up(out).await
+        self.catch_up(out).await?;
+        let state = self.state.as_mut().expect("recovered");
+        settle(&mut state.quarantine).await?;
+        Ok(settle(&mut state.silver).await?)
     }
 }

@@ -59,7 +59,10 @@ pub(super) trait Stage: Send {
     /// [`Self::recover`] has succeeded.
     async fn take(&mut self, input: &mut Self::Input, out: &mpsc::Sender<Self::Output>) -> Result<(), StageError>;
 
-    /// Nothing waits: the time for work that the clock brings, and for maintenance.
+    /// Keeps the stage's tables small.
+    async fn maintain(&mut self, effort: Effort) -> Result<(), StageError>;
+
+    /// Nothing waits: the time for work that the clock brings.
     async fn idle(&mut self, out: &mpsc::Sender<Self::Output>) -> Result<(), StageError>;
 
     /// The input has ended and all of it was taken.
@@ -93,14 +96,13 @@ impl Context {
         Ok(table)
     }
 
-    /// Keeps a table small: all that is due when the stage has nothing waiting, else only what is pressing.
-    pub(super) async fn maintain(&self, stage: status::Stage, table: &mut Table) -> Result<(), LakeError> {
+    /// Keeps a table small.
+    pub(super) async fn maintain(&self, stage: status::Stage, table: &mut Table, effort: Effort) -> Result<(), LakeError> {
         let meter = self.meters.of(stage);
-        let waiting = meter.offered.load(Ordering::Relaxed).saturating_sub(meter.taken.load(Ordering::Relaxed));
-        let effort = if waiting > 0 { Effort::Behind } else { Effort::Due };
+        let started = std::time::Instant::now();
         let report = maintain(table, effort).await?;
         if report != maintenance::Report::default() {
-            tracing::info!(table = table.kind().label(), ?report, "table maintained");
+            tracing::info!(table = table.kind().label(), ?report, took = ?started.elapsed(), "table maintained");
             meter.table(table);
         }
         Ok(())
@@ -152,7 +154,10 @@ pub(super) async fn run<S: Stage>(
                 (Ok(()), Work::LookAround) => {}
                 (Err(_), _) => work = Some(next),
             }
-            done
+            match done {
+                Ok(()) => stage.maintain(if inbox.is_empty() { Effort::Due } else { Effort::Behind }).await,
+                failed => failed,
+            }
         } else {
             let done = stage.recover(&out).await;
             if done.is_ok() {

@@ -20,7 +20,7 @@ use super::meter::{Meters, now};
 use super::monitor::Monitor;
 use super::silver::{self, SharedDecoder, Silver};
 use super::stage::{self, Context, StageError, chain};
-use super::status::{Cooling, Live, Role, Snapshot, Stage, Totals};
+use super::status::{Cooling, Live, Role, Snapshot, Stage, StageState, Totals};
 use crate::alert::rule::Rule;
 use crate::lake::lock::{Attempt, Lock};
 use crate::lake::{LakeError, Storage, Table, TableKind};
@@ -416,12 +416,31 @@ fn source_kind(settings: &SourceSettings) -> (source::Kind, usize) {
     }
 }
 
-/// Runs source and stages until a finite source is drained, the run is cancelled, or something fails for good.
+/// Runs source and stages until a finite source is drained, the run is cancelled, or something fails for good. None: it was
+/// cancelled before it could begin.
 ///
 /// # Errors
-/// [`PipelineError`], after everything that could be committed was.
+/// [`PipelineError`], after everything that could be committed was. The last snapshot tells it, too.
 pub async fn run(settings: Settings, connections: Connections) -> Result<Option<Summary>, PipelineError> {
+    let snapshots = connections.snapshots.clone();
+    let ended = feed(settings, connections).await;
+    if let Err(error) = &ended {
+        snapshots.send_modify(|last| {
+            let mut told = Snapshot::clone(last);
+            told.last_error = Some((now(), chain(error)));
+            told.stages.iter_mut().for_each(|stage| stage.state = StageState::Stopped);
+            *last = Arc::new(told);
+        });
+    }
+    ended
+}
+
+async fn feed(settings: Settings, connections: Connections) -> Result<Option<Summary>, PipelineError> {
     let Some(lock) = acquire(&settings, &connections).await? else { return Ok(None) };
+    // One after the other, before anything runs: tables are made once, and a storage that cannot be used is told at once.
+    for kind in TableKind::ALL {
+        Table::open_or_create(&settings.storage, kind).await?;
+    }
     let (started, shared, finished) = (Instant::now(), Shared::default(), Arc::new(AtomicBool::new(false)));
     let ownership = Arc::new(Mutex::new(lock));
     let context = Context {
@@ -482,7 +501,6 @@ pub async fn run(settings: Settings, connections: Connections) -> Result<Option<
                 // A stage that only lost its neighbour says less than the neighbour does.
                 let hollow = |error: &PipelineError| matches!(error, PipelineError::Stage { source: StageError::Closed, .. });
                 if failure.as_ref().is_none_or(hollow) {
-                    shared.meters.error(chain(&error));
                     failure = Some(error);
                 }
             }
