@@ -361,7 +361,8 @@ impl Settings {
             match &self.input {
                 None => errors.push("the source replay needs a recording: give '--input FILE' ('-' for stdin)".to_owned()),
                 Some(input) if input.as_os_str() != "-" && !input.is_file() => {
-                    errors.push(format!("{}: there is no file '{}'", place(key("input"), self.origin("input")), input.display()));
+                    let what = if input.is_dir() { "this is a folder, not a recording:" } else { "there is no file" };
+                    errors.push(format!("{}: {what} '{}'", place(key("input"), self.origin("input")), input.display()));
                 }
                 Some(_) => {}
             }

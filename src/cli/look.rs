@@ -77,7 +77,11 @@ pub(super) async fn verify(settings: &Settings, layer: Layer) -> anyhow::Result<
         Layer::Gold => Scope::Gold,
         Layer::All => Scope::All,
     };
-    let report = verify::verify(&wiring::storage(settings)?, scope).await?;
+    let storage = wiring::storage(settings)?;
+    if !storage.root().is_dir() {
+        bail!("there is no storage at {}", storage.root().display());
+    }
+    let report = verify::verify(&storage, scope).await?;
     print(report.to_string().as_bytes())?;
     if report.is_sound() { Ok(()) } else { Err(AlreadyTold.into()) }
 }

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,10 @@ use crate::source::simulator;
 use crate::transport::direct::Limits;
 use crate::tui;
 
-fn micros(time: std::time::Duration) -> Micros {
+/// Signals that follow each other so closely are one.
+const SAME_WISH: Duration = Duration::from_millis(500);
+
+fn micros(time: Duration) -> Micros {
     Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX)
 }
 
@@ -129,14 +133,23 @@ pub(super) fn cancel_on_signal() -> anyhow::Result<CancellationToken> {
     let cancel = CancellationToken::new();
     let raised = cancel.clone();
     tokio::spawn(async move {
-        for nth in 0.. {
+        let mut raised_at: Option<Instant> = None;
+        loop {
             let any = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
             futures::future::select_all(any).await;
-            if nth > 0 {
-                tracing::warn!("second signal: ending at once");
-                std::process::exit(130);
+            match raised_at {
+                // Some senders signal the process and its group: one wish, told twice.
+                Some(at) if at.elapsed() < SAME_WISH => {}
+                Some(_) => {
+                    tui::terminal::restore();
+                    tracing::warn!("second signal: ending at once");
+                    std::process::exit(130);
+                }
+                None => {
+                    raised_at = Some(Instant::now());
+                    raised.cancel();
+                }
             }
-            raised.cancel();
         }
     });
     Ok(cancel)

@@ -23,7 +23,7 @@ use super::{Context as _, DataFile, LakeError, Table, TableKind, failpoint};
 const CHECKPOINT_EVERY: u64 = 100;
 /// Small files of one date that are worth a rewrite.
 const ENOUGH_FILES: usize = 50;
-/// The same while the pipeline is behind: then its own work goes first.
+/// Small files in all that are worth it while the pipeline is behind; with fewer its own work goes first.
 const ENOUGH_FILES_WHEN_BEHIND: usize = 400;
 /// The same for a date that no longer grows.
 const ENOUGH_OLD_FILES: usize = 8;
@@ -78,14 +78,16 @@ fn plan(kind: TableKind, files: impl Iterator<Item = Arc<DataFile>>, effort: Eff
     for file in files.filter(|file| file.bytes() < target(kind) / 4) {
         dates.entry(file.date().map(str::to_owned)).or_default().push(file);
     }
+    if effort == Effort::Behind && dates.values().map(Vec::len).sum::<usize>() < ENOUGH_FILES_WHEN_BEHIND {
+        return Vec::new();
+    }
     let newest = dates.keys().next_back().cloned().flatten();
     let mut groups = Vec::new();
     for (date, mut small) in dates {
         let enough = match effort {
             Effort::All => 2,
-            Effort::Behind => ENOUGH_FILES_WHEN_BEHIND,
-            Effort::Due if date == newest => ENOUGH_FILES,
-            Effort::Due => ENOUGH_OLD_FILES,
+            Effort::Due | Effort::Behind if date == newest => ENOUGH_FILES,
+            Effort::Due | Effort::Behind => ENOUGH_OLD_FILES,
         };
         if small.len() < enough {
             continue;
@@ -133,9 +135,12 @@ struct Chores {
 
 async fn tidy(kind: TableKind, log: LogStoreRef, version: u64, chores: Chores) -> Result<Report, LakeError> {
     let mut report = Report::default();
-    let mut engine = DeltaTable::new(log);
-    engine.load_version(version).await.when("open", kind)?;
+    let open = async || {
+        let mut engine = DeltaTable::new(log.clone());
+        engine.load_version(version).await.when("open", kind).map(|()| engine)
+    };
     if chores.checkpoint {
+        let engine = open().await?;
         failpoint::pass(kind.label(), "checkpoint.before").when("checkpoint", kind)?;
         create_checkpoint(&engine, None).await.when("checkpoint", kind)?;
         failpoint::pass(kind.label(), "checkpoint.after").when("checkpoint", kind)?;
@@ -146,6 +151,8 @@ async fn tidy(kind: TableKind, log: LogStoreRef, version: u64, chores: Chores) -
     if chores.vacuum {
         // Files that no version within the retention refers to, those of crashed commits among them. A dry run names them and
         // commits nothing; deleting them is ours.
+        // Opened anew: the clean-up may have deleted what the table was read from before.
+        let engine = open().await?;
         let store = engine.object_store();
         let plan = engine.vacuum().with_mode(VacuumMode::Full).with_retention_period(RETENTION).with_dry_run(true);
         let (_, plan) = plan.await.when("vacuum", kind)?;

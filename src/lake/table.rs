@@ -277,7 +277,8 @@ impl Table {
             files.insert(add.path.clone(), Arc::new(DataFile::new(add)));
         }
         let store = log.object_store(None);
-        let mut this = Self { kind, path, log, store, version, checkpoint: 0, vacuumed: Instant::now(), tidying: None, files, txns: BTreeMap::new() };
+        let mut this =
+            Self { kind, path, log, store, version, checkpoint: 0, vacuumed: Instant::now(), tidying: None, files, txns: BTreeMap::new() };
         this.load_txns().await?;
         Ok(Some(this))
     }

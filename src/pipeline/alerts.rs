@@ -15,7 +15,7 @@ use super::stage::{Context, Stage, StageError};
 use super::status::{self, Cooling};
 use crate::alert::rule::{Judge, Rule, Verdict};
 use crate::alert::store::Store;
-use crate::lake::maintenance::{Effort, settle};
+use crate::lake::maintenance::Effort;
 use crate::lake::{LakeError, Table, TableKind, gold, silver};
 use crate::market::window::{GRACE, Row, Window, window_start};
 use crate::market::{Market, Micros};
@@ -28,6 +28,8 @@ struct State {
     judge: Judge,
     /// Gold was judged up to this version.
     judged: i64,
+    /// Whether the log does not say so yet.
+    unnoted: bool,
 }
 
 pub(super) struct Alerts {
@@ -58,9 +60,11 @@ impl Alerts {
             }
         }
         state.judged = version;
+        state.unnoted = true;
         if !alerts.is_empty() || version - state.store.judged() >= NOTE_PROGRESS {
             let started = Clock::now();
             state.store.append(&alerts, version).await?;
+            state.unnoted = false;
             self.context.meters.of(Self::STAGE).commit(state.store.table(), alerts.len() as u64, started.elapsed());
         }
         if let Some(newest) = alerts.last() {
@@ -149,7 +153,7 @@ impl Stage for Alerts {
         self.context.meters.of(Self::STAGE).table(store.table());
         let judge = Judge::new(self.rule.clone(), store.last_windows().await?);
         let judged = store.judged();
-        self.state = Some(State { store, judge, judged });
+        self.state = Some(State { store, judge, judged, unnoted: false });
         self.catch_up().await
     }
 
@@ -168,12 +172,21 @@ impl Stage for Alerts {
         Ok(self.context.maintain(Self::STAGE, state.store.table(), effort).await?)
     }
 
+    async fn settle(&mut self) -> Result<(), StageError> {
+        let state = self.state.as_mut().expect("recovered");
+        Ok(self.context.settle(Self::STAGE, state.store.table()).await?)
+    }
+
     async fn idle(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
         Ok(())
     }
 
     async fn finish(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
         self.catch_up().await?;
-        Ok(settle(self.state().store.table()).await?)
+        let state = self.state();
+        if std::mem::take(&mut state.unnoted) {
+            state.store.append(&[], state.judged).await?; // or the same candles are judged again at the next start
+        }
+        Ok(())
     }
 }

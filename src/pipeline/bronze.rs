@@ -11,7 +11,7 @@ use super::meter::now;
 use super::stage::{Context, Stage, StageError};
 use super::status;
 use crate::lake::bronze::{self, RawBatch};
-use crate::lake::maintenance::{Effort, settle};
+use crate::lake::maintenance::Effort;
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Table, TableKind};
 use crate::market::{Records, Stream};
@@ -102,7 +102,11 @@ impl Stage for Bronze {
         Ok(())
     }
 
+    async fn settle(&mut self) -> Result<(), StageError> {
+        Ok(self.context.settle(Self::STAGE, self.table.as_mut().expect("recovered before it ends")).await?)
+    }
+
     async fn finish(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
-        Ok(settle(self.table.as_mut().expect("recovered before it ends")).await?)
+        Ok(())
     }
 }

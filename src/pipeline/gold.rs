@@ -12,7 +12,7 @@ use super::monitor;
 use super::silver::Refined;
 use super::stage::{Context, Stage, StageError};
 use super::status::{self, Live};
-use crate::lake::maintenance::{Effort, settle};
+use crate::lake::maintenance::Effort;
 use crate::lake::table::{Change, Commit};
 use crate::lake::{DataFile, LakeError, Table, TableKind, gold, silver};
 use crate::market::window::{Outcome, Row, Windows};
@@ -240,6 +240,11 @@ impl Stage for Gold {
         Ok(())
     }
 
+    async fn settle(&mut self) -> Result<(), StageError> {
+        let state = self.state.as_mut().expect("recovered");
+        Ok(self.context.settle(Self::STAGE, &mut state.gold).await?)
+    }
+
     async fn idle(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         self.catch_up(out).await?;
         let outcome = self.state().windows.idle(now());
@@ -257,6 +262,6 @@ impl Stage for Gold {
             let outcome = self.state().windows.finish();
             self.commit(outcome, out).await?;
         }
-        Ok(settle(&mut self.state().gold).await?)
+        Ok(())
     }
 }

@@ -12,8 +12,8 @@ use super::bronze::Raw;
 use super::stage::{Context, Stage, StageError};
 use super::status;
 use crate::lake::bronze::{RawBatch, Reader};
+use crate::lake::maintenance::Effort;
 use crate::lake::silver::{self, TickBatch};
-use crate::lake::maintenance::{Effort, settle};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Table, TableKind, quarantine};
 use crate::market::decode::{Decoder, Reject};
@@ -238,14 +238,17 @@ impl Stage for Silver {
         Ok(self.context.maintain(Self::STAGE, &mut state.silver, effort).await?)
     }
 
+    async fn settle(&mut self) -> Result<(), StageError> {
+        let state = self.state.as_mut().expect("recovered");
+        self.context.settle(Self::STAGE, &mut state.quarantine).await?;
+        Ok(self.context.settle(Self::STAGE, &mut state.silver).await?)
+    }
+
     async fn idle(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
         self.catch_up(out).await
     }
 
     async fn finish(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
-        self.catch_up(out).await?;
-        let state = self.state.as_mut().expect("recovered");
-        settle(&mut state.quarantine).await?;
-        Ok(settle(&mut state.silver).await?)
+        self.catch_up(out).await
     }
 }

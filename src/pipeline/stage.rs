@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::meter::{Meters, now};
 use super::status::{self, StageState};
 use crate::lake::lock::Lock;
-use crate::lake::maintenance::{self, Effort, maintain};
+use crate::lake::maintenance::{Effort, Report, maintain, settle};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Storage, Table, TableKind};
 use crate::market::SECOND;
@@ -62,6 +62,9 @@ pub(super) trait Stage: Send {
     /// Keeps the stage's tables small.
     async fn maintain(&mut self, effort: Effort) -> Result<(), StageError>;
 
+    /// Leaves the stage's tables tidy at its end.
+    async fn settle(&mut self) -> Result<(), StageError>;
+
     /// Nothing waits: the time for work that the clock brings.
     async fn idle(&mut self, out: &mpsc::Sender<Self::Output>) -> Result<(), StageError>;
 
@@ -96,14 +99,22 @@ impl Context {
         Ok(table)
     }
 
+    /// Leaves a table tidy at the end of a stage.
+    pub(super) async fn settle(&self, stage: status::Stage, table: &mut Table) -> Result<(), LakeError> {
+        self.maintain(stage, table, Effort::Due).await?;
+        settle(table).await
+    }
+
     /// Keeps a table small.
     pub(super) async fn maintain(&self, stage: status::Stage, table: &mut Table, effort: Effort) -> Result<(), LakeError> {
         let meter = self.meters.of(stage);
         let started = std::time::Instant::now();
         let report = maintain(table, effort).await?;
-        if report != maintenance::Report::default() {
-            tracing::info!(table = table.kind().label(), ?report, took = ?started.elapsed(), "table maintained");
+        if report != Report::default() {
             meter.table(table);
+            let Report { compacted, into, checkpoint, log_entries, vacuumed } = report;
+            let (table, took_ms) = (table.kind().label(), started.elapsed().as_millis());
+            tracing::info!(table, compacted, into, checkpoint, log_entries, vacuumed, took_ms, "table maintained");
         }
         Ok(())
     }
@@ -147,6 +158,9 @@ pub(super) async fn run<S: Stage>(
                     meter.taken.fetch_add(rows, Ordering::Relaxed);
                 }
                 (Ok(()), Work::Finish) => {
+                    if let Err(error) = stage.settle().await {
+                        tracing::warn!(stage = name, error = %chain(&error), "not tidied up"); // all rows are committed
+                    }
                     meter.state(StageState::Stopped);
                     tracing::debug!(stage = name, "drained");
                     return Ok(());

@@ -524,6 +524,6 @@ async fn feed(settings: Settings, connections: Connections) -> Result<Option<Sum
         latency: meters.latency.percentiles(),
         peak_memory: memory().map(|(_, peak)| peak),
         finished: end == End::Finished,
-        nothing_new,
+        nothing_new: nothing_new && meters.totals() == Totals::default(),
     }))
 }

@@ -1,7 +1,7 @@
 //! Direct transport: records go to bronze in memory, gathered into batches.
 //!
 //! A batch is closed when its first record has waited for the latency, when it is full, or when the source ends; it holds
-//! records of one stream only and never more than the limit.
+//! records of one stream only and never more than the limit. The very first batch waits for next to nothing.
 
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 use crate::market::Records;
 use crate::market::records::Delivery;
+
+/// Latency of the very first batch at most.
+const FIRST_LATENCY: Duration = Duration::from_millis(50);
 
 /// When a batch is closed, whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +41,15 @@ pub struct Batches {
     rest: Option<(Delivery, usize, Instant)>,
     /// An empty batch with the room that the last one needed.
     room: Records,
+    /// The first batch waits for nobody, so that the first price is on the screen at once.
+    first: bool,
 }
 
 impl Batches {
     /// Batches of what arrives on `deliveries`.
     #[must_use]
     pub fn new(deliveries: mpsc::Receiver<Delivery>, limits: Limits) -> Self {
-        Self { deliveries, limits, rest: None, room: Records::new() }
+        Self { deliveries, limits, rest: None, room: Records::new(), first: true }
     }
 
     /// The next batch; none when the source has ended and everything was handed on.
@@ -55,7 +60,8 @@ impl Batches {
         };
         let mut batch = Batch { delivery: Delivery { stream: first.stream.clone(), records: std::mem::take(&mut self.room) }, received };
         self.add(&mut batch, first, from, received);
-        let deadline = received + self.limits.latency;
+        let wait = if std::mem::take(&mut self.first) { self.limits.latency.min(FIRST_LATENCY) } else { self.limits.latency };
+        let deadline = received + wait;
         while self.rest.is_none() && !self.is_full(&batch) {
             match tokio::time::timeout_at(deadline, self.deliveries.recv()).await {
                 Ok(Some(more)) if more.stream == batch.delivery.stream => self.add(&mut batch, more, 0, Instant::now()),
@@ -129,6 +135,10 @@ mod tests {
     async fn a_batch_waits_for_its_latency_and_no_longer() {
         let (tx, rx) = mpsc::channel(4);
         let mut batches = Batches::new(rx, Limits { latency: Duration::from_secs(1), records: 100 });
+        tx.send(delivery("a", [0])).await.unwrap();
+        let start = Instant::now();
+        assert_eq!(batches.next().await.unwrap().delivery.records.len(), 1);
+        assert_eq!(start.elapsed(), FIRST_LATENCY);
         tx.send(delivery("a", [1])).await.unwrap();
         let start = Instant::now();
         assert_eq!(batches.next().await.unwrap().delivery.records.len(), 1);

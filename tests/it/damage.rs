@@ -130,6 +130,40 @@ async fn maintenance_changes_no_row_and_readers_of_before_still_can() {
     assert!(more.nothing_new);
 }
 
+/// Makes every file below a folder look hours old.
+fn age(folder: &Path) {
+    let hours_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(3);
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        if entry.path().is_dir() {
+            age(&entry.path());
+        } else {
+            std::fs::File::options().write(true).open(entry.path()).unwrap().set_modified(hours_ago).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn old_log_entries_and_files_of_crashed_commits_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage_with_rows(folder.path()).await;
+    for round in 0..3 {
+        let mut table = Table::open(&storage, TableKind::Silver).await.unwrap().unwrap();
+        // As a process leaves it that was killed between a file and its commit.
+        let file = Arc::clone(table.files().next().unwrap());
+        let rows = table.read(&file, None).await.unwrap();
+        let orphan = table.absolute(&file).with_file_name(format!("part-orphan-{round}.parquet"));
+        std::fs::copy(table.absolute(&file), &orphan).unwrap();
+        table.commit(Commit { change: Change::Append, adds: vec![], removes: vec![], txns: vec![], facts: &[] }).await.unwrap();
+        age(storage.root());
+        let report = maintain(&mut table, Effort::All).await.unwrap();
+        assert!(report.vacuumed == 1 && !orphan.exists(), "{report:?}");
+        assert!(!rows.is_empty());
+        let log = std::fs::read_dir(storage.table_path(TableKind::Silver).join("_delta_log")).unwrap().count();
+        assert!(log <= 6, "{log} files in the log after round {round}");
+        assert_sound(storage.root(), "after clean-up").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn polls_of_a_long_time_leave_few_files() {
     let folder = tempfile::tempdir().unwrap();

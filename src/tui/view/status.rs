@@ -133,7 +133,11 @@ fn trouble(snapshot: &Snapshot, app: &App) -> Option<Part> {
         _ => None,
     });
     let recent = || snapshot.last_error.as_ref().filter(|(at, _)| app.now() - at < ERROR_SHOWN).map(|(_, words)| printable(words));
-    down.or_else(recent).map(|words| Part::new(7, vec![Span::styled(format!("! {}", format::fit(&words, 60)), theme.bad)]))
+    let bad = down.or_else(recent).map(|words| Span::styled(format!("! {}", format::fit(&words, 60)), theme.bad));
+    let notice = || {
+        snapshot.source.as_ref()?.notices.first().map(|words| Span::styled(format!("· {}", format::fit(&printable(words), 60)), theme.warn))
+    };
+    bad.or_else(notice).map(|span| Part::new(7, vec![span]))
 }
 
 fn source_figures(source: &SourceStatus, app: &App) -> Vec<Part> {
