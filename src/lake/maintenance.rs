@@ -21,6 +21,10 @@ use super::{Context as _, DataFile, LakeError, Table, TableKind, failpoint};
 
 /// Commits between checkpoints.
 const CHECKPOINT_EVERY: u64 = 100;
+/// Files below this size are small …
+const SMALL_FILE: u64 = 512 << 10;
+/// … unless there are so many that larger ones are worth a rewrite, too.
+const MANY_FILES: usize = 800;
 /// Small files of one date that are worth a rewrite.
 const ENOUGH_FILES: usize = 50;
 /// Small files in all that are worth it while the pipeline is behind; with fewer its own work goes first.
@@ -75,7 +79,12 @@ fn order(file: &DataFile) -> (Option<String>, i64, String) {
 /// The groups of files to rewrite as one each.
 fn plan(kind: TableKind, files: impl Iterator<Item = Arc<DataFile>>, effort: Effort) -> Vec<Vec<Arc<DataFile>>> {
     let mut dates: BTreeMap<Option<String>, Vec<Arc<DataFile>>> = BTreeMap::new();
-    for file in files.filter(|file| file.bytes() < target(kind) / 4) {
+    let mut files: Vec<_> = files.filter(|file| file.bytes() < target(kind) / 4).collect();
+    if effort != Effort::All && files.len() < MANY_FILES {
+        // Full batches of a busy pipeline: rewriting them costs more than reading them.
+        files.retain(|file| file.bytes() < SMALL_FILE);
+    }
+    for file in files {
         dates.entry(file.date().map(str::to_owned)).or_default().push(file);
     }
     if effort == Effort::Behind && dates.values().map(Vec::len).sum::<usize>() < ENOUGH_FILES_WHEN_BEHIND {
