@@ -3,7 +3,7 @@
 //! Everything here is a function of the ticks in position order (and, for silent markets, of the clock that is handed in):
 //! wherever batches are cut, the same windows close at the same ticks with the same values.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::sum::ExactSum;
@@ -378,11 +378,5 @@ impl Aggregation {
     #[must_use]
     pub fn windows(self) -> BTreeMap<(Arc<Market>, Micros), Window> {
         self.windows
-    }
-
-    /// The keys of the windows so far.
-    #[must_use]
-    pub fn keys(&self) -> BTreeSet<(Arc<Market>, Micros)> {
-        self.windows.keys().cloned().collect()
     }
 }
