@@ -1,12 +1,12 @@
 //! How the program ends: 0 when all went well (a reader that hung up included), 2 with a line for each thing that is
 //! wrong in flags, files and settings, 1 with the chain of causes once.
 
-use std::error::Error;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use crate::config::Invalid;
 use crate::market::printable;
+pub use crate::pipeline::chain;
 
 /// A command line that cannot be understood: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -57,23 +57,6 @@ impl Ending {
         }
         self.code.into()
     }
-}
-
-/// The causes in one line, from the outermost in; one that only repeats the end of what is told already is left out.
-#[must_use]
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut told = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let words = printable(error.to_string().trim());
-        if told.is_empty() {
-            told = words;
-        } else if !words.is_empty() && !told.ends_with(&words) {
-            told = format!("{told}: {words}");
-        }
-        next = error.source();
-    }
-    told
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::lake::lock::Lock;
 use crate::lake::maintenance::{Effort, Report, maintain, settle};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Storage, Table, TableKind};
-use crate::market::SECOND;
+use crate::market::{SECOND, printable};
 
 /// How often a stage that has nothing to do looks around.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
@@ -215,18 +215,21 @@ pub(super) async fn run<S: Stage>(
     }
 }
 
-/// An error and its causes on one line, without repeats.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.ends_with(&words) {
-            text = format!("{text}: {words}");
+/// The causes in one line, from the outermost in; one that only repeats the end of what is told already is left out.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut told = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let words = printable(error.to_string().trim());
+        if told.is_empty() {
+            told = words;
+        } else if !words.is_empty() && !told.ends_with(&words) {
+            told = format!("{told}: {words}");
         }
-        next = cause.source();
+        next = error.source();
     }
-    text
+    told
 }
 
 /// Time before the restart that follows `failures` earlier ones in a row: doubling, capped, with `jitter` of 0..1 spread over its upper half.
