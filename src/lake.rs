@@ -6,8 +6,10 @@
 pub mod alerts;
 pub mod bronze;
 pub mod failpoint;
+mod file;
 pub mod gold;
 pub mod lock;
+mod log;
 pub mod maintenance;
 pub mod parquet;
 pub mod quarantine;
@@ -23,8 +25,9 @@ use deltalake::arrow::error::ArrowError;
 use deltalake::logstore::object_store;
 use deltalake::parquet::errors::ParquetError;
 
+pub use file::DataFile;
 pub use schema::TableKind;
-pub use table::{DataFile, Table};
+pub use table::Table;
 
 /// What can go wrong with the tables. `Display` prints itself only; the causes hang on `source`.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,14 @@ pub enum LakeError {
         /// Which table.
         table: TableKind,
         /// The version that both wanted.
+        version: u64,
+    },
+    /// The log was cleaned up beyond what this object knows, so that it cannot tell what happened since. Open the table anew.
+    #[error("the log of {table} no longer holds version {version}: it was cleaned up since this process last looked")]
+    Gone {
+        /// Which table.
+        table: TableKind,
+        /// The version that was known.
         version: u64,
     },
     /// There is something else where our table should be.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use chrono::{DateTime, SecondsFormat};
 use serde::{Deserialize, Serialize};
 
+pub use crate::text::printable;
 pub use candle::Candle;
 pub use records::{RecordRef, Records};
 
@@ -39,12 +40,6 @@ pub fn rfc3339(time: Micros) -> String {
 #[must_use]
 pub fn date(time: Micros) -> String {
     DateTime::from_timestamp_micros(time).unwrap_or_default().format("%Y-%m-%d").to_string()
-}
-
-/// Text from outside without control characters (they could steer a terminal), line breaks as spaces.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect()
 }
 
 /// What duplicates, watermarks, windows and alerts are keyed by. Ordered by (source, `coin_id`, quote).
@@ -133,6 +128,12 @@ impl Stream {
     #[must_use]
     pub fn direct() -> Self {
         Self::new("direct", 0)
+    }
+
+    /// Whether every offset from 0 on is a record. Kafka leaves gaps.
+    #[must_use]
+    pub fn is_dense(&self) -> bool {
+        !self.topic.starts_with("kafka:")
     }
 }
 
@@ -337,10 +338,5 @@ mod tests {
         assert_eq!(Interval::Minute5.bucket(7 * MINUTE), 5 * MINUTE);
         assert_eq!(Interval::Minute5.bucket(-1), -5 * MINUTE);
         assert_eq!(Interval::Day1.bucket(DAY), DAY);
-    }
-
-    #[test]
-    fn nothing_that_steers_a_terminal_survives() {
-        assert_eq!(printable("a\u{1b}[31mb\nc\u{9b}"), "a[31mb c");
     }
 }

@@ -14,4 +14,4 @@ mod stage;
 pub mod status;
 pub mod supervisor;
 
-pub use stage::{StageError, chain};
+pub use stage::StageError;

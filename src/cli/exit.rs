@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::config::Invalid;
 use crate::market::printable;
-pub use crate::pipeline::chain;
+pub use crate::text::chain;
 
 /// A command line that cannot be understood: exit code 2.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,5 @@
 //! Commands that write: the pipeline without a screen, a recording, maintenance.
 
-use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use super::{print, wiring};
 use crate::config::Settings;
 use crate::lake::lock::{Attempt, Lock};
 use crate::lake::maintenance::{Effort, Report, maintain};
-use crate::lake::{Table, TableKind};
+use crate::lake::{LakeError, Storage, Table, TableKind};
 use crate::pipeline::status::{Snapshot, SourceState};
 use crate::pipeline::supervisor::{self, SourceSettings, WhenHeld};
 use crate::source::coingecko::CoinGecko;
@@ -22,6 +21,7 @@ use crate::source::record::Recorder;
 use crate::source::replay::Replay;
 use crate::source::simulator::Simulator;
 use crate::source::{Outlet, Status};
+use crate::text::chain;
 
 /// The pipeline alone; at its end a summary on stdout.
 pub(super) async fn pipeline(settings: &Settings) -> anyhow::Result<()> {
@@ -90,15 +90,29 @@ pub(super) async fn compact(settings: &Settings) -> anyhow::Result<()> {
     };
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.enable_steady_tick(Duration::from_millis(100));
-    let mut lines = String::new();
+    let (mut lines, mut problems) = (String::new(), Vec::new());
     for kind in TableKind::ALL {
         bar.set_message(kind.label());
-        let Some(mut table) = Table::open(&storage, kind).await? else { continue };
-        let before = table.files().len();
-        let report = maintain(&mut table, Effort::All).await?;
-        let (name, after, Report { vacuumed, log_entries, .. }) = (kind.label(), table.files().len(), report);
-        writeln!(lines, "{name:<11} {before:>6} files -> {after:<6} {vacuumed} unreferenced files and {log_entries} log entries removed")?;
+        match compact_table(&storage, kind).await {
+            Ok(None) => {}
+            Ok(Some((told, report))) => {
+                lines += &told;
+                problems.extend(report.problems.into_iter().map(|problem| format!("{}: {problem}", kind.label())));
+            }
+            Err(error) => problems.push(chain(&error)),
+        }
     }
     bar.finish_and_clear();
-    print(lines.as_bytes())
+    print(lines.as_bytes())?;
+    if problems.is_empty() { Ok(()) } else { bail!("not everything could be done: {}", problems.join("; ")) }
+}
+
+/// What was done to one table, in a line; none where there is no such table.
+async fn compact_table(storage: &Storage, kind: TableKind) -> Result<Option<(String, Report)>, LakeError> {
+    let Some(mut table) = Table::open(storage, kind).await? else { return Ok(None) };
+    let before = table.files().len();
+    let report = maintain(&mut table, Effort::All).await?;
+    let (name, after, Report { vacuumed, log_entries, .. }) = (kind.label(), table.files().len(), &report);
+    let told = format!("{name:<11} {before:>6} files -> {after:<6} {vacuumed} unreferenced files and {log_entries} log entries removed\n");
+    Ok(Some((told, report)))
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use deltalake::arrow::array::{Array, ArrayRef, BinaryBuilder, Int64Array, RecordBatch, StringBuilder};
-use deltalake::arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use deltalake::arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, Int64Array, RecordBatch, StringBuilder};
+use deltalake::arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use deltalake::arrow::error::ArrowError;
 
 use super::parquet::{assemble, constant_integer, constant_text, constant_time, times};
-use super::{Context as _, LakeError, Table, TableKind};
+use super::{Context as _, DataFile, LakeError, Table, TableKind};
 use crate::market::{Micros, RecordRef, Records, Stream};
 
 /// Records of one stream that came in at one time: what bronze commits and silver reads.
@@ -71,68 +71,90 @@ pub async fn write(table: &Table, batch: &RawBatch) -> Result<deltalake::kernel:
     table.write(Some(&crate::market::date(batch.ingested_at)), &rows).await
 }
 
-/// The offsets of a stream beyond `after` up to `to`, file by file: call [`Reader::next`] until it gives none.
+/// What bronze has of a stream beyond an offset, in order of offsets: call [`Reader::next`] until it gives none.
+///
+/// Files of one stream are read one after the other. Where the offsets of files overlap (a compaction of another time joined files
+/// that do not follow each other), these files are read together.
 #[derive(Debug)]
 pub struct Reader {
-    files: Vec<Arc<super::DataFile>>,
+    /// Files with rows of the stream, with the first and last offset of it that each holds; the next to be read last.
+    files: Vec<(i64, i64, Arc<DataFile>)>,
     stream: Arc<Stream>,
+    /// The last offset that was handed out.
     after: i64,
     to: i64,
 }
 
 impl Reader {
     /// Reads what `table` has of `stream` in `after + 1 ..= to`, lowest offset first.
-    #[must_use]
-    pub fn new(table: &Table, stream: &Arc<Stream>, after: i64, to: i64) -> Self {
-        let mut files: Vec<_> = table.files().filter(|f| f.may_hold_offsets(stream, after.saturating_add(1), to)).cloned().collect();
-        files.sort_by_key(|file| std::cmp::Reverse(file.integers("offset").map_or(i64::MIN, |(min, _)| min)));
-        Self { files, stream: Arc::clone(stream), after, to }
-    }
-
-    /// The next file's records, in runs of one `ingested_at`.
     ///
     /// # Errors
-    /// What the storage says.
-    pub async fn next(&mut self, table: &Table) -> Result<Option<Vec<RawBatch>>, LakeError> {
-        let Some(file) = self.files.pop() else { return Ok(None) };
-        let mut runs: Vec<RawBatch> = Vec::new();
-        for batch in table.read(&file, None).await? {
-            let text = |name: &str| batch.column_by_name(name).map(deltalake::arrow::array::AsArray::as_string::<i32>);
-            let longs = |name: &str| batch.column_by_name(name).map(deltalake::arrow::array::AsArray::as_primitive::<Int64Type>);
-            let times =
-                |name: &str| batch.column_by_name(name).map(deltalake::arrow::array::AsArray::as_primitive::<TimestampMicrosecondType>);
-            let raw = batch.column_by_name("value_raw").map(deltalake::arrow::array::AsArray::as_binary::<i32>);
-            let (
-                Some(topic),
-                Some(offset),
-                Some(key),
-                Some(value),
-                Some(raw),
-                Some(headers),
-                Some(source),
-                Some(produced_at),
-                Some(ingested_at),
-            ) = (
-                text("topic"),
-                longs("offset"),
-                text("key"),
-                text("value"),
-                raw,
-                text("headers"),
-                text("source"),
-                times("produced_at"),
-                times("ingested_at"),
-            )
-            else {
-                return Err(LakeError::Corrupt { table: TableKind::Bronze, what: format!("{} without some columns", file.path()) });
+    /// What the storage says: of files with rows of several streams the positions are read.
+    pub async fn new(table: &Table, stream: &Arc<Stream>, after: i64, to: i64) -> Result<Self, LakeError> {
+        let mut files = Vec::new();
+        for file in table.files().filter(|f| f.may_hold_offsets(stream, after.saturating_add(1), to)) {
+            let offsets = match file.offsets_of(stream) {
+                Some(offsets) => Some(offsets),
+                None => offsets_in(table, file, stream).await?,
             };
+            if let Some((first, last)) = offsets.filter(|(first, last)| *first <= to && *last > after) {
+                files.push((first, last, Arc::clone(file)));
+            }
+        }
+        files.sort_by_key(|(first, last, _)| std::cmp::Reverse((*first, *last)));
+        Ok(Self { files, stream: Arc::clone(stream), after, to })
+    }
+
+    /// The records of the next file, or of the next files whose offsets overlap, in runs of one `ingested_at`.
+    ///
+    /// # Errors
+    /// [`LakeError::Corrupt`] where a stream without gaps has one; otherwise what the storage says.
+    pub async fn next(&mut self, table: &Table) -> Result<Option<Vec<RawBatch>>, LakeError> {
+        let Some((_, mut last, file)) = self.files.pop() else {
+            return if self.stream.is_dense() && self.after < self.to { Err(self.gap(self.to + 1)) } else { Ok(None) };
+        };
+        let mut runs = self.runs(table, &file).await?;
+        let mut overlap = false;
+        while let Some((_, end, file)) = self.files.pop_if(|(first, ..)| *first <= last) {
+            runs.extend(self.runs(table, &file).await?);
+            (last, overlap) = (end.max(last), true);
+        }
+        if overlap || !ascends(&runs) {
+            runs = sorted(&runs);
+        }
+        for offset in runs.iter().flat_map(|run| run.records.iter().map(|record| record.offset)) {
+            if self.stream.is_dense() && offset > self.after + 1 {
+                return Err(self.gap(offset));
+            }
+            self.after = offset.max(self.after);
+        }
+        Ok(Some(runs))
+    }
+
+    fn gap(&self, next: i64) -> LakeError {
+        let (stream, from, to) = (&self.stream, self.after + 1, next - 1);
+        LakeError::Corrupt { table: TableKind::Bronze, what: format!("a gap: no records {from} to {to} of {stream}") }
+    }
+
+    /// A file's records of the stream in the range asked for, in the file's order.
+    async fn runs(&self, table: &Table, file: &DataFile) -> Result<Vec<RawBatch>, LakeError> {
+        let mut runs: Vec<RawBatch> = Vec::new();
+        for batch in table.read(file, None).await? {
+            let column = |name: &str| batch.column_by_name(name).ok_or_else(|| without(file, name));
+            let text = |name: &str| column(name).map(AsArray::as_string::<i32>);
+            let time = |name: &str| column(name).map(AsArray::as_primitive::<TimestampMicrosecondType>);
+            let (topic, partition) = (text("topic")?, column("partition")?.as_primitive::<Int32Type>());
+            let offset = column("offset")?.as_primitive::<Int64Type>();
+            let (key, headers, source) = (text("key")?, text("headers")?, text("source")?);
+            let (value, raw) = (text("value")?, column("value_raw")?.as_binary::<i32>());
+            let (produced_at, ingested_at) = (time("produced_at")?, time("ingested_at")?);
             for i in 0..batch.num_rows() {
-                if topic.value(i) != &*self.stream.topic || offset.value(i) <= self.after || offset.value(i) > self.to {
+                let ours = topic.value(i) == &*self.stream.topic && partition.value(i) == self.stream.partition;
+                if !ours || offset.value(i) <= self.after || offset.value(i) > self.to {
                     continue;
                 }
                 if runs.last().is_none_or(|run| run.ingested_at != ingested_at.value(i)) {
-                    let (stream, records) = (Arc::clone(&self.stream), Records::new());
-                    runs.push(RawBatch { stream, records, ingested_at: ingested_at.value(i) });
+                    runs.push(RawBatch { stream: Arc::clone(&self.stream), records: Records::new(), ingested_at: ingested_at.value(i) });
                 }
                 let Some(run) = runs.last_mut() else { continue };
                 run.records.push(RecordRef {
@@ -145,6 +167,46 @@ impl Reader {
                 });
             }
         }
-        Ok(Some(runs))
+        Ok(runs)
     }
+}
+
+fn without(file: &DataFile, column: &str) -> LakeError {
+    LakeError::Corrupt { table: TableKind::Bronze, what: format!("{} without {column}", file.path()) }
+}
+
+/// The first and last offset of a stream in a file that holds several; none where it holds none.
+async fn offsets_in(table: &Table, file: &DataFile, stream: &Stream) -> Result<Option<(i64, i64)>, LakeError> {
+    let mut found: Option<(i64, i64)> = None;
+    for batch in table.read(file, Some(&["topic", "partition", "offset"])).await? {
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| without(file, name));
+        let (topic, partition) = (column("topic")?.as_string::<i32>(), column("partition")?.as_primitive::<Int32Type>());
+        let offset = column("offset")?.as_primitive::<Int64Type>();
+        for i in (0..batch.num_rows()).filter(|&i| topic.value(i) == &*stream.topic && partition.value(i) == stream.partition) {
+            let (first, last) = found.get_or_insert((offset.value(i), offset.value(i)));
+            (*first, *last) = (offset.value(i).min(*first), offset.value(i).max(*last));
+        }
+    }
+    Ok(found)
+}
+
+fn ascends(runs: &[RawBatch]) -> bool {
+    let mut last = i64::MIN;
+    runs.iter().flat_map(|run| run.records.iter()).all(|record| record.offset > std::mem::replace(&mut last, record.offset))
+}
+
+/// The records of some runs in order of offsets, in runs of one `ingested_at`.
+fn sorted(runs: &[RawBatch]) -> Vec<RawBatch> {
+    let mut records: Vec<_> = runs.iter().flat_map(|run| run.records.iter().map(move |record| (record, run))).collect();
+    records.sort_by_key(|(record, _)| record.offset);
+    let mut sorted: Vec<RawBatch> = Vec::new();
+    for (record, run) in records {
+        if sorted.last().is_none_or(|last| last.ingested_at != run.ingested_at) {
+            sorted.push(RawBatch { stream: Arc::clone(&run.stream), records: Records::new(), ingested_at: run.ingested_at });
+        }
+        if let Some(last) = sorted.last_mut() {
+            last.records.push(record);
+        }
+    }
+    sorted
 }

@@ -1,7 +1,9 @@
 //! Keeping a table small: compaction, checkpoints, clean-up of the log and of files that nothing refers to.
 //!
-//! Done by the table's own writer, so that nothing races: the compaction is a commit like any other, between two others, and
-//! fails with a conflict if the table has moved on; the rest touches only what no reader wants.
+//! Done by the table's own writer. A compaction is a commit like any other, and fails with a conflict if the table has moved on. So does
+//! a vacuum: it lists what nothing refers to, commits the counter `vacuum`, and only then deletes. A writer that was paused in the midst
+//! of a batch conflicts with that commit and never refers to a deleted file; a vacuum of a process that was replaced conflicts
+//! itself and deletes nothing. Each step stands alone: where one fails, the others are done, and the report says what failed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,15 +11,18 @@ use std::time::Instant;
 
 use chrono::Duration;
 use deltalake::DeltaTable;
-use deltalake::checkpoints::{cleanup_metadata, create_checkpoint};
-use deltalake::logstore::LogStoreRef;
+use deltalake::checkpoints::create_checkpoint;
 use deltalake::logstore::object_store::{Error as StoreError, ObjectStoreExt as _, path::Path as StorePath};
-use deltalake::operations::vacuum::VacuumMode;
+use deltalake::parquet::errors::ParquetError;
+use futures::TryStreamExt as _;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::file::merged_statistics;
+use super::log::Log;
 use super::parquet::writer;
-use super::table::{Change, Commit, merged_statistics};
+use super::table::{Change, Commit};
 use super::{Context as _, DataFile, LakeError, Table, TableKind, failpoint};
+use crate::text::chain;
 
 /// Commits between checkpoints.
 const CHECKPOINT_EVERY: u64 = 100;
@@ -33,8 +38,15 @@ const ENOUGH_FILES_WHEN_BEHIND: usize = 400;
 const ENOUGH_OLD_FILES: usize = 8;
 /// Time between two looks for files that nothing refers to; the first is as long after the start.
 const VACUUM_EVERY: std::time::Duration = std::time::Duration::from_mins(20);
-/// Files that nothing refers to stay for so long: readers hold no lock.
-const RETENTION: Duration = Duration::hours(1);
+/// Files that were removed, and entries of the log, stay for so long: readers hold no lock.
+pub(super) const RETENTION: Duration = Duration::hours(1);
+/// Time without compaction after one has failed.
+const REST: std::time::Duration = std::time::Duration::from_mins(1);
+/// Bytes of rows, not yet compressed, in a row group of a compacted file at most, but for one batch.
+const ROW_GROUP: usize = 128 << 20;
+/// App ids of the counters that fence whoever was paused: each vacuum and each maintenance commit raises them.
+const VACUUM: &str = "vacuum";
+const MAINTENANCE: &str = "maintenance";
 
 /// How much maintenance to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +60,7 @@ pub enum Effort {
 }
 
 /// What was done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Files that were rewritten.
     pub compacted: usize,
@@ -60,6 +72,32 @@ pub struct Report {
     pub log_entries: usize,
     /// Files without a reference that were deleted.
     pub vacuumed: usize,
+    /// What could not be done, in words, and files that cannot be read.
+    pub problems: Vec<String>,
+}
+
+impl Report {
+    fn add(&mut self, other: Self) {
+        let Self { compacted, into, checkpoint, log_entries, vacuumed, problems } = other;
+        self.compacted += compacted;
+        self.into += into;
+        self.checkpoint |= checkpoint;
+        self.log_entries += log_entries;
+        self.vacuumed += vacuumed;
+        self.problems.extend(problems);
+    }
+
+    /// Notes the failure of a step and goes on; a writer that was fenced stops.
+    fn outcome<T>(&mut self, step: Result<T, LakeError>) -> Result<Option<T>, LakeError> {
+        match step {
+            Ok(done) => Ok(Some(done)),
+            Err(error @ (LakeError::Conflict { .. } | LakeError::Gone { .. })) => Err(error),
+            Err(error) => {
+                self.problems.push(chain(&error));
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// Bytes that a compacted file aims at. Gold's are small, so that a restatement rewrites little.
@@ -70,29 +108,39 @@ const fn target(kind: TableKind) -> u64 {
     }
 }
 
-fn order(file: &DataFile) -> (Option<String>, i64, String) {
+/// What the files of one group share: the date and, where a file is of one stream only, that stream. A file then has its rows of a
+/// stream between two of its offsets, and readers can tell which.
+type Shared = (Option<String>, Option<(String, i64)>);
+
+fn shared(file: &DataFile) -> Shared {
+    let topic = file.texts("topic").filter(|(min, max)| min == max).map(|(topic, _)| topic.to_owned());
+    let partition = file.integers("partition").filter(|(min, max)| min == max).map(|(partition, _)| partition);
+    (file.date().map(str::to_owned), topic.zip(partition))
+}
+
+fn order(file: &DataFile) -> (i64, String) {
     let first = file.integers("offset").map(|(min, _)| min);
     let first = first.or_else(|| file.times("window_start").map(|(min, _)| min)).unwrap_or(i64::MIN);
-    (file.texts("topic").map(|(min, _)| min.to_owned()), first, file.path().to_owned())
+    (first, file.path().to_owned())
 }
 
 /// The groups of files to rewrite as one each.
 fn plan(kind: TableKind, files: impl Iterator<Item = Arc<DataFile>>, effort: Effort) -> Vec<Vec<Arc<DataFile>>> {
-    let mut dates: BTreeMap<Option<String>, Vec<Arc<DataFile>>> = BTreeMap::new();
+    let mut parts: BTreeMap<Shared, Vec<Arc<DataFile>>> = BTreeMap::new();
     let mut files: Vec<_> = files.filter(|file| file.bytes() < target(kind) / 4).collect();
     if effort != Effort::All && files.len() < MANY_FILES {
         // Full batches of a busy pipeline: rewriting them costs more than reading them.
         files.retain(|file| file.bytes() < SMALL_FILE);
     }
     for file in files {
-        dates.entry(file.date().map(str::to_owned)).or_default().push(file);
+        parts.entry(shared(&file)).or_default().push(file);
     }
-    if effort == Effort::Behind && dates.values().map(Vec::len).sum::<usize>() < ENOUGH_FILES_WHEN_BEHIND {
+    if effort == Effort::Behind && parts.values().map(Vec::len).sum::<usize>() < ENOUGH_FILES_WHEN_BEHIND {
         return Vec::new();
     }
-    let newest = dates.keys().next_back().cloned().flatten();
+    let newest = parts.keys().next_back().and_then(|(date, _)| date.clone());
     let mut groups = Vec::new();
-    for (date, mut small) in dates {
+    for ((date, _), mut small) in parts {
         let enough = match effort {
             Effort::All => 2,
             Effort::Due | Effort::Behind if date == newest => ENOUGH_FILES,
@@ -117,111 +165,177 @@ fn plan(kind: TableKind, files: impl Iterator<Item = Arc<DataFile>>, effort: Eff
     groups
 }
 
+/// Rewrites small files as larger ones. A file that cannot be read is left where it is and told once.
 async fn compact(table: &mut Table, effort: Effort, report: &mut Report) -> Result<(), LakeError> {
     let kind = table.kind();
-    for group in plan(kind, table.files().cloned(), effort) {
+    let readable = table.files().filter(|file| !table.upkeep.unreadable.contains(file.path())).cloned();
+    for group in plan(kind, readable, effort) {
         let mut writer = writer(kind, kind.file_schema()).when("compact", kind)?;
-        for file in &group {
-            for batch in table.read(file, None).await? {
-                tokio::task::block_in_place(|| writer.write(&batch)).when("compact", kind)?;
-            }
+        let mut joined = Vec::with_capacity(group.len());
+        for file in group {
+            let batches = match table.read(&file, None).await {
+                Ok(batches) => batches,
+                Err(error) => {
+                    table.upkeep.unreadable.insert(file.path().to_owned());
+                    report.problems.push(format!("left as it is: {} ({})", file.path(), chain(&error)));
+                    continue;
+                }
+            };
+            tokio::task::block_in_place(|| {
+                for batch in &batches {
+                    writer.write(batch)?;
+                    if writer.in_progress_size() > ROW_GROUP {
+                        writer.flush()?;
+                    }
+                }
+                Ok::<_, ParquetError>(())
+            })
+            .when("compact", kind)?;
+            joined.push(file);
+        }
+        if joined.len() < 2 {
+            continue;
         }
         let bytes = tokio::task::block_in_place(|| writer.into_inner()).when("compact", kind)?;
-        let add = table.put(group[0].date(), bytes, merged_statistics(&group)).await?;
-        report.compacted += group.len();
+        let add = table.put(joined[0].date(), bytes, merged_statistics(&joined)).await?;
+        let rewritten = joined.len();
+        table.commit(Commit { change: Change::Compact, adds: vec![add], removes: joined, txns: Vec::new(), facts: &[] }).await?;
+        report.compacted += rewritten;
         report.into += 1;
-        table.commit(Commit { change: Change::Compact, adds: vec![add], removes: group, txns: Vec::new(), facts: &[] }).await?;
     }
     Ok(())
 }
 
-/// What a table needs beside its rows; it touches no file that a reader or the writer may want, so it runs beside the commits.
-#[derive(Debug, Clone, Copy)]
+/// Lists the data files that nothing refers to, expired removals and files of failed commits alike, and raises the counter that
+/// makes it safe to delete them. None: there are no such files.
+async fn plan_vacuum(table: &mut Table) -> Result<Vec<StorePath>, LakeError> {
+    let kind = table.kind();
+    let listing: Vec<_> = table.store().list(None).try_collect().await.when("list", kind)?;
+    let is_wanted = table.is_wanted();
+    let idle = |path: &StorePath| is_data_file(path) && !is_wanted(path.as_ref());
+    let unwanted: Vec<_> = listing.into_iter().map(|meta| meta.location).filter(idle).collect();
+    drop(is_wanted);
+    if !unwanted.is_empty() {
+        let txns = [VACUUM, MAINTENANCE].map(|counter| (counter.to_owned(), table.txn(counter).unwrap_or(0) + 1)).to_vec();
+        table.commit(Commit { change: Change::Compact, adds: Vec::new(), removes: Vec::new(), txns, facts: &[] }).await?;
+    }
+    Ok(unwanted)
+}
+
+/// Whether a path may be a data file: Parquet, and neither in the log nor hidden.
+fn is_data_file(path: &StorePath) -> bool {
+    path.extension() == Some("parquet") && path.parts().all(|part| !part.as_ref().starts_with(['_', '.']))
+}
+
+/// What a table needs beside its rows; none of it touches what a reader or the writer may want, so it runs beside the commits.
+#[derive(Debug)]
 struct Chores {
-    checkpoint: bool,
-    vacuum: bool,
+    /// The version to make a checkpoint of.
+    checkpoint: Option<u64>,
+    /// Files to delete: nothing refers to them and, since a counter was raised, nothing ever will.
+    unwanted: Option<Vec<StorePath>>,
 }
 
-async fn tidy(kind: TableKind, log: LogStoreRef, version: u64, chores: Chores) -> Result<Report, LakeError> {
-    let mut report = Report::default();
-    let open = async || {
-        let mut engine = DeltaTable::new(log.clone());
-        engine.load_version(version).await.when("open", kind).map(|()| engine)
-    };
-    if chores.checkpoint {
-        let engine = open().await?;
-        failpoint::pass(kind.label(), "checkpoint.before").when("checkpoint", kind)?;
-        create_checkpoint(&engine, None).await.when("checkpoint", kind)?;
-        failpoint::pass(kind.label(), "checkpoint.after").when("checkpoint", kind)?;
-        report.checkpoint = true;
-        report.log_entries = cleanup_metadata(&engine, None).await.when("clean up", kind)?;
-        failpoint::pass(kind.label(), "cleanup.after").when("clean up", kind)?;
-    }
-    if chores.vacuum {
-        // Files that no version within the retention refers to, those of crashed commits among them. A dry run names them and
-        // commits nothing; deleting them is ours.
-        // Opened anew: the clean-up may have deleted what the table was read from before.
-        let engine = open().await?;
-        let store = engine.object_store();
-        let plan = engine.vacuum().with_mode(VacuumMode::Full).with_retention_period(RETENTION).with_dry_run(true);
-        let (_, plan) = plan.await.when("vacuum", kind)?;
-        failpoint::pass(kind.label(), "vacuum.before").when("vacuum", kind)?;
-        for path in plan.files_deleted {
-            match store.delete(&StorePath::from(path.as_str())).await {
-                Ok(()) => report.vacuumed += 1,
-                Err(StoreError::NotFound { .. }) => {}
-                Err(error) => return Err(error).when("vacuum", kind),
-            }
+async fn checkpoint(kind: TableKind, log: &Log, version: u64) -> Result<(), LakeError> {
+    let mut engine = DeltaTable::new(log.engine().clone());
+    engine.load_version(version).await.when("checkpoint", kind)?;
+    failpoint::pass(kind.label(), "checkpoint.before").when("checkpoint", kind)?;
+    create_checkpoint(&engine, None).await.when("checkpoint", kind)?;
+    failpoint::pass(kind.label(), "checkpoint.after").when("checkpoint", kind)
+}
+
+async fn clean_up(kind: TableKind, log: &Log) -> Result<usize, LakeError> {
+    let deleted = log.clean_up(RETENTION).await?;
+    failpoint::pass(kind.label(), "cleanup.after").when("clean up", kind)?;
+    Ok(deleted)
+}
+
+async fn delete(kind: TableKind, log: &Log, files: Vec<StorePath>) -> Result<usize, LakeError> {
+    failpoint::pass(kind.label(), "vacuum.before").when("vacuum", kind)?;
+    let mut deleted = log.delete_staged(RETENTION.to_std().unwrap_or_default()).when("vacuum", kind)?;
+    for path in files {
+        match log.store().delete(&path).await {
+            Ok(()) => deleted += 1,
+            Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error).when("vacuum", kind),
         }
-        failpoint::pass(kind.label(), "vacuum.after").when("vacuum", kind)?;
     }
-    Ok(report)
+    failpoint::pass(kind.label(), "vacuum.after").when("vacuum", kind)?;
+    Ok(deleted)
 }
 
-/// Does what is due, or everything. Checkpoints and clean-up are begun here and reported by a later call, unless everything is
-/// asked for.
+async fn tidy(kind: TableKind, log: Log, chores: Chores) -> Report {
+    let mut report = Report::default();
+    let mut problems = Vec::new();
+    let mut failed = |error: LakeError| problems.push(chain(&error));
+    if let Some(version) = chores.checkpoint {
+        match checkpoint(kind, &log, version).await {
+            Ok(()) => report.checkpoint = true,
+            Err(error) => failed(error),
+        }
+        match clean_up(kind, &log).await {
+            Ok(deleted) => report.log_entries = deleted,
+            Err(error) => failed(error),
+        }
+    }
+    if let Some(files) = chores.unwanted {
+        match delete(kind, &log, files).await {
+            Ok(deleted) => report.vacuumed = deleted,
+            Err(error) => failed(error),
+        }
+    }
+    Report { problems, ..report }
+}
+
+/// Does what is due, or everything. Checkpoints, clean-up and deletions are begun here and reported by a later call, unless everything
+/// is asked for. What fails is in the report.
 ///
 /// # Errors
-/// What the storage says; [`LakeError::Conflict`] where another writer has committed.
+/// [`LakeError::Conflict`] and [`LakeError::Gone`] where another writer has committed: this process no longer owns the table.
 pub async fn maintain(table: &mut Table, effort: Effort) -> Result<Report, LakeError> {
     let kind = table.kind();
-    let mut report = match table.tidying.take_if(|tidying| tidying.is_finished() || effort == Effort::All) {
-        Some(done) => done.await.map_err(std::io::Error::other).when("maintain", kind)??,
-        None => Report::default(),
-    };
-    compact(table, effort, &mut report).await?;
-    let since = table.version() - table.checkpoint;
     let all = effort == Effort::All;
-    let chores = Chores {
-        checkpoint: since >= CHECKPOINT_EVERY || (all && since > 0),
-        vacuum: all || (effort == Effort::Due && table.vacuumed.elapsed() >= VACUUM_EVERY),
-    };
-    if table.tidying.is_some() || !(chores.checkpoint || chores.vacuum) {
+    let mut report = Report::default();
+    if table.upkeep.tidying.as_ref().is_some_and(|tidying| tidying.is_finished() || all) {
+        report.add(settle(table).await);
+    }
+    if all || table.upkeep.resting.is_none_or(|until| Instant::now() >= until) {
+        let compacted = compact(table, effort, &mut report).await;
+        let failed = report.outcome(compacted)?.is_none();
+        table.upkeep.resting = failed.then(|| Instant::now() + REST);
+    }
+    let since = table.version() - table.upkeep.checkpoint;
+    let checkpoint_due = since >= CHECKPOINT_EVERY || (all && since > 0);
+    let vacuum_due = all || (effort == Effort::Due && table.upkeep.vacuumed.elapsed() >= VACUUM_EVERY);
+    if table.upkeep.tidying.is_some() || !(checkpoint_due || vacuum_due) {
         return Ok(report);
     }
-    if chores.checkpoint {
-        table.checkpoint = table.version();
+    let current = table.ensure_current().await;
+    if report.outcome(current)?.is_none() {
+        return Ok(report);
     }
-    if chores.vacuum {
-        table.vacuumed = Instant::now();
+    let mut chores = Chores { checkpoint: None, unwanted: None };
+    if vacuum_due {
+        table.upkeep.vacuumed = Instant::now();
+        let planned = plan_vacuum(table).await;
+        chores.unwanted = report.outcome(planned)?;
     }
-    let tidying = AbortOnDropHandle::new(tokio::spawn(tidy(kind, table.log().clone(), table.version(), chores)));
+    if checkpoint_due {
+        table.upkeep.checkpoint = table.version();
+        chores.checkpoint = Some(table.version());
+    }
+    table.upkeep.tidying = Some(AbortOnDropHandle::new(tokio::spawn(tidy(kind, table.log().clone(), chores))));
     if all {
-        let tidied = tidying.await.map_err(std::io::Error::other).when("maintain", kind)??;
-        report = Report { checkpoint: tidied.checkpoint, log_entries: tidied.log_entries, vacuumed: tidied.vacuumed, ..report };
-    } else {
-        table.tidying = Some(tidying);
+        report.add(settle(table).await);
     }
     Ok(report)
 }
 
 /// Waits for what [`maintain`] has begun.
-///
-/// # Errors
-/// As [`maintain`].
-pub async fn settle(table: &mut Table) -> Result<(), LakeError> {
-    if let Some(tidying) = table.tidying.take() {
-        tidying.await.map_err(std::io::Error::other).when("maintain", table.kind())??;
-    }
-    Ok(())
+pub async fn settle(table: &mut Table) -> Report {
+    let Some(tidying) = table.upkeep.tidying.take() else { return Report::default() };
+    tidying.await.unwrap_or_else(|panic| Report {
+        problems: vec![format!("{}: maintenance ended by a panic: {panic}", table.kind())],
+        ..Report::default()
+    })
 }

@@ -110,23 +110,100 @@ fn bounds(column: &ArrayRef) -> Option<(Value, Value)> {
             let column = column.as_primitive::<TimestampMicrosecondType>();
             Some((time(min(column)?)?, time(max(column)?)?))
         }
-        DataType::Utf8 => Some((min_string(column.as_string::<i32>())?.into(), max_string(column.as_string::<i32>())?.into())),
-        DataType::Dictionary(..) => bounds(column.as_any_dictionary().values()), // made for this batch: every value is used
+        DataType::Utf8 => texts(min_string(column.as_string::<i32>())?, max_string(column.as_string::<i32>())?),
+        DataType::Dictionary(..) => {
+            let (codes, values) = (column.as_dictionary_opt::<Int32Type>()?, column.as_any_dictionary().values().as_string_opt::<i32>()?);
+            // A dictionary may hold more than this batch's values.
+            let mut used = vec![false; values.len()];
+            codes.keys().iter().flatten().for_each(|code| used[usize::try_from(code).unwrap_or_default()] = true);
+            let used = || values.iter().zip(&used).filter_map(|(value, used)| value.filter(|_| *used));
+            texts(used().min()?, used().max()?)
+        }
         _ => None,
     }
 }
 
-/// The `txn`s that a checkpoint holds, by app id.
-pub(super) fn checkpoint_txns(bytes: Bytes) -> Result<BTreeMap<String, i64>, ParquetError> {
+/// Bytes of a text in the statistics at most: every commit and every open table carries them. No name is longer.
+const LONGEST_TEXT: usize = 256;
+
+fn texts(low: &str, high: &str) -> Option<(Value, Value)> {
+    Some((capped_min(low).into(), capped_max(high)?.into()))
+}
+
+fn prefix(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_TEXT)]
+}
+
+/// A text of bounded length that is no greater than `text`.
+pub(super) fn capped_min(text: &str) -> String {
+    prefix(text).to_owned()
+}
+
+/// A text of bounded length that is no less than `text`; none where there is no such text.
+pub(super) fn capped_max(text: &str) -> Option<String> {
+    let prefix = prefix(text);
+    if prefix.len() == text.len() {
+        return Some(text.to_owned());
+    }
+    // The last character that has a successor, raised by one; what stood behind it no longer matters.
+    prefix.char_indices().rev().find_map(|(at, c)| {
+        let next = (u32::from(c) + 1..=u32::from(char::MAX)).find_map(char::from_u32)?;
+        Some(format!("{}{next}", &prefix[..at]))
+    })
+}
+
+/// What a checkpoint holds beside the live files.
+#[derive(Debug, Default)]
+pub(super) struct Checkpoint {
+    /// Positions by app id.
+    pub(super) txns: BTreeMap<String, i64>,
+    /// Removed files, with the time of the removal in milliseconds since the epoch.
+    pub(super) removed: BTreeMap<String, i64>,
+}
+
+/// Reads the `txn` and `remove` actions of a checkpoint.
+pub(super) fn checkpoint(bytes: Bytes) -> Result<Checkpoint, ParquetError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), ["txn.appId", "txn.version"]);
-    let mut txns = BTreeMap::new();
+    let columns = ["txn.appId", "txn.version", "remove.path", "remove.deletionTimestamp"];
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
+    let mut checkpoint = Checkpoint::default();
     for batch in builder.with_projection(mask).build()? {
         let batch = batch?;
-        let Some(txn) = batch.column_by_name("txn").and_then(|column| column.as_struct_opt()) else { continue };
-        let (Some(ids), Some(versions)) = (txn.column_by_name("appId"), txn.column_by_name("version")) else { continue };
-        let (ids, versions) = (ids.as_string::<i32>(), versions.as_primitive::<Int64Type>());
-        txns.extend((0..batch.num_rows()).filter(|&i| txn.is_valid(i)).map(|i| (ids.value(i).to_owned(), versions.value(i))));
+        let mut pairs = |action: &str, name: &str, number: &str, into: fn(&mut Checkpoint) -> &mut BTreeMap<String, i64>| {
+            let action = batch.column_by_name(action)?.as_struct_opt()?;
+            let (names, numbers) = (action.column_by_name(name)?.as_string_opt::<i32>()?, action.column_by_name(number)?);
+            let numbers = numbers.as_primitive_opt::<Int64Type>()?;
+            let rows = (0..batch.num_rows()).filter(|&i| action.is_valid(i) && names.is_valid(i));
+            into(&mut checkpoint).extend(rows.map(|i| (names.value(i).to_owned(), if numbers.is_valid(i) { numbers.value(i) } else { 0 })));
+            Some(())
+        };
+        pairs("txn", "appId", "version", |checkpoint| &mut checkpoint.txns);
+        pairs("remove", "path", "deletionTimestamp", |checkpoint| &mut checkpoint.removed);
     }
-    Ok(txns)
+    Ok(checkpoint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn statistics_tell_only_values_that_occur() {
+        let codes = Int32Array::from(vec![1, 1, 2]);
+        let column = text_codes(codes, StringArray::from(vec!["a", "m", "n", "z"]));
+        assert_eq!(bounds(&column), Some(("m".into(), "n".into())));
+    }
+
+    proptest! {
+        #[test]
+        fn a_capped_bound_still_bounds(text in "\\PC{0,400}", tail in prop::collection::vec(any::<char>(), 0..300)) {
+            let text = text + &tail.into_iter().collect::<String>();
+            prop_assert!(capped_min(&text) <= text && capped_min(&text).len() <= LONGEST_TEXT);
+            if let Some(max) = capped_max(&text) {
+                prop_assert!(max >= text && max.len() <= LONGEST_TEXT + 3);
+            }
+            prop_assert!(text.len() > LONGEST_TEXT || capped_max(&text).as_deref() == Some(&text));
+        }
+    }
 }

@@ -1,150 +1,48 @@
 //! One Delta table: its live files, its `txn`s, and commits that compare and swap on the version.
 //!
 //! Promises: [`Table::commit`] lands exactly one version above the one that this object knows, or fails with
-//! [`LakeError::Conflict`] and changes nothing; that is stricter than Delta's own conflict check and fences every writer that
-//! was paused and replaced. A commit costs the same however many went before: the state is folded from the log's entries, and
-//! no snapshot is rebuilt.
+//! [`LakeError::Conflict`] or [`LakeError::Gone`] and changes nothing; that is stricter than Delta's own conflict check and fences every
+//! writer that was paused and replaced. A commit costs the same however many went before: the state is folded from the log's entries,
+//! and no snapshot is rebuilt.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+use chrono::Utc;
+use deltalake::DeltaTable;
 use deltalake::arrow::array::RecordBatch;
 use deltalake::arrow::compute::cast;
 use deltalake::arrow::datatypes::Schema;
 use deltalake::arrow::error::ArrowError;
-use deltalake::kernel::transaction::{CommitData, TransactionError};
-use deltalake::kernel::{Action, Add, Remove, Transaction};
+use deltalake::kernel::transaction::CommitData;
+use deltalake::kernel::{Action, Add, Transaction};
+use deltalake::logstore::get_actions;
 use deltalake::logstore::object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _, path::Path as StorePath};
-use deltalake::logstore::{CommitOrBytes, LogStoreRef, get_actions};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use deltalake::parquet::errors::ParquetError;
+use deltalake::parquet::file::metadata::RowGroupMetaData;
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use deltalake::{DeltaTable, DeltaTableBuilder};
-use futures::TryStreamExt as _;
 use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
-use url::Url;
 use uuid::Uuid;
 
-use super::maintenance::Report;
+use super::file::DataFile;
+use super::log::{Anchor, Log};
+use super::maintenance::{RETENTION, Report};
 use super::schema::{FORMAT_PROPERTY, FORMAT_VERSION, TableKind};
 use super::{Context as _, LakeError, Storage, failpoint};
-use crate::market::{Micros, Stream};
+use crate::market::Stream;
 
 pub use super::parquet::encode;
 
-/// A live data file of a table, with what the log says of it.
-#[derive(Debug, Clone)]
-pub struct DataFile {
-    add: Add,
-    /// Number of rows.
-    pub rows: u64,
-    min: HashMap<String, Value>,
-    max: HashMap<String, Value>,
-}
-
-/// The statistics of a file that holds the rows of `files`.
-pub(super) fn merged_statistics(files: &[Arc<DataFile>]) -> String {
-    // Integers compare as such; texts and times (all written alike) compare as text.
-    let less = |a: &Value, b: &Value| a.as_i64().zip(b.as_i64()).map_or_else(|| a.as_str() < b.as_str(), |(a, b)| a < b);
-    let bounds = |of: fn(&DataFile) -> &HashMap<String, Value>, wins: &dyn Fn(&Value, &Value) -> bool| {
-        let mut merged = of(&files[0]).clone();
-        for file in &files[1..] {
-            merged.retain(|name, _| of(file).contains_key(name));
-            for (name, best) in &mut merged {
-                if wins(&of(file)[name], best) {
-                    *best = of(file)[name].clone();
-                }
-            }
-        }
-        merged
-    };
-    let rows: u64 = files.iter().map(|file| file.rows).sum();
-    let (min, max) = (bounds(|f| &f.min, &less), bounds(|f| &f.max, &|a, b| less(b, a)));
-    serde_json::json!({ "numRecords": rows, "minValues": min, "maxValues": max }).to_string()
-}
-
-impl DataFile {
-    fn new(add: Add) -> Self {
-        let stats: Value = add.stats.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let bounds = |name: &str| stats[name].as_object().map(|map| map.clone().into_iter().collect()).unwrap_or_default();
-        Self { rows: stats["numRecords"].as_u64().unwrap_or(0), min: bounds("minValues"), max: bounds("maxValues"), add }
-    }
-
-    /// Path below the table's folder.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.add.path
-    }
-
-    /// Size in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        u64::try_from(self.add.size).unwrap_or(0)
-    }
-
-    /// Value of the partition column `date`, `2025-05-12`.
-    #[must_use]
-    pub fn date(&self) -> Option<&str> {
-        self.add.partition_values.get("date")?.as_deref()
-    }
-
-    /// Smallest and largest value of an integer column; none where the log does not say.
-    #[must_use]
-    pub fn integers(&self, column: &str) -> Option<(i64, i64)> {
-        Some((self.min.get(column)?.as_i64()?, self.max.get(column)?.as_i64()?))
-    }
-
-    /// Smallest and largest value of a timestamp column.
-    #[must_use]
-    pub fn times(&self, column: &str) -> Option<(Micros, Micros)> {
-        let time = |value: &Value| chrono::DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|t| t.timestamp_micros());
-        Some((time(self.min.get(column)?)?, time(self.max.get(column)?)?))
-    }
-
-    /// Smallest and largest value of a text column.
-    #[must_use]
-    pub fn texts(&self, column: &str) -> Option<(&str, &str)> {
-        Some((self.min.get(column)?.as_str()?, self.max.get(column)?.as_str()?))
-    }
-
-    /// Whether rows with `column` in `from..=to` may be inside.
-    #[must_use]
-    pub fn may_hold_times(&self, column: &str, from: Micros, to: Micros) -> bool {
-        self.times(column).is_none_or(|(min, max)| min <= to && from <= max)
-    }
-
-    /// Whether rows with this text in `column` may be inside.
-    #[must_use]
-    pub fn may_hold_text(&self, column: &str, text: &str) -> bool {
-        self.texts(column).is_none_or(|(min, max)| min <= text && text <= max)
-    }
-
-    /// Whether rows of the stream with offsets in `from..=to` may be inside.
-    #[must_use]
-    pub fn may_hold_offsets(&self, stream: &Stream, from: i64, to: i64) -> bool {
-        self.may_hold_text("topic", &stream.topic) && self.integers("offset").is_none_or(|(min, max)| min <= to && from <= max)
-    }
-
-    fn remove(&self, data_change: bool) -> Remove {
-        Remove {
-            path: self.add.path.clone(),
-            data_change,
-            deletion_timestamp: Some(chrono::Utc::now().timestamp_millis()),
-            extended_file_metadata: Some(true),
-            partition_values: Some(self.add.partition_values.clone()),
-            size: Some(self.add.size),
-            tags: None,
-            deletion_vector: None,
-            base_row_id: None,
-            default_row_commit_version: None,
-        }
-    }
-}
+/// Bytes of rows, decompressed, that are read at once at most, but for one larger row group: Arrow's texts have 32-bit offsets.
+const READ_AT_ONCE: i64 = 1 << 30;
 
 /// What a commit does to its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,39 +70,52 @@ pub struct Commit<'a> {
     pub facts: &'a [(&'a str, i64)],
 }
 
+/// A commit that was tried: enough to tell later whether it landed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tried {
+    version: u64,
+    id: Uuid,
+}
+
 /// A table of the lake. One writer at a time; readers refresh a copy of their own.
 pub struct Table {
     kind: TableKind,
     path: PathBuf,
-    log: LogStoreRef,
-    store: Arc<dyn ObjectStore>,
-    version: u64,
+    log: Log,
+    /// The newest entry that was folded.
+    anchor: Anchor,
+    tried: Option<Tried>,
+    files: BTreeMap<String, Arc<DataFile>>,
+    txns: BTreeMap<String, i64>,
+    /// Files that were removed within the retention, with the time of the removal in milliseconds since the epoch.
+    removed: BTreeMap<String, i64>,
+    /// What maintenance remembers between two calls.
+    pub(super) upkeep: Upkeep,
+}
+
+/// What maintenance remembers of a table while it is open.
+#[derive(Debug)]
+pub(super) struct Upkeep {
     /// Version of the newest checkpoint, 0 where there is none.
     pub(super) checkpoint: u64,
     /// When files without a reference were looked for last, or the table was opened.
     pub(super) vacuumed: Instant,
-    /// Checkpoint and clean-up under way.
-    pub(super) tidying: Option<AbortOnDropHandle<Result<Report, LakeError>>>,
-    files: BTreeMap<String, Arc<DataFile>>,
-    txns: BTreeMap<String, i64>,
+    /// No compaction before this time: the last one failed.
+    pub(super) resting: Option<Instant>,
+    /// Files that could not be read, so that each is told once and left out of compactions.
+    pub(super) unreadable: HashSet<String>,
+    /// Checkpoint, clean-up and deletions under way.
+    pub(super) tidying: Option<AbortOnDropHandle<Report>>,
 }
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Table")
             .field("kind", &self.kind)
-            .field("version", &self.version)
+            .field("version", &self.anchor.version)
             .field("files", &self.files.len())
             .finish_non_exhaustive()
     }
-}
-
-fn log_store(storage: &Storage, kind: TableKind) -> Result<(PathBuf, LogStoreRef), LakeError> {
-    let path = storage.table_path(kind);
-    let url = Url::from_directory_path(&path)
-        .map_err(|()| LakeError::NotOurs { path: path.clone(), why: "the path cannot be written as a URL".into() })?;
-    let log = DeltaTableBuilder::from_url(url).and_then(|builder| builder.build_storage()).when("open", kind)?;
-    Ok((path, log))
 }
 
 impl Table {
@@ -218,7 +129,7 @@ impl Table {
         if let Some(table) = Self::open(storage, kind).await? {
             return Ok(table);
         }
-        let (_, log) = log_store(storage, kind)?;
+        let log = Log::open(&path, kind)?;
         let properties = [
             (FORMAT_PROPERTY, FORMAT_VERSION.to_owned()),
             ("delta.dataSkippingStatsColumns", kind.statistics().join(",")),
@@ -227,7 +138,7 @@ impl Table {
             ("delta.logRetentionDuration", "interval 1 hours".to_owned()),
         ];
         let created = CreateBuilder::new()
-            .with_log_store(log)
+            .with_log_store(log.engine().clone())
             .with_table_name(kind.path())
             .with_columns(kind.delta_columns())
             .with_partition_columns(kind.is_dated().then_some("date"))
@@ -247,8 +158,12 @@ impl Table {
     /// # Errors
     /// As [`Self::open_or_create`].
     pub async fn open(storage: &Storage, kind: TableKind) -> Result<Option<Self>, LakeError> {
-        let (path, log) = log_store(storage, kind)?;
-        if !log.is_delta_table_location().await.when("open", kind)? {
+        let path = storage.table_path(kind);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let log = Log::open(&path, kind)?;
+        if !log.engine().is_delta_table_location().await.when("open", kind)? {
             let strange = std::fs::read_dir(&path).ok().into_iter().flatten().flatten().any(|e| e.file_name() != "_delta_log");
             return if strange {
                 Err(LakeError::NotOurs { path, why: "the folder holds files but no Delta log".into() })
@@ -256,7 +171,7 @@ impl Table {
                 Ok(None)
             };
         }
-        let mut table = DeltaTable::new(log.clone());
+        let mut table = DeltaTable::new(log.engine().clone());
         table.load().await.when("open", kind)?;
         let snapshot = table.snapshot().when("open", kind)?;
         match snapshot.metadata().configuration().get(FORMAT_PROPERTY).map(String::as_str) {
@@ -276,39 +191,39 @@ impl Table {
             let add = view.add_action();
             files.insert(add.path.clone(), Arc::new(DataFile::new(add)));
         }
-        let store = log.object_store(None);
-        let mut this =
-            Self { kind, path, log, store, version, checkpoint: 0, vacuumed: Instant::now(), tidying: None, files, txns: BTreeMap::new() };
-        this.load_txns().await?;
+        let newest = log.entry(version).await?.ok_or(LakeError::Gone { table: kind, version })?;
+        let mut this = Self {
+            kind,
+            path,
+            anchor: Log::anchor(version, &newest),
+            log,
+            tried: None,
+            files,
+            txns: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            upkeep: Upkeep { checkpoint: 0, vacuumed: Instant::now(), resting: None, unreadable: HashSet::new(), tidying: None },
+        };
+        this.load_history().await?;
         Ok(Some(this))
     }
 
-    /// Reads all `txn`s up to this version: from the newest checkpoint, then from the entries after it.
-    async fn load_txns(&mut self) -> Result<(), LakeError> {
-        let listing: Vec<_> = self.store.list(Some(self.log.log_path())).try_collect().await.when("open", self.kind)?;
-        let checkpoint = listing
-            .into_iter()
-            .filter_map(|meta| {
-                let name = meta.location.filename()?;
-                let version: u64 = name.split_once(".checkpoint.")?.0.parse().ok()?;
-                let whole = name.ends_with(".parquet") && name.matches('.').count() == 2;
-                (whole && version <= self.version).then_some((version, meta.location))
-            })
-            .max();
+    /// Reads all `txn`s and recent removals up to this version: from the newest checkpoint, then from the entries after it.
+    async fn load_history(&mut self) -> Result<(), LakeError> {
         let mut next = 0;
-        if let Some((version, location)) = checkpoint {
-            let bytes = self.store.get(&location).await.when("open", self.kind)?.bytes().await.when("open", self.kind)?;
-            self.txns = super::parquet::checkpoint_txns(bytes).when("open", self.kind)?;
+        if let Some((version, location)) = self.log.newest_checkpoint(self.version()).await? {
+            let bytes = self.store().get(&location).await.when("open", self.kind)?.bytes().await.when("open", self.kind)?;
+            let checkpoint = super::parquet::checkpoint(bytes).when("open", self.kind)?;
+            (self.txns, self.removed) = (checkpoint.txns, checkpoint.removed);
             next = version + 1;
-            self.checkpoint = version;
+            self.upkeep.checkpoint = version;
         }
-        for version in next..=self.version {
-            let entry = self.log.read_commit_entry(version).await.when("open", self.kind)?;
+        for version in next..=self.version() {
+            let entry = self.log.entry(version).await?;
             let entry = entry
                 .ok_or_else(|| LakeError::Corrupt { table: self.kind, what: format!("a log without entry {version} and no checkpoint") })?;
             for action in get_actions(version, &entry).when("open", self.kind)? {
-                if let Action::Txn(txn) = action {
-                    self.txns.insert(txn.app_id, txn.version);
+                if let Action::Txn(_) | Action::Remove(_) = &action {
+                    self.fold(&action);
                 }
             }
         }
@@ -318,31 +233,40 @@ impl Table {
     /// Takes in what other writers have committed since. `true` when there was something.
     ///
     /// # Errors
-    /// What the storage says.
+    /// [`LakeError::Gone`] where the log was cleaned up beyond what this object knows: open the table anew. Otherwise what the storage says.
     pub async fn refresh(&mut self) -> Result<bool, LakeError> {
-        let before = self.version;
-        while let Some(entry) = self.log.read_commit_entry(self.version + 1).await.when("read", self.kind)? {
-            let actions = get_actions(self.version + 1, &entry).when("read", self.kind)?;
-            self.version += 1;
-            self.fold(&actions);
+        let entries = self.log.beyond(self.anchor).await?;
+        for bytes in &entries {
+            let version = self.version() + 1;
+            let actions = get_actions(version, bytes).when("read", self.kind)?;
+            self.anchor = Log::anchor(version, bytes);
+            actions.iter().for_each(|action| self.fold(action));
         }
-        Ok(self.version != before)
+        Ok(!entries.is_empty())
     }
 
-    fn fold(&mut self, actions: &[Action]) {
-        for action in actions {
-            match action {
-                Action::Add(add) => {
-                    self.files.insert(add.path.clone(), Arc::new(DataFile::new(add.clone())));
-                }
-                Action::Remove(remove) => {
-                    self.files.remove(&remove.path);
-                }
-                Action::Txn(txn) => {
-                    self.txns.insert(txn.app_id.clone(), txn.version);
-                }
-                _ => {}
+    /// Makes sure that this object knows the newest version: that nobody else has committed, and that the log still holds it.
+    ///
+    /// # Errors
+    /// [`LakeError::Conflict`], [`LakeError::Gone`]; otherwise what the storage says.
+    pub async fn ensure_current(&self) -> Result<(), LakeError> {
+        let beyond = self.log.beyond(self.anchor).await?;
+        if beyond.is_empty() { Ok(()) } else { Err(LakeError::Conflict { table: self.kind, version: self.version() + 1 }) }
+    }
+
+    fn fold(&mut self, action: &Action) {
+        match action {
+            Action::Add(add) => {
+                self.files.insert(add.path.clone(), Arc::new(DataFile::new(add.clone())));
             }
+            Action::Remove(remove) => {
+                self.files.remove(&remove.path);
+                self.removed.insert(remove.path.clone(), remove.deletion_timestamp.unwrap_or(0));
+            }
+            Action::Txn(txn) => {
+                self.txns.insert(txn.app_id.clone(), txn.version);
+            }
+            _ => {}
         }
     }
 
@@ -355,7 +279,7 @@ impl Table {
     /// The version that this object knows.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.version
+        self.anchor.version
     }
 
     /// The live files.
@@ -415,7 +339,7 @@ impl Table {
         let path = date.map_or_else(|| name.clone(), |date| format!("date={date}/{name}"));
         let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         failpoint::pass(kind.label(), "write.before").when("write", kind)?;
-        self.store.put(&StorePath::from(path.as_str()), bytes.into()).await.when("write", kind)?;
+        self.store().put(&StorePath::from(path.as_str()), bytes.into()).await.when("write", kind)?;
         failpoint::pass(kind.label(), "write.after").when("write", kind)?;
         Ok(Add {
             path,
@@ -435,11 +359,13 @@ impl Table {
     /// Commits as the version after the one that this object knows. Returns that version.
     ///
     /// # Errors
-    /// [`LakeError::Conflict`] where that version is taken. After any error the commit may or may not have landed: open the
-    /// table again and look at its positions.
+    /// [`LakeError::Conflict`] where that version is taken: the commit's files are deleted. [`LakeError::Gone`] where the log was cleaned
+    /// up beyond what this object knows. After any other error the commit may or may not have landed: open the table anew and ask
+    /// [`Self::holds`] or look at the positions.
     pub async fn commit(&mut self, commit: Commit<'_>) -> Result<u64, LakeError> {
         let kind = self.kind;
         let data_change = commit.change != Change::Compact;
+        let written: Vec<_> = commit.adds.iter().map(|add| StorePath::from(add.path.as_str())).collect();
         let mut actions: Vec<Action> = commit.removes.iter().map(|file| Action::Remove(file.remove(data_change))).collect();
         actions.extend(commit.adds.into_iter().map(|add| Action::Add(Add { data_change, ..add })));
         let operation = match commit.change {
@@ -450,22 +376,49 @@ impl Table {
             Change::Restate => DeltaOperation::Update { predicate: None },
             Change::Compact => DeltaOperation::Optimize { predicate: None, target_size: 0 },
         };
-        let facts = commit.facts.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();
-        let now = chrono::Utc::now().timestamp_millis();
+        let tried = Tried { version: self.version() + 1, id: Uuid::new_v4() };
+        let facts = commit.facts.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value)));
+        let facts = facts.chain([("id".to_owned(), Value::from(tried.id.to_string()))]).collect();
+        let now = Utc::now().timestamp_millis();
         let txns = commit.txns.into_iter().map(|(app_id, at)| Transaction::new_with_last_update(app_id, at, Some(now))).collect();
         let data = CommitData::new(actions, operation, facts, txns);
-        let bytes = CommitOrBytes::LogBytes(data.get_bytes().map_err(deltalake::DeltaTableError::from).when("commit to", kind)?);
-        let (version, step) = (self.version + 1, if data_change { "commit" } else { "compact" });
+        let bytes = data.get_bytes().map_err(deltalake::DeltaTableError::from).when("commit to", kind)?;
+        let step = if data_change { "commit" } else { "compact" };
         failpoint::pass(kind.label(), &format!("{step}.before")).when("commit to", kind)?;
-        match self.log.write_commit_entry(version, bytes, Uuid::new_v4()).await {
-            Ok(()) => {}
-            Err(TransactionError::VersionAlreadyExists(version)) => return Err(LakeError::Conflict { table: kind, version }),
-            Err(error) => return Err(deltalake::DeltaTableError::from(error)).when("commit to", kind),
+        self.tried = Some(tried);
+        match self.log.put(self.anchor, bytes).await {
+            Ok(anchor) => self.anchor = anchor,
+            Err(error) => {
+                if matches!(error, LakeError::Conflict { .. }) {
+                    for path in written {
+                        self.store().delete(&path).await.ok(); // else the next vacuum finds it
+                    }
+                }
+                return Err(error);
+            }
         }
-        self.version = version;
-        self.fold(&data.actions);
+        data.actions.iter().for_each(|action| self.fold(action));
         failpoint::pass(kind.label(), &format!("{step}.after")).when("commit to", kind)?;
-        Ok(version)
+        self.tried = None;
+        Ok(self.version())
+    }
+
+    /// The commit that has failed through this object, if any.
+    #[must_use]
+    pub fn tried(&self) -> Option<Tried> {
+        self.tried
+    }
+
+    /// Whether a commit that was tried, through this object or another, has landed.
+    ///
+    /// # Errors
+    /// [`LakeError::Gone`] where the log no longer tells; otherwise what the storage says.
+    pub async fn holds(&self, tried: Tried) -> Result<bool, LakeError> {
+        match self.log.entry(tried.version).await? {
+            Some(bytes) => Ok(memchr::memmem::find(&bytes, tried.id.to_string().as_bytes()).is_some()),
+            None if tried.version > self.version() => Ok(false),
+            None => Err(LakeError::Gone { table: self.kind, version: tried.version }),
+        }
     }
 
     /// Reads a file's rows, all columns or those named, in the types of the table's schema.
@@ -474,23 +427,49 @@ impl Table {
     /// [`LakeError::MissingFile`] where it is gone (vacuumed: refresh and look again).
     pub async fn read(&self, file: &DataFile, columns: Option<&[&str]>) -> Result<Vec<RecordBatch>, LakeError> {
         let kind = self.kind;
-        let bytes = match self.store.get(&StorePath::from(file.path())).await {
+        let bytes = match self.store().get(&StorePath::from(file.path())).await {
             Ok(found) => found.bytes().await.when("read", kind)?,
             Err(StoreError::NotFound { .. }) => return Err(LakeError::MissingFile { table: kind, path: file.path().to_owned() }),
             Err(error) => return Err(error).when("read", kind),
         };
-        tokio::task::block_in_place(|| {
-            let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).when("read", kind)?;
-            let mask =
-                columns.map_or_else(ProjectionMask::all, |names| ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()));
-            let reader = builder.with_projection(mask).with_batch_size(1 << 16).build().when("read", kind)?;
-            reader.map(|batch| conform(kind, &batch?)).collect::<Result<Vec<_>, _>>().when("read", kind)
-        })
+        tokio::task::block_in_place(|| rows(kind, &bytes, columns).when("read", kind))
     }
 
-    pub(super) fn log(&self) -> &LogStoreRef {
+    pub(super) fn log(&self) -> &Log {
         &self.log
     }
+
+    pub(super) fn store(&self) -> &Arc<dyn ObjectStore> {
+        self.log.store()
+    }
+
+    /// Whether a data file is live or was so recently removed that readers may still want it. Forgets removals that are older.
+    pub(super) fn is_wanted(&mut self) -> impl Fn(&str) -> bool + '_ {
+        let since = Utc::now().timestamp_millis() - RETENTION.num_milliseconds();
+        self.removed.retain(|_, at| *at > since);
+        |path| self.files.contains_key(path) || self.removed.contains_key(path)
+    }
+}
+
+fn rows(kind: TableKind, file: &Bytes, columns: Option<&[&str]>) -> Result<Vec<RecordBatch>, ParquetError> {
+    let open = || ParquetRecordBatchReaderBuilder::try_new(file.clone());
+    let groups: Vec<i64> = open()?.metadata().row_groups().iter().map(RowGroupMetaData::total_byte_size).collect();
+    // A batch may span row groups: those of a large file are read one by one.
+    let parts: Vec<Vec<usize>> = if groups.iter().sum::<i64>() > READ_AT_ONCE {
+        (0..groups.len()).map(|i| vec![i]).collect()
+    } else {
+        vec![(0..groups.len()).collect()]
+    };
+    let mut batches = Vec::new();
+    for part in parts {
+        let builder = open()?;
+        let mask =
+            columns.map_or_else(ProjectionMask::all, |names| ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()));
+        for batch in builder.with_row_groups(part).with_projection(mask).with_batch_size(1 << 16).build()? {
+            batches.push(conform(kind, &batch?)?);
+        }
+    }
+    Ok(batches)
 }
 
 /// Other engines write the same types in other dress (Spark's INT96 times, views of text): brings them into ours.

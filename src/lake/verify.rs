@@ -286,11 +286,15 @@ async fn check_silver(bronze: &Table, quarantine: &Table, silver: &Table, report
         pending += to - upto.min(to);
         let id = streams.id(&stream);
         let mut decoder = Decoder::default();
-        let mut reader = Reader::new(bronze, &stream, -1, upto);
+        let mut reader = Reader::new(bronze, &stream, -1, upto).await?;
         loop {
             let runs = match reader.next(bronze).await {
                 Ok(None) => break,
                 Ok(Some(runs)) => runs,
+                Err(error @ LakeError::Corrupt { .. }) => {
+                    report.wrong(|| error.to_string());
+                    break;
+                }
                 Err(error @ (LakeError::MissingFile { .. } | LakeError::Storage { .. })) => {
                     report.wrong(|| format!("bronze: {error}"));
                     continue;

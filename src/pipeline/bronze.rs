@@ -12,7 +12,7 @@ use super::stage::{Context, Stage, StageError};
 use super::status;
 use crate::lake::bronze::{self, RawBatch};
 use crate::lake::maintenance::Effort;
-use crate::lake::table::{Change, Commit};
+use crate::lake::table::{Change, Commit, Tried};
 use crate::lake::{LakeError, Table, TableKind};
 use crate::market::{Records, Stream};
 use crate::transport::direct::Batch;
@@ -29,8 +29,9 @@ pub(super) struct Raw {
 pub(super) struct Bronze {
     context: Context,
     table: Option<Table>,
-    /// Last offset of the batch whose commit was tried last: if the table is there after a failure, it had landed.
-    tried: Option<i64>,
+    /// The failed commit of the batch at hand, which may have landed all the same: a batch that this stage numbers cannot be told
+    /// by its offsets from the next one.
+    tried: Option<Tried>,
 }
 
 impl Bronze {
@@ -67,10 +68,14 @@ impl Stage for Bronze {
         let table = self.table.as_mut().expect("recovered before it takes");
         let stream = Arc::new(input.delivery.stream.clone().unwrap_or_else(Stream::direct));
         let after = table.position(&stream).unwrap_or(-1);
-        if input.delivery.stream.is_none() {
-            if self.tried.is_some_and(|last| last == after) {
-                return Ok(()); // it had landed; silver finds it in the table
+        if let Some(tried) = self.tried {
+            let landed = table.holds(tried).await?;
+            self.tried = None;
+            if landed {
+                return Ok(()); // silver finds it in the table
             }
+        }
+        if input.delivery.stream.is_none() {
             input.delivery.records.number_from(after + 1);
         } else if input.delivery.records.get(0).is_some_and(|first| first.offset <= after) {
             let mut fresh = Records::new();
@@ -78,14 +83,13 @@ impl Stage for Bronze {
             input.delivery.records = fresh;
         }
         let Some(last) = input.delivery.records.last_offset() else { return Ok(()) };
-        self.tried = Some(last);
         let batch = RawBatch { stream, records: std::mem::take(&mut input.delivery.records), ingested_at: now() };
         let (started, rows) = (Clock::now(), batch.records.len() as u64);
         if let Err(error) = commit(table, &batch, last).await {
             input.delivery.records = batch.records;
+            self.tried = table.tried();
             return Err(error.into());
         }
-        self.tried = None;
         let meters = &self.context.meters;
         meters.of(Self::STAGE).commit(table, rows, started.elapsed());
         meters.count(|totals| totals.records += rows);

@@ -88,7 +88,7 @@ impl Silver {
             let state = self.state.as_mut().expect("recovered");
             let after = state.silver.position(&stream).unwrap_or(-1);
             if to > after {
-                let mut reader = Reader::new(&state.bronze, &Arc::new(stream), after, to);
+                let mut reader = Reader::new(&state.bronze, &Arc::new(stream), after, to).await?;
                 while let Some(runs) = reader.next(&self.state.as_ref().expect("recovered").bronze).await? {
                     for run in runs {
                         let decoded = self.decoder.decode(&run);

@@ -15,7 +15,8 @@ use crate::lake::lock::Lock;
 use crate::lake::maintenance::{Effort, Report, maintain, settle};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Storage, Table, TableKind};
-use crate::market::{SECOND, printable};
+use crate::market::SECOND;
+use crate::text::chain;
 
 /// How often a stage that has nothing to do looks around.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
@@ -102,21 +103,34 @@ impl Context {
     /// Leaves a table tidy at the end of a stage.
     pub(super) async fn settle(&self, stage: status::Stage, table: &mut Table) -> Result<(), LakeError> {
         self.maintain(stage, table, Effort::Due).await?;
-        settle(table).await
+        let report = settle(table).await;
+        self.report(stage, table, report);
+        Ok(())
     }
 
     /// Keeps a table small.
     pub(super) async fn maintain(&self, stage: status::Stage, table: &mut Table, effort: Effort) -> Result<(), LakeError> {
-        let meter = self.meters.of(stage);
         let started = std::time::Instant::now();
         let report = maintain(table, effort).await?;
         if report != Report::default() {
-            meter.table(table);
-            let Report { compacted, into, checkpoint, log_entries, vacuumed } = report;
-            let (table, took_ms) = (table.kind().label(), started.elapsed().as_millis());
-            tracing::info!(table, compacted, into, checkpoint, log_entries, vacuumed, took_ms, "table maintained");
+            tracing::debug!(table = table.kind().label(), took_ms = started.elapsed().as_millis(), "maintenance");
         }
+        self.report(stage, table, report);
         Ok(())
+    }
+
+    /// Tells what maintenance came to. What it could not do is told and tried again later: it is no failure of the stage.
+    fn report(&self, stage: status::Stage, table: &Table, report: Report) {
+        let label = table.kind().label();
+        let Report { compacted, into, checkpoint, log_entries, vacuumed, problems } = report;
+        if compacted + log_entries + vacuumed > 0 || checkpoint {
+            self.meters.of(stage).table(table);
+            tracing::info!(table = label, compacted, into, checkpoint, log_entries, vacuumed, "table maintained");
+        }
+        for problem in problems {
+            tracing::warn!(table = label, problem, "maintenance left something undone");
+            self.meters.error(format!("maintenance of {label}: {problem}"));
+        }
     }
 }
 
@@ -213,23 +227,6 @@ pub(super) async fn run<S: Stage>(
         }
         meter.state(StageState::Recovering);
     }
-}
-
-/// The causes in one line, from the outermost in; one that only repeats the end of what is told already is left out.
-#[must_use]
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut told = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let words = printable(error.to_string().trim());
-        if told.is_empty() {
-            told = words;
-        } else if !words.is_empty() && !told.ends_with(&words) {
-            told = format!("{told}: {words}");
-        }
-        next = error.source();
-    }
-    told
 }
 
 /// Time before the restart that follows `failures` earlier ones in a row: doubling, capped, with `jitter` of 0..1 spread over its upper half.

@@ -19,7 +19,7 @@ use super::gold::Gold;
 use super::meter::{Meters, now};
 use super::monitor::Monitor;
 use super::silver::{self, SharedDecoder, Silver};
-use super::stage::{self, Context, StageError, chain};
+use super::stage::{self, Context, StageError};
 use super::status::{Cooling, Live, Role, Snapshot, Stage, StageState, Totals};
 use crate::alert::rule::Rule;
 use crate::lake::lock::{Attempt, Lock};
@@ -31,6 +31,7 @@ use crate::source::coingecko::{self, CoinGecko, History};
 use crate::source::replay::{Replay, Speed};
 use crate::source::simulator::{self, Simulator};
 use crate::source::{self, End, Fill, Outlet, SourceError};
+use crate::text::chain;
 use crate::transport::direct::{Batches, Limits};
 
 /// The shortest time between two snapshots.

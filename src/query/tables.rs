@@ -1,14 +1,10 @@
 //! Read-only copies of the tables' logs, brought up to date before each answer.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
 use crate::lake::{DataFile, LakeError, Storage, Table, TableKind};
-
-/// After a longer pause the log is read anew: clean-up may have removed entries that folding would need.
-const STALE: Duration = Duration::from_mins(30);
 
 /// A table as it stands, and where its files are.
 #[derive(Debug)]
@@ -16,7 +12,6 @@ pub(super) struct View {
     pub(super) table: Table,
     /// The table's folder without links and detours, as the sandbox compares paths.
     folder: PathBuf,
-    refreshed: Instant,
 }
 
 impl View {
@@ -42,18 +37,20 @@ impl Tables {
     /// The table as it stands now; none where there is none yet.
     pub(super) fn fresh(&mut self, kind: TableKind) -> Result<Option<&View>, LakeError> {
         let slot = &mut self.views[kind as usize];
-        if slot.as_ref().is_some_and(|view| view.refreshed.elapsed() > STALE) {
-            *slot = None;
-        }
         if let Some(view) = slot.as_mut() {
-            if let Err(error) = self.runtime.block_on(view.table.refresh()) {
-                *slot = None; // half folded: read it anew next time
-                return Err(error);
+            match self.runtime.block_on(view.table.refresh()) {
+                Ok(_) => {}
+                Err(LakeError::Gone { .. }) => *slot = None, // after a long pause: read the log anew
+                Err(error) => {
+                    *slot = None; // half folded
+                    return Err(error);
+                }
             }
-            view.refreshed = Instant::now();
-        } else if let Some(table) = self.runtime.block_on(Table::open(&self.storage, kind))? {
-            let folder = canonical(&self.storage.table_path(kind));
-            *slot = Some(View { table, folder, refreshed: Instant::now() });
+        }
+        if slot.is_none()
+            && let Some(table) = self.runtime.block_on(Table::open(&self.storage, kind))?
+        {
+            *slot = Some(View { table, folder: canonical(&self.storage.table_path(kind)) });
         }
         Ok(slot.as_ref())
     }

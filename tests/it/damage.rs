@@ -12,7 +12,7 @@ use deltalake::arrow::compute::concat_batches;
 use deltalake::arrow::datatypes::Float64Type;
 
 use crate::support::stream::{random, text};
-use crate::support::tables::{assert_same, assert_sound, replay};
+use crate::support::tables::{age, assert_same, assert_sound, replay};
 
 async fn storage_with_rows(folder: &Path) -> Storage {
     let input = folder.join("stream.ndjson");
@@ -130,18 +130,6 @@ async fn maintenance_changes_no_row_and_readers_of_before_still_can() {
     assert!(more.nothing_new);
 }
 
-/// Makes every file below a folder look hours old.
-fn age(folder: &Path) {
-    let hours_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(3);
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        if entry.path().is_dir() {
-            age(&entry.path());
-        } else {
-            std::fs::File::options().write(true).open(entry.path()).unwrap().set_modified(hours_ago).unwrap();
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn old_log_entries_and_files_of_crashed_commits_go() {
     let folder = tempfile::tempdir().unwrap();
@@ -154,7 +142,8 @@ async fn old_log_entries_and_files_of_crashed_commits_go() {
         let orphan = table.absolute(&file).with_file_name(format!("part-orphan-{round}.parquet"));
         std::fs::copy(table.absolute(&file), &orphan).unwrap();
         table.commit(Commit { change: Change::Append, adds: vec![], removes: vec![], txns: vec![], facts: &[] }).await.unwrap();
-        age(storage.root());
+        age(storage.root(), std::time::Duration::from_hours(3));
+        table.commit(Commit { change: Change::Append, adds: vec![], removes: vec![], txns: vec![], facts: &[] }).await.unwrap();
         let report = maintain(&mut table, Effort::All).await.unwrap();
         assert!(report.vacuumed == 1 && !orphan.exists(), "{report:?}");
         assert!(!rows.is_empty());

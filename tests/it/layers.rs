@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 
 /// What each top module may use, with `a::b` for a part of one. The order is that of the layers.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("market", &[]),
-    ("source", &["market"]),
-    ("transport", &["market"]),
-    ("lake", &["market"]),
-    ("query", &["market", "source", "transport", "lake"]),
-    ("alert", &["market", "source", "transport", "lake"]),
-    ("pipeline", &["market", "source", "transport", "lake", "query", "alert"]),
-    ("tui", &["market", "pipeline::status", "query"]),
-    ("config", &["market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"]),
-    ("telemetry", &["market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"]),
-    ("cli", &["market", "source", "transport", "lake", "query", "alert", "pipeline", "tui", "config", "telemetry"]),
+    ("text", &[]),
+    ("market", &["text"]),
+    ("source", &["text", "market"]),
+    ("transport", &["text", "market"]),
+    ("lake", &["text", "market"]),
+    ("query", &["text", "market", "source", "transport", "lake"]),
+    ("alert", &["text", "market", "source", "transport", "lake"]),
+    ("pipeline", &["text", "market", "source", "transport", "lake", "query", "alert"]),
+    ("tui", &["text", "market", "pipeline::status", "query"]),
+    ("config", &["text", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"]),
+    ("telemetry", &["text", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"]),
+    ("cli", &["text", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui", "config", "telemetry"]),
     ("main", &["cli"]),
 ];
 

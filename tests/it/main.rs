@@ -10,4 +10,5 @@ mod crash;
 mod damage;
 mod exact;
 mod layers;
+mod log;
 mod support;

@@ -86,3 +86,15 @@ pub(crate) async fn assert_sound(storage: &Path, when: &str) {
     let report = verify(&Storage::new(storage).unwrap(), Scope::All).await.unwrap();
     assert!(report.is_sound(), "{when}: {report}");
 }
+
+/// Makes every file below a folder look that much older than now.
+pub(crate) fn age(folder: &Path, by: Duration) {
+    let then = std::time::SystemTime::now() - by;
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        if entry.path().is_dir() {
+            age(&entry.path(), by);
+        } else {
+            std::fs::File::options().write(true).open(entry.path()).unwrap().set_modified(then).unwrap();
+        }
+    }
+}
