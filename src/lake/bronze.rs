@@ -1,5 +1,6 @@
 //! The bronze table: every record as it came, and where it stood.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use deltalake::arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, Int64Array, RecordBatch, StringBuilder};
@@ -168,6 +169,43 @@ impl Reader {
             }
         }
         Ok(runs)
+    }
+}
+
+/// What bronze has of several streams, in the order in which it came in: of two streams that were ingested in turn, the second would
+/// be late as a whole if it were read after the first.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// Each with what was read and not handed out.
+    streams: Vec<(Reader, VecDeque<RawBatch>)>,
+}
+
+impl Backlog {
+    /// Adds what `table` has of `stream` in `after + 1 ..= to`.
+    ///
+    /// # Errors
+    /// As [`Reader::new`].
+    pub async fn add(&mut self, table: &Table, stream: Stream, after: i64, to: i64) -> Result<(), LakeError> {
+        let reader = Reader::new(table, &Arc::new(stream), after, to).await?;
+        self.streams.push((reader, VecDeque::new()));
+        Ok(())
+    }
+
+    /// The next records of one stream; none at the end.
+    ///
+    /// # Errors
+    /// As [`Reader::next`].
+    pub async fn next(&mut self, table: &Table) -> Result<Option<RawBatch>, LakeError> {
+        for (reader, ready) in &mut self.streams {
+            while ready.is_empty() {
+                let Some(runs) = reader.next(table).await? else { break };
+                ready.extend(runs);
+            }
+        }
+        self.streams.retain(|(_, ready)| !ready.is_empty());
+        let came_in = |ready: &VecDeque<RawBatch>| ready.front().map(|run| run.ingested_at);
+        let earliest = self.streams.iter_mut().min_by_key(|(_, ready)| came_in(ready));
+        Ok(earliest.and_then(|(_, ready)| ready.pop_front()))
     }
 }
 

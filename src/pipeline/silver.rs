@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::bronze::Raw;
 use super::stage::{Context, Stage, StageError};
 use super::status;
-use crate::lake::bronze::{RawBatch, Reader};
+use crate::lake::bronze::{Backlog, RawBatch};
 use crate::lake::maintenance::Effort;
 use crate::lake::silver::{self, TickBatch};
 use crate::lake::table::{Change, Commit};
@@ -84,18 +84,16 @@ impl Silver {
     async fn catch_up(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
         state.bronze.refresh().await?;
+        let mut backlog = Backlog::default();
         for (stream, to) in state.bronze.positions() {
-            let state = self.state.as_mut().expect("recovered");
             let after = state.silver.position(&stream).unwrap_or(-1);
             if to > after {
-                let mut reader = Reader::new(&state.bronze, &Arc::new(stream), after, to).await?;
-                while let Some(runs) = reader.next(&self.state.as_ref().expect("recovered").bronze).await? {
-                    for run in runs {
-                        let decoded = self.decoder.decode(&run);
-                        self.process(&run, decoded, None, out).await?;
-                    }
-                }
+                backlog.add(&state.bronze, stream, after, to).await?;
             }
+        }
+        while let Some(run) = backlog.next(&self.state.as_ref().expect("recovered").bronze).await? {
+            let decoded = self.decoder.decode(&run);
+            self.process(&run, decoded, None, out).await?;
         }
         Ok(())
     }
