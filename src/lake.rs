@@ -94,6 +94,23 @@ pub enum LakeError {
     },
 }
 
+impl LakeError {
+    /// Whether trying again may help: a file may come back, a disk have room, a state that is rebuilt fit.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Conflict { .. } | Self::Gone { .. } | Self::MissingFile { .. } | Self::Storage { .. } | Self::Folder { .. } => true,
+            Self::NotOurs { .. } | Self::Corrupt { .. } => false,
+        }
+    }
+
+    /// Whether a reader is told that its copy of the table is out of date: what it refers to was cleaned up. A newly opened one may not be.
+    #[must_use]
+    pub const fn is_outdated(&self) -> bool {
+        matches!(self, Self::Gone { .. } | Self::MissingFile { .. })
+    }
+}
+
 /// Turns an engine's error into ours.
 pub(crate) trait Context<T> {
     fn when(self, action: &'static str, table: TableKind) -> Result<T, LakeError>;

@@ -9,9 +9,11 @@ mod bronze;
 mod gold;
 pub mod meter;
 pub mod monitor;
+mod publish;
 mod silver;
 mod stage;
 pub mod status;
+pub mod summary;
 pub mod supervisor;
 
 pub use stage::StageError;

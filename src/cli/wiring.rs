@@ -21,6 +21,8 @@ use crate::source::simulator;
 use crate::transport::direct::Limits;
 use crate::tui;
 
+/// How long a run that is to end tries to get over a failure.
+const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
 /// Signals that follow each other so closely are one.
 const SAME_WISH: Duration = Duration::from_millis(500);
 
@@ -103,12 +105,18 @@ pub(super) fn rule(settings: &Settings) -> Rule {
 }
 
 pub(super) fn pipeline(settings: &Settings, when_held: WhenHeld) -> Result<Pipeline, LakeError> {
+    let is_finite = match settings.source {
+        Kind::Replay => true,
+        Kind::Simulator => settings.simulator.events.is_some(),
+        Kind::Coingecko => false,
+    };
     Ok(Pipeline {
         storage: storage(settings)?,
         source: source(settings),
         limits: Limits { latency: settings.batch_latency, records: settings.batch_records },
         rule: rule(settings),
         when_held: if settings.take_over { WhenHeld::TakeOver } else { when_held },
+        give_up_after: is_finite.then_some(GIVE_UP_AFTER),
     })
 }
 

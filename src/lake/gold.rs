@@ -1,6 +1,6 @@
 //! The gold table: one row per market and minute that has ticks, always the exact aggregation of silver.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use deltalake::arrow::array::{Array as _, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
@@ -10,9 +10,9 @@ use deltalake::kernel::Add;
 
 use super::parquet::{assemble, times};
 use super::quarantine::by_date;
-use super::{Context as _, DataFile, LakeError, Table, TableKind};
-use crate::market::window::Row;
-use crate::market::{Candle, MINUTE, Market, Micros};
+use super::{Context as _, DataFile, LakeError, Table, TableKind, silver};
+use crate::market::window::{GRACE, Row, Window, window_start};
+use crate::market::{Candle, MINUTE, Market, Micros, Stream};
 
 pub(super) fn batch(rows: &[&Row]) -> Result<RecordBatch, ArrowError> {
     let doubles = |pick: fn(&Candle) -> f64| -> ArrayRef { Arc::new(rows.iter().map(|r| Some(pick(&r.candle))).collect::<Float64Array>()) };
@@ -118,7 +118,7 @@ pub async fn files_with(
     table: &Table,
     wanted: &BTreeMap<(Arc<Market>, Micros), Micros>,
 ) -> Result<Vec<(Arc<DataFile>, Vec<Row>)>, LakeError> {
-    let starts: std::collections::BTreeSet<Micros> = wanted.keys().map(|(_, start)| *start).collect();
+    let starts: BTreeSet<Micros> = wanted.keys().map(|(_, start)| *start).collect();
     let mut found = Vec::new();
     for file in table.files() {
         if file.times("window_start").is_none_or(|(min, max)| starts.range(min..=max).next().is_some()) {
@@ -171,4 +171,91 @@ pub async fn closed_after(table: &Table, after: i64) -> Result<Vec<Row>, LakeErr
     }
     rows.sort_by(|a, b| (a.closed_in, &a.market, a.candle.window_start).cmp(&(b.closed_in, &b.market, b.candle.window_start)));
     Ok(rows)
+}
+
+/// The rows as they were when they closed, worked out from silver: what a later tick restated is taken back. A window that had no
+/// tick by then (its first one came late) is left out.
+///
+/// # Errors
+/// What the storage says.
+pub async fn as_closed(silver: &Table, rows: Vec<Row>) -> Result<Vec<Row>, LakeError> {
+    let mut history = History::default();
+    silver::scan(silver, &History::wanted(&rows), |tick| history.add(tick)).await?;
+    Ok(rows.iter().filter_map(|row| history.as_closed(row)).collect())
+}
+
+/// The ticks that tell how rows of gold were when they closed.
+#[derive(Debug, Default)]
+pub(super) struct History(BTreeMap<(Arc<Market>, Micros), Vec<silver::Row>>);
+
+/// What orders ticks as they came in.
+fn arrival(tick: &silver::Row) -> (Micros, &Stream, i64, i32) {
+    (tick.tick.ingested_at, &tick.place.stream, tick.tick.offset, tick.tick.index)
+}
+
+fn sum<'a>(row: &Row, ticks: impl Iterator<Item = &'a silver::Row>) -> Option<Row> {
+    let mut window: Option<Window> = None;
+    for silver::Row { place, tick, .. } in ticks {
+        match &mut window {
+            Some(window) => window.add(place.clone(), tick.price, tick.size),
+            None => window = Some(Window::new(place.clone(), tick.price, tick.size)),
+        }
+    }
+    Some(window?.row(&row.market, row.closed_at, row.closed_in))
+}
+
+impl History {
+    /// The windows whose ticks are needed: those of the rows, and those of the ticks that may have closed them.
+    pub(super) fn wanted<'a>(rows: impl IntoIterator<Item = &'a Row>) -> BTreeSet<(Arc<Market>, Micros)> {
+        rows.into_iter().flat_map(|row| [row.key(), (Arc::clone(&row.market), window_start(row.closed_at))]).collect()
+    }
+
+    /// Takes in a tick of one of those windows.
+    pub(super) fn add(&mut self, tick: silver::Row) {
+        self.0.entry((Arc::clone(&tick.market), window_start(tick.tick.event_time))).or_default().push(tick);
+    }
+
+    fn ticks(&self, market: &Arc<Market>, start: Micros) -> &[silver::Row] {
+        self.0.get(&(Arc::clone(market), start)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The tick that closed a row; none where the clock did.
+    fn closing_tick(&self, row: &Row) -> Option<&silver::Row> {
+        let candidates = self.ticks(&row.market, window_start(row.closed_at)).iter();
+        let closing = candidates.filter(|tick| tick.tick.event_time == row.closed_at && row.closed_at >= row.candle.window_end + GRACE);
+        closing.min_by(|a, b| arrival(a).cmp(&arrival(b)))
+    }
+
+    /// The row as it was when it closed; none where it had no tick by then. A row that its source's end closed is taken as it stands.
+    pub(super) fn as_closed(&self, row: &Row) -> Option<Row> {
+        if ended(row) {
+            return Some(row.clone());
+        }
+        let closing = self.closing_tick(row);
+        let before = |tick: &&silver::Row| match closing {
+            Some(closing) if tick.place.stream == closing.place.stream => {
+                (tick.tick.offset, tick.tick.index) < (closing.tick.offset, closing.tick.index)
+            }
+            Some(closing) => tick.tick.ingested_at <= closing.tick.ingested_at,
+            None => tick.tick.ingested_at <= row.closed_at,
+        };
+        sum(row, self.ticks(&row.market, row.candle.window_start).iter().filter(before))
+    }
+
+    /// What the row may have been when it closed. Where its source's end closed it nothing tells which ticks came after that: it may
+    /// be what it was after any of its batches.
+    pub(super) fn may_have_closed_as(&self, row: &Row) -> Vec<Row> {
+        if !ended(row) {
+            return self.as_closed(row).into_iter().collect();
+        }
+        let ticks = self.ticks(&row.market, row.candle.window_start);
+        let batches: BTreeSet<Micros> = ticks.iter().map(|tick| tick.tick.ingested_at).collect();
+        let upto = |last: Micros| sum(row, ticks.iter().filter(|tick| tick.tick.ingested_at <= last));
+        batches.into_iter().filter_map(upto).collect()
+    }
+}
+
+/// Whether its source's end closed a row.
+fn ended(row: &Row) -> bool {
+    row.closed_at == row.candle.window_end
 }

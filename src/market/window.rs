@@ -1,7 +1,7 @@
 //! One-minute windows: aggregation that no order of arrival can change, watermarks, and what closes when.
 //!
-//! Everything here is a function of the ticks in position order (and, for silent markets, of the clock that is handed in):
-//! wherever batches are cut, the same windows close at the same ticks with the same values.
+//! Everything here is a function of the ticks in position order and of the clock's instants that are handed in between them:
+//! wherever batches are cut, the same windows close at the same ticks and instants with the same values.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{Candle, MINUTE, Market, Micros, SECOND, Stream, Tick, Ticks};
 
 /// How far a market's watermark stays behind its newest tick.
 pub const GRACE: Micros = 30 * SECOND;
-/// A market that is silent for so long has its watermark moved by the clock.
+/// A market of which nothing came in for so long has its watermark moved by the clock.
 pub const IDLE: Micros = 90 * SECOND;
 
 /// The place of a tick among all ticks of its market: event time, then the trade's number, then the position.
@@ -217,11 +217,15 @@ struct Open {
     watermark: Micros,
     latest: Option<Latest>,
     windows: BTreeMap<Micros, Window>,
-    /// Clock time of the last tick, moved on with the watermark while the market is silent.
+    /// Newest `ingested_at` of its ticks, moved on with the watermark while the market is silent.
     heard: Micros,
 }
 
 impl Open {
+    fn new(watermark: Micros) -> Self {
+        Self { watermark, latest: None, windows: BTreeMap::new(), heard: Micros::MIN }
+    }
+
     fn close(&mut self, market: &Arc<Market>, closed_at: impl Fn(&Window) -> Micros, into: &mut Vec<Row>) {
         while let Some(entry) = self.windows.first_entry() {
             if entry.get().start + MINUTE > self.watermark {
@@ -249,8 +253,15 @@ impl Windows {
 
     /// Meets a market whose windows up to `newest_end` stand in gold: they are closed.
     pub fn resume(&mut self, market: Arc<Market>, newest_end: Option<Micros>) {
-        let open = Open { watermark: newest_end.unwrap_or(Micros::MIN), latest: None, windows: BTreeMap::new(), heard: Micros::MAX };
-        self.markets.entry(market).or_insert(open);
+        self.markets.entry(market).or_insert_with(|| Open::new(newest_end.unwrap_or(Micros::MIN)));
+    }
+
+    /// Another process has closed a market's windows up to `end`: they are open here no more, and ticks of them are late.
+    pub fn close_until(&mut self, market: &Market, end: Micros) {
+        if let Some(open) = self.markets.get_mut(market) {
+            open.watermark = open.watermark.max(end);
+            open.windows.retain(|start, _| start + MINUTE > end);
+        }
     }
 
     /// How far a stream was read: offsets up to this one are known here.
@@ -259,19 +270,17 @@ impl Windows {
         self.read.get(stream).copied()
     }
 
-    /// Takes in a batch of one stream, read up to offset `last`, at clock time `now`.
-    pub fn add(&mut self, stream: &Arc<Stream>, batch: &Ticks, last: i64, now: Micros) -> Outcome {
+    /// Takes in a batch of one stream, read up to offset `last`.
+    pub fn add(&mut self, stream: &Arc<Stream>, batch: &Ticks, last: i64) -> Outcome {
         let mut outcome = Outcome::default();
         let read_to = self.read_to(stream).unwrap_or(i64::MIN);
         // One look-up a market and batch, not one a tick.
         let mut opens: Vec<Option<Open>> = batch.markets.iter().map(|_| None).collect();
         for tick in batch.ticks.iter().filter(|tick| tick.offset > read_to) {
             let market = batch.market(tick);
-            let open = opens[tick.market as usize].get_or_insert_with(|| {
-                let unknown = || Open { watermark: Micros::MIN, latest: None, windows: BTreeMap::new(), heard: now };
-                self.markets.remove(market).unwrap_or_else(unknown)
-            });
-            open.heard = now;
+            let open =
+                opens[tick.market as usize].get_or_insert_with(|| self.markets.remove(market).unwrap_or_else(|| Open::new(Micros::MIN)));
+            open.heard = open.heard.max(tick.ingested_at);
             let place = Place::of(stream, tick);
             let start = window_start(tick.event_time);
             if start + MINUTE <= open.watermark {
@@ -306,15 +315,18 @@ impl Windows {
         outcome
     }
 
-    /// Moves the watermarks of silent markets at the clock's pace. To be called only while the input is caught up.
-    pub fn idle(&mut self, now: Micros) -> Outcome {
+    /// Moves the watermarks of silent markets at the clock's pace: of each by what `clock` is beyond [`IDLE`] after its newest tick
+    /// came in, or after `since`, when the source began to tell of its markets ([`Micros::MIN`]: it always did).
+    ///
+    /// All ticks that came in up to `clock` must have been taken in: then no market is closed whose ticks still wait.
+    pub fn idle(&mut self, clock: Micros, since: Micros) -> Outcome {
         let mut outcome = Outcome::default();
-        for (market, open) in &mut self.markets {
-            let silent = now.saturating_sub(open.heard) - IDLE;
-            if silent > 0 && !open.windows.is_empty() {
-                open.heard += silent;
+        for (market, open) in self.markets.iter_mut().filter(|(_, open)| !open.windows.is_empty()) {
+            let silent = clock.saturating_sub(open.heard.max(since)).saturating_sub(IDLE);
+            if silent > 0 {
+                open.heard = clock - IDLE;
                 open.watermark = open.watermark.saturating_add(silent);
-                open.close(market, |_| now, &mut outcome.closed);
+                open.close(market, |_| clock, &mut outcome.closed);
             }
         }
         outcome
@@ -380,3 +392,6 @@ impl Aggregation {
         self.windows
     }
 }
+
+#[cfg(test)]
+mod tests;

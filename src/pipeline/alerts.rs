@@ -3,7 +3,6 @@
 //! A candle is judged as it was when it closed, not as a late tick restated it later. What was handed over in memory is that;
 //! after a restart it is worked out again from silver, up to the tick that closed the candle.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant as Clock;
 
@@ -16,20 +15,28 @@ use super::status::{self, Cooling};
 use crate::alert::rule::{Judge, Rule, Verdict};
 use crate::alert::store::Store;
 use crate::lake::maintenance::Effort;
-use crate::lake::{LakeError, Table, TableKind, gold, silver};
-use crate::market::window::{GRACE, Row, Window, window_start};
-use crate::market::{Market, Micros};
+use crate::lake::{Table, TableKind, gold};
+use crate::market::window::Row;
 
 /// Versions of gold that may be judged without an alert before the progress is committed.
 const NOTE_PROGRESS: i64 = 500;
 
 struct State {
+    gold: Table,
     store: Store,
     judge: Judge,
     /// Gold was judged up to this version.
     judged: i64,
     /// Whether the log does not say so yet.
     unnoted: bool,
+    /// Gold's version at the last look at it.
+    seen: i64,
+}
+
+impl State {
+    fn gold_version(&self) -> i64 {
+        i64::try_from(self.gold.version()).unwrap_or(i64::MAX)
+    }
 }
 
 pub(super) struct Alerts {
@@ -84,56 +91,19 @@ impl Alerts {
 
     /// Judges what gold has closed and nobody has judged.
     async fn catch_up(&mut self) -> Result<(), StageError> {
-        let gold = Table::open_or_create(&self.context.storage, TableKind::Gold).await?;
-        let rows = gold::closed_after(&gold, self.state().judged).await?;
-        let version = i64::try_from(gold.version()).unwrap_or(i64::MAX);
+        let state = self.state();
+        state.gold.refresh().await?;
+        let rows = gold::closed_after(&state.gold, state.judged).await?;
+        let version = state.gold_version();
+        state.seen = version;
         if rows.is_empty() {
-            self.state().judged = version;
+            state.judged = version;
             return Ok(());
         }
         let silver = Table::open_or_create(&self.context.storage, TableKind::Silver).await?;
-        let rows = as_closed(&silver, rows).await?;
+        let rows = gold::as_closed(&silver, rows).await?;
         self.judge(&rows, version).await
     }
-}
-
-/// The rows as they were when they closed: of each window the ticks before the tick that closed it. A window that had none by
-/// then (its first tick came late) is left out: one tick has no volatility.
-async fn as_closed(silver: &Table, rows: Vec<Row>) -> Result<Vec<Row>, LakeError> {
-    let closed_by_tick = |row: &Row| row.closed_at >= row.candle.window_end + GRACE;
-    let mut wanted: BTreeSet<(Arc<Market>, Micros)> = BTreeSet::new();
-    for row in rows.iter().filter(|row| closed_by_tick(row)) {
-        wanted.insert(row.key());
-        wanted.insert((Arc::clone(&row.market), window_start(row.closed_at)));
-    }
-    let mut ticks: BTreeMap<(Arc<Market>, Micros), Vec<silver::Row>> = BTreeMap::new();
-    silver::scan(silver, &wanted, |tick| {
-        ticks.entry((Arc::clone(&tick.market), window_start(tick.tick.event_time))).or_default().push(tick);
-    })
-    .await?;
-    let none = Vec::new();
-    let as_closed = |row: Row| {
-        if !closed_by_tick(&row) {
-            return Some(row);
-        }
-        let closing = ticks.get(&(Arc::clone(&row.market), window_start(row.closed_at))).unwrap_or(&none);
-        let closing = closing.iter().filter(|tick| tick.tick.event_time == row.closed_at);
-        let Some(closing) = closing.map(|tick| (&tick.place.stream, tick.tick.offset, tick.tick.index)).min() else {
-            return Some(row); // the clock closed it
-        };
-        let mut window: Option<Window> = None;
-        for tick in ticks.get(&row.key()).unwrap_or(&none) {
-            let before = tick.place.stream != *closing.0 || (tick.tick.offset, tick.tick.index) < (closing.1, closing.2);
-            if before {
-                match &mut window {
-                    Some(window) => window.add(tick.place.clone(), tick.tick.price, tick.tick.size),
-                    None => window = Some(Window::new(tick.place.clone(), tick.tick.price, tick.tick.size)),
-                }
-            }
-        }
-        Some(window?.row(&row.market, row.closed_at, row.closed_in))
-    };
-    Ok(rows.into_iter().filter_map(as_closed).collect())
 }
 
 impl Stage for Alerts {
@@ -153,7 +123,8 @@ impl Stage for Alerts {
         self.context.meters.of(Self::STAGE).table(store.table());
         let judge = Judge::new(self.rule.clone(), store.last_windows().await?);
         let judged = store.judged();
-        self.state = Some(State { store, judge, judged, unnoted: false });
+        let gold = Table::open_or_create(&self.context.storage, TableKind::Gold).await?;
+        self.state = Some(State { gold, store, judge, judged, unnoted: false, seen: judged });
         self.catch_up().await
     }
 
@@ -177,7 +148,13 @@ impl Stage for Alerts {
         Ok(self.context.settle(Self::STAGE, state.store.table()).await?)
     }
 
-    async fn idle(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
+    async fn look_around(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
+        let state = self.state();
+        if state.judged < state.seen {
+            return self.catch_up().await; // it was there at the last look and nobody has handed it on since
+        }
+        state.gold.refresh().await?;
+        state.seen = state.gold_version();
         Ok(())
     }
 

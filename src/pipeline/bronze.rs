@@ -102,7 +102,7 @@ impl Stage for Bronze {
         Ok(self.context.maintain(Self::STAGE, table, effort).await?)
     }
 
-    async fn idle(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
+    async fn look_around(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
         Ok(())
     }
 

@@ -37,6 +37,10 @@ struct State {
     gold: Table,
     windows: Windows,
     handed_on: i64,
+    /// Silver's positions at the last look at it.
+    seen: Vec<(Stream, i64)>,
+    /// When the newest batch that was taken came in: all ticks that came in before are in the windows.
+    taken: Option<Micros>,
 }
 
 pub(super) struct Gold {
@@ -44,12 +48,19 @@ pub(super) struct Gold {
     live: Arc<Mutex<Arc<Vec<Live>>>>,
     /// Set when a finite source has delivered everything.
     source_finished: Arc<AtomicBool>,
+    /// From when on the source keeps the clock's pace, so that a market of which nothing comes in is silent; none: it does not.
+    paced_since: Option<Micros>,
     state: Option<State>,
 }
 
 impl Gold {
-    pub(super) fn new(context: Context, live: Arc<Mutex<Arc<Vec<Live>>>>, source_finished: Arc<AtomicBool>) -> Self {
-        Self { context, live, source_finished, state: None }
+    pub(super) fn new(
+        context: Context,
+        live: Arc<Mutex<Arc<Vec<Live>>>>,
+        source_finished: Arc<AtomicBool>,
+        paced_since: Option<Micros>,
+    ) -> Self {
+        Self { context, live, source_finished, paced_since, state: None }
     }
 
     fn state(&mut self) -> &mut State {
@@ -60,12 +71,19 @@ impl Gold {
     async fn catch_up(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         let state = self.state();
         state.silver.refresh().await?;
-        for (stream, to) in state.silver.positions() {
+        let positions = state.silver.positions();
+        state.seen.clone_from(&positions);
+        self.catch_up_to(positions, out).await
+    }
+
+    /// Works off what silver has up to some positions and gold has not read.
+    async fn catch_up_to(&mut self, positions: Vec<(Stream, i64)>, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+        for (stream, to) in positions {
             let stream = Arc::new(stream);
             let state = self.state();
             let mut after = state.windows.read_to(&stream).or_else(|| state.gold.position(&stream)).unwrap_or(-1);
             if to == after && state.windows.read_to(&stream).is_none() {
-                state.windows.add(&stream, &Ticks::default(), to, now());
+                state.windows.add(&stream, &Ticks::default(), to);
             }
             while after < to {
                 let upto = to.min(after + CATCH_UP);
@@ -89,7 +107,7 @@ impl Gold {
                 state.windows.resume(market, end);
             }
         }
-        let outcome = tokio::task::block_in_place(|| state.windows.add(stream, ticks, last, now()));
+        let outcome = tokio::task::block_in_place(|| state.windows.add(stream, ticks, last));
         self.commit(outcome, out).await
     }
 
@@ -121,6 +139,15 @@ impl Gold {
         }
         self.show();
         Ok(())
+    }
+
+    /// Closes the windows of silent markets. What waits may hold ticks of any market: then the clock stands at what was taken.
+    async fn close_silent(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+        let caught_up_at = now();
+        let clock = if self.context.meters.is_caught_up(Self::STAGE) { Some(caught_up_at) } else { self.state().taken };
+        let Some((clock, since)) = clock.zip(self.paced_since) else { return Ok(()) };
+        let outcome = self.state().windows.idle(clock, since);
+        if outcome.is_empty() { Ok(()) } else { self.commit(outcome, out).await }
     }
 
     /// Publishes the live candles, after the commit that may have closed some of them.
@@ -222,7 +249,7 @@ impl Stage for Gold {
         let gold = self.context.open(TableKind::Gold).await?;
         self.context.meters.of(Self::STAGE).table(&gold);
         let handed_on = i64::try_from(gold.version()).unwrap_or(i64::MAX);
-        self.state = Some(State { silver, gold, windows: Windows::default(), handed_on });
+        self.state = Some(State { silver, gold, windows: Windows::default(), handed_on, seen: Vec::new(), taken: None });
         self.catch_up(out).await
     }
 
@@ -234,6 +261,7 @@ impl Stage for Gold {
         if input.batch.last > self.state().windows.read_to(&stream).unwrap_or(-1) {
             self.process(&stream, &input.batch.ticks, input.batch.last, out).await?;
         }
+        self.state().taken = Some(input.ingested_at);
         if let Some(received) = input.received {
             self.context.meters.latency.note(received.elapsed());
         }
@@ -245,10 +273,13 @@ impl Stage for Gold {
         Ok(self.context.settle(Self::STAGE, &mut state.gold).await?)
     }
 
-    async fn idle(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
-        self.catch_up(out).await?;
-        let outcome = self.state().windows.idle(now());
-        if outcome.is_empty() { Ok(()) } else { self.commit(outcome, out).await }
+    async fn look_around(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+        let state = self.state();
+        // What came since the last look is on its way here; what was there before and was not handed over has to be fetched.
+        state.silver.refresh().await?;
+        let seen = std::mem::replace(&mut state.seen, state.silver.positions());
+        self.catch_up_to(seen, out).await?;
+        self.close_silent(out).await
     }
 
     async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
@@ -258,10 +289,119 @@ impl Stage for Gold {
 
     async fn finish(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         self.catch_up(out).await?;
-        if self.source_finished.load(Ordering::Acquire) {
+        // Where a stage before this one failed, ticks are missing that its next run will bring.
+        if self.source_finished.load(Ordering::Acquire) && self.context.meters.is_drained_before(Self::STAGE) {
             let outcome = self.state().windows.finish();
             self.commit(outcome, out).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::status::StageState;
+    use super::*;
+    use crate::lake::silver::TickBatch;
+    use crate::market::{SECOND, Tick};
+
+    /// 2025-05-12T00:00:00Z.
+    const START: Micros = 1_747_008_000_000_000;
+
+    fn markets() -> Arc<Vec<Arc<Market>>> {
+        Arc::new(["silent", "busy"].map(|coin| Arc::new(Market::new("s", coin, "usd"))).to_vec())
+    }
+
+    /// The record of this offset, with a tick of each of these markets, ten seconds after the one before it.
+    fn refined(offset: i64, of: &[u32]) -> Refined {
+        let at = START + 10 * offset * SECOND;
+        let tick = |market: &u32| Tick {
+            market: *market,
+            index: 0,
+            offset,
+            event_time: at,
+            price: 1.0,
+            size: None,
+            trade_id: None,
+            details: None,
+            ingested_at: at,
+        };
+        let ticks = Ticks { markets: markets(), ticks: of.iter().map(tick).collect() };
+        let batch = TickBatch { stream: Arc::new(Stream::direct()), ticks, last: offset };
+        Refined { batch, after: offset - 1, ingested_at: at, received: None }
+    }
+
+    async fn gold(folder: &std::path::Path, paced_since: Option<Micros>, out: &mpsc::Sender<Closed>) -> Gold {
+        let finished = Arc::new(AtomicBool::new(true));
+        let mut gold = Gold::new(Context::alone(folder), Arc::default(), finished, paced_since);
+        gold.recover(out).await.unwrap();
+        gold
+    }
+
+    /// Coins and minutes of the closed candles, and gold's position.
+    async fn closed(gold: &mut Gold) -> (Vec<(String, Micros)>, Option<i64>) {
+        let table = &gold.state().gold;
+        let rows = gold::closed_after(table, 0).await.unwrap();
+        let rows = rows.iter().map(|row| (row.market.coin_id.to_string(), (row.candle.window_start - START) / (60 * SECOND)));
+        (rows.collect(), table.position(&Stream::direct()))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_silent_coin_closes_and_is_no_burden_while_another_one_is_busy() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, _alerts) = mpsc::channel(100);
+        let mut gold = gold(folder.path(), Some(Micros::MIN), &out).await;
+        gold.take(&mut refined(0, &[0, 1]), &out).await.unwrap();
+        for offset in 1..=17 {
+            // A batch of rejects tells the time, too.
+            gold.take(&mut refined(offset, if offset % 2 == 0 { &[1] } else { &[] }), &out).await.unwrap();
+            gold.look_around(&out).await.unwrap();
+        }
+        let (rows, position) = closed(&mut gold).await;
+        assert!(rows.iter().all(|(coin, _)| coin == "busy") && !rows.is_empty(), "{rows:?}");
+        assert_eq!(position, Some(-1), "the silent coin's tick is in no candle");
+        gold.take(&mut refined(18, &[]), &out).await.unwrap();
+        gold.look_around(&out).await.unwrap();
+        let (rows, position) = closed(&mut gold).await;
+        assert!(rows.contains(&("silent".to_owned(), 0)), "{rows:?}");
+        assert_eq!(position, Some(11), "the busy coin's ticks from 12 on are in its open candle");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn when_nothing_waits_the_clock_itself_closes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, _alerts) = mpsc::channel(100);
+        let mut gold = gold(folder.path(), Some(Micros::MIN), &out).await;
+        let meters = Arc::clone(&gold.context.meters);
+        gold.take(&mut refined(0, &[0, 1]), &out).await.unwrap();
+        for stage in [status::Stage::Bronze, status::Stage::Silver, status::Stage::Gold] {
+            gold.look_around(&out).await.unwrap();
+            assert!(closed(&mut gold).await.0.is_empty(), "{stage:?} is not there yet");
+            meters.of(stage).state(StageState::Ok);
+        }
+        meters.of(status::Stage::Silver).offered.store(1, Ordering::Relaxed);
+        gold.look_around(&out).await.unwrap();
+        assert!(closed(&mut gold).await.0.is_empty(), "a record waits for silver");
+        meters.of(status::Stage::Silver).taken.store(1, Ordering::Relaxed);
+        gold.look_around(&out).await.unwrap();
+        assert_eq!(closed(&mut gold).await, (vec![("busy".to_owned(), 0), ("silent".to_owned(), 0)], Some(0)));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_source_that_is_read_as_fast_as_it_can_be_closes_at_its_end_and_only_if_all_of_it_came() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, _alerts) = mpsc::channel(100);
+        let mut gold = gold(folder.path(), None, &out).await;
+        let meters = Arc::clone(&gold.context.meters);
+        gold.take(&mut refined(0, &[0]), &out).await.unwrap();
+        gold.take(&mut refined(1_000, &[]), &out).await.unwrap();
+        gold.look_around(&out).await.unwrap();
+        assert!(closed(&mut gold).await.0.is_empty());
+        meters.of(status::Stage::Bronze).drained();
+        gold.finish(&out).await.unwrap();
+        assert!(closed(&mut gold).await.0.is_empty(), "silver has failed");
+        meters.of(status::Stage::Silver).drained();
+        gold.finish(&out).await.unwrap();
+        assert_eq!(closed(&mut gold).await.0, [("silent".to_owned(), 0)]);
     }
 }

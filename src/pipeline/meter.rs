@@ -53,6 +53,7 @@ struct Facts {
     files: usize,
     bytes: u64,
     restarts: u32,
+    drained: bool,
 }
 
 /// The figures of one stage.
@@ -88,6 +89,7 @@ impl Meter {
                 files: 0,
                 bytes: 0,
                 restarts: 0,
+                drained: false,
             }),
         }
     }
@@ -104,6 +106,24 @@ impl Meter {
             }
             facts.state = state;
         });
+    }
+
+    /// The stage has taken all of its input, to the end, and has stopped.
+    pub fn drained(&self) {
+        self.change(|facts| (facts.drained, facts.state) = (true, StageState::Stopped));
+    }
+
+    /// Whether the stage has taken all of its input, to the end.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.facts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drained
+    }
+
+    /// Whether the stage is at work and nothing that was offered to it waits.
+    fn is_caught_up(&self) -> bool {
+        let waits = self.offered.load(Ordering::Relaxed) > self.taken.load(Ordering::Relaxed);
+        let facts = self.facts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        !waits && (facts.state == StageState::Ok || facts.drained)
     }
 
     /// The stage looked at its table.
@@ -176,6 +196,19 @@ impl Meters {
     #[must_use]
     pub fn of(&self, stage: Stage) -> &Meter {
         &self.stages[stage as usize]
+    }
+
+    /// Whether nothing waits for or before a stage: all records that came in have passed it.
+    #[must_use]
+    pub fn is_caught_up(&self, stage: Stage) -> bool {
+        // In the order that rows take: one that moves on meanwhile is met later on.
+        self.stages.iter().take(stage as usize + 1).all(Meter::is_caught_up)
+    }
+
+    /// Whether all stages before this one have taken all of their input, to the end.
+    #[must_use]
+    pub fn is_drained_before(&self, stage: Stage) -> bool {
+        self.stages.iter().take(stage as usize).all(Meter::is_drained)
     }
 
     /// Adds to the totals.

@@ -1,39 +1,54 @@
 //! Live prices and open candles from the tables alone, for those who look at a storage that another process feeds.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::meter::{Meters, now};
+use super::meter::Meters;
 use super::status::{Live, Stage, StageState};
 use crate::lake::{LakeError, Storage, Table, TableKind, gold, silver};
-use crate::market::Market;
-use crate::market::window::Windows;
+use crate::market::window::{Row, Windows};
+use crate::market::{Candle, Market, Micros};
 
-/// Follows silver beyond what gold has.
+/// Follows silver beyond what gold has: a minute is among the open candles until gold has it, and no longer.
 pub struct Monitor {
     storage: Storage,
     tables: Option<(Table, Table)>,
     /// Only to say how they are: bronze and the alert log.
     others: [(Stage, Option<Table>); 2],
     windows: Windows,
+    /// Windows that are closed here and not yet in gold.
+    closing: BTreeMap<(Arc<Market>, Micros), Candle>,
 }
 
 impl Monitor {
     /// A monitor that has not looked yet.
     #[must_use]
     pub fn new(storage: Storage) -> Self {
-        Self { storage, tables: None, others: [(Stage::Bronze, None), (Stage::Alerts, None)], windows: Windows::default() }
+        Self {
+            storage,
+            tables: None,
+            others: [(Stage::Bronze, None), (Stage::Alerts, None)],
+            windows: Windows::default(),
+            closing: BTreeMap::new(),
+        }
     }
 
     /// Takes in what was committed since the last look; none where nothing was, or nothing is there yet. After an error it
-    /// starts afresh.
+    /// starts afresh, at once where what it knew was cleaned up.
     ///
     /// # Errors
     /// What the storage says.
     pub async fn look(&mut self, meters: &Meters) -> Result<Option<Vec<Live>>, LakeError> {
+        match self.look_or_forget(meters).await {
+            Err(error) if error.is_outdated() => self.look_or_forget(meters).await,
+            looked => looked,
+        }
+    }
+
+    async fn look_or_forget(&mut self, meters: &Meters) -> Result<Option<Vec<Live>>, LakeError> {
         let looked = self.try_look(meters).await;
         if looked.is_err() {
-            (self.tables, self.windows) = (None, Windows::default());
+            *self = Self::new(self.storage.clone());
         }
         looked
     }
@@ -45,6 +60,7 @@ impl Monitor {
             self.tables = silver.zip(gold);
         }
         let Some((silver, gold)) = &mut self.tables else { return Ok(None) };
+        let known = i64::try_from(gold.version()).unwrap_or(i64::MAX);
         let mut changed = gold.refresh().await? | silver.refresh().await?;
         for (stage, table) in &mut self.others {
             let kind = if *stage == Stage::Bronze { TableKind::Bronze } else { TableKind::Alerts };
@@ -77,10 +93,20 @@ impl Monitor {
                     let end = ends.remove(&market);
                     self.windows.resume(market, end);
                 }
-                self.windows.add(&stream, &batch.ticks, batch.last, now());
+                let closed = self.windows.add(&stream, &batch.ticks, batch.last).closed;
+                self.closing.extend(closed.into_iter().map(|row| (row.key(), Candle { closed: false, ..row.candle })));
             }
         }
-        Ok(Some(live(&self.windows)))
+        for Row { market, candle, .. } in gold::closed_after(gold, known).await? {
+            self.windows.close_until(&market, candle.window_end);
+            self.closing.remove(&(market, candle.window_start));
+        }
+        let mut live = live(&self.windows);
+        for Live { market, open, .. } in &mut live {
+            let closing = self.closing.range((Arc::clone(market), Micros::MIN)..=(Arc::clone(market), Micros::MAX));
+            open.splice(..0, closing.map(|(_, candle)| candle.clone()));
+        }
+        Ok(Some(live))
     }
 }
 
@@ -101,7 +127,7 @@ pub(super) fn live(windows: &Windows) -> Vec<Live> {
 ///
 /// # Errors
 /// What the storage says.
-pub async fn open_candles(storage: &Storage, market: &Market) -> Result<Vec<crate::market::Candle>, LakeError> {
+pub async fn open_candles(storage: &Storage, market: &Market) -> Result<Vec<Candle>, LakeError> {
     let live = Monitor::new(storage.clone()).look(&Meters::default()).await?.unwrap_or_default();
     Ok(live.into_iter().find(|live| *live.market == *market).map(|live| live.open).unwrap_or_default())
 }

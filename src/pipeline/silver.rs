@@ -26,6 +26,8 @@ pub(super) struct Refined {
     pub(super) batch: TickBatch,
     /// Silver's position in the stream before this batch: where gold has not read that far, it reads the table first.
     pub(super) after: i64,
+    /// When its records came in, by the clock.
+    pub(super) ingested_at: Micros,
     pub(super) received: Option<Instant>,
 }
 
@@ -67,6 +69,8 @@ struct State {
     quarantine: Table,
     silver: Table,
     dedup: Dedup,
+    /// Bronze's positions at the last look at it.
+    seen: Vec<(Stream, i64)>,
 }
 
 pub(super) struct Silver {
@@ -84,8 +88,16 @@ impl Silver {
     async fn catch_up(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
         state.bronze.refresh().await?;
+        let positions = state.bronze.positions();
+        state.seen.clone_from(&positions);
+        self.catch_up_to(positions, out).await
+    }
+
+    /// Works off what bronze has up to some positions and silver has not.
+    async fn catch_up_to(&mut self, positions: Vec<(Stream, i64)>, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+        let state = self.state.as_ref().expect("recovered");
         let mut backlog = Backlog::default();
-        for (stream, to) in state.bronze.positions() {
+        for (stream, to) in positions {
             let after = state.silver.position(&stream).unwrap_or(-1);
             if to > after {
                 backlog.add(&state.bronze, stream, after, to).await?;
@@ -127,7 +139,7 @@ impl Silver {
         });
         meters.of(status::Stage::Gold).offered.fetch_add(kept, Ordering::Relaxed);
         let batch = TickBatch { stream: Arc::clone(&raw.stream), ticks, last };
-        out.send(Refined { batch, after, received }).await.map_err(|_| StageError::Closed)
+        out.send(Refined { batch, after, ingested_at: raw.ingested_at, received }).await.map_err(|_| StageError::Closed)
     }
 }
 
@@ -217,7 +229,7 @@ impl Stage for Silver {
         let quarantine = self.context.open(TableKind::Quarantine).await?;
         let silver = self.context.open(TableKind::Silver).await?;
         self.context.meters.of(Self::STAGE).table(&silver);
-        self.state = Some(State { bronze, quarantine, silver, dedup: Dedup::default() });
+        self.state = Some(State { bronze, quarantine, silver, dedup: Dedup::default(), seen: Vec::new() });
         self.catch_up(out).await
     }
 
@@ -242,8 +254,12 @@ impl Stage for Silver {
         Ok(self.context.settle(Self::STAGE, &mut state.silver).await?)
     }
 
-    async fn idle(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
-        self.catch_up(out).await
+    async fn look_around(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+        let state = self.state.as_mut().expect("recovered");
+        // What came since the last look is on its way here; what was there before and was not handed over has to be fetched.
+        state.bronze.refresh().await?;
+        let seen = std::mem::replace(&mut state.seen, state.bronze.positions());
+        self.catch_up_to(seen, out).await
     }
 
     async fn finish(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::meter::{Meters, now};
@@ -18,7 +19,7 @@ use crate::lake::{LakeError, Storage, Table, TableKind};
 use crate::market::SECOND;
 use crate::text::chain;
 
-/// How often a stage that has nothing to do looks around.
+/// How long after one look around the next one is due, however much waits in the inbox.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
@@ -35,6 +36,14 @@ pub enum StageError {
     /// Another process feeds the storage now. Final.
     #[error("another process has taken over this storage")]
     Fenced,
+    /// It failed for as long as a finite run tries. Final.
+    #[error("gave up after {}", humantime::format_duration(*after))]
+    GaveUp {
+        /// How long it had tried, in whole seconds.
+        after: Duration,
+        /// What it failed with last.
+        source: LakeError,
+    },
     /// It was told to stop while it was failing. Final.
     #[error("stopped with rows that could not be committed")]
     Stopped(#[source] LakeError),
@@ -66,8 +75,8 @@ pub(super) trait Stage: Send {
     /// Leaves the stage's tables tidy at its end.
     async fn settle(&mut self) -> Result<(), StageError>;
 
-    /// Nothing waits: the time for work that the clock brings.
-    async fn idle(&mut self, out: &mpsc::Sender<Self::Output>) -> Result<(), StageError>;
+    /// The work that the clock brings: once a second, whether batches wait or not.
+    async fn look_around(&mut self, out: &mpsc::Sender<Self::Output>) -> Result<(), StageError>;
 
     /// The input has ended and all of it was taken.
     async fn finish(&mut self, out: &mpsc::Sender<Self::Output>) -> Result<(), StageError>;
@@ -82,6 +91,8 @@ pub(super) struct Context {
     pub(super) meters: Arc<Meters>,
     /// Cancelled when there is no time left: a failing stage gives up then.
     pub(super) give_up: CancellationToken,
+    /// How long a stage that keeps failing is started again; none: for ever.
+    pub(super) give_up_after: Option<Duration>,
     /// Says whether this process still owns the storage.
     pub(super) ownership: Arc<Mutex<Lock>>,
 }
@@ -106,6 +117,21 @@ impl Context {
         let report = settle(table).await;
         self.report(stage, table, report);
         Ok(())
+    }
+
+    /// For a stage that a test runs by itself.
+    #[cfg(test)]
+    pub(super) fn alone(folder: &std::path::Path) -> Self {
+        let storage = Storage::new(folder).unwrap();
+        let crate::lake::lock::Attempt::Acquired(lock) = Lock::attempt(&storage, false).unwrap() else { panic!("held") };
+        Self {
+            storage,
+            fence: false,
+            meters: Arc::default(),
+            give_up: CancellationToken::new(),
+            give_up_after: None,
+            ownership: Arc::new(Mutex::new(lock)),
+        }
     }
 
     /// Keeps a table small.
@@ -135,9 +161,38 @@ impl Context {
 }
 
 enum Work<I> {
-    Batch(I),
+    /// A batch with its number of rows, as it was handed over: a stage may take rows out of it.
+    Batch(I, u64),
     LookAround,
     Finish,
+}
+
+/// Failures in a row. A restart is no success: only work that was done is, for what failed is what is tried again first.
+struct Trouble {
+    since: Instant,
+    failures: u32,
+}
+
+impl Trouble {
+    /// How long to wait before the stage that failed is started again.
+    ///
+    /// # Errors
+    /// [`StageError`] where `give_up_after` has passed, or where no time can help a run that is to end.
+    fn fail(&mut self, error: LakeError, give_up_after: Option<Duration>) -> Result<(Duration, LakeError), StageError> {
+        let mut backoff = backoff(self.failures, rand::rng().random());
+        self.failures += 1;
+        if let Some(limit) = give_up_after {
+            let tried = self.since.elapsed();
+            if !error.is_transient() {
+                return Err(error.into());
+            }
+            if tried >= limit {
+                return Err(StageError::GaveUp { after: Duration::from_secs(tried.as_secs()), source: error });
+            }
+            backoff = backoff.min(limit.saturating_sub(tried)); // one last try when the time is up
+        }
+        Ok((backoff, error))
+    }
 }
 
 /// Runs a stage until its input ends.
@@ -150,42 +205,50 @@ pub(super) async fn run<S: Stage>(
     let (name, meter) = (S::STAGE.label(), context.meters.of(S::STAGE));
     let mut work = None;
     let mut recovered = false;
-    let mut failures = 0;
+    let mut trouble: Option<Trouble> = None;
+    let mut look_around_at = Instant::now() + LOOK_AROUND;
     loop {
         let done = if recovered {
-            let mut next = match work.take() {
-                Some(work) => work,
-                None => match tokio::time::timeout(LOOK_AROUND, inbox.recv()).await {
-                    Ok(Some(batch)) => Work::Batch(batch),
-                    Ok(None) => Work::Finish,
-                    Err(_) => Work::LookAround,
-                },
+            let mut next = if let Some(failed) = work.take() {
+                failed
+            } else {
+                tokio::select! {
+                    biased;
+                    () = tokio::time::sleep_until(look_around_at) => Work::LookAround,
+                    batch = inbox.recv() => batch.map_or(Work::Finish, |batch| {
+                        let rows = S::rows(&batch);
+                        Work::Batch(batch, rows)
+                    }),
+                }
             };
-            let rows = if let Work::Batch(batch) = &next { S::rows(batch) } else { 0 };
-            let done = match &mut next {
-                Work::Batch(batch) => stage.take(batch, &out).await,
-                Work::LookAround => stage.idle(&out).await,
+            let mut done = match &mut next {
+                Work::Batch(batch, _) => stage.take(batch, &out).await,
+                Work::LookAround => stage.look_around(&out).await,
                 Work::Finish => stage.finish(&out).await,
             };
             match (&done, &next) {
-                (Ok(()), Work::Batch(_)) => {
-                    meter.taken.fetch_add(rows, Ordering::Relaxed);
+                (Ok(()), Work::Batch(_, rows)) => {
+                    meter.taken.fetch_add(*rows, Ordering::Relaxed);
                 }
                 (Ok(()), Work::Finish) => {
                     if let Err(error) = stage.settle().await {
                         tracing::warn!(stage = name, error = %chain(&error), "not tidied up"); // all rows are committed
                     }
-                    meter.state(StageState::Stopped);
+                    meter.drained();
                     tracing::debug!(stage = name, "drained");
                     return Ok(());
                 }
-                (Ok(()), Work::LookAround) => {}
+                // From here on: what it does may take longer than the time between two.
+                (Ok(()), Work::LookAround) => look_around_at = Instant::now() + LOOK_AROUND,
                 (Err(_), _) => work = Some(next),
             }
-            match done {
-                Ok(()) => stage.maintain(if inbox.is_empty() { Effort::Due } else { Effort::Behind }).await,
-                failed => failed,
+            if done.is_ok() {
+                done = stage.maintain(if inbox.is_empty() { Effort::Due } else { Effort::Behind }).await;
             }
+            if done.is_ok() {
+                trouble = None;
+            }
+            done
         } else {
             let done = stage.recover(&out).await;
             if done.is_ok() {
@@ -196,10 +259,7 @@ pub(super) async fn run<S: Stage>(
             done
         };
         let error = match done {
-            Ok(()) => {
-                failures = 0;
-                continue;
-            }
+            Ok(()) => continue,
             Err(StageError::Lake(error)) => error,
             Err(StageError::Closed) if context.give_up.is_cancelled() => return Ok(()),
             Err(error) => {
@@ -212,8 +272,8 @@ pub(super) async fn run<S: Stage>(
             meter.state(StageState::Stopped);
             return Err(StageError::Fenced);
         }
-        let backoff = backoff(failures, rand::rng().random());
-        failures += 1;
+        let trouble = trouble.get_or_insert_with(|| Trouble { since: Instant::now(), failures: 0 });
+        let (backoff, error) = trouble.fail(error, context.give_up_after).inspect_err(|_| meter.state(StageState::Stopped))?;
         let why = chain(&error);
         tracing::error!(stage = name, error = %why, "stage failed, starts again in {backoff:?}");
         context.meters.error(format!("{name}: {why}"));
@@ -236,16 +296,4 @@ fn backoff(failures: u32, jitter: f64) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn backoff_grows_to_its_cap_and_never_beyond(failures in 0u32..1000, jitter in 0.0f64..1.0) {
-            let time = backoff(failures, jitter);
-            prop_assert!(time <= MAX_BACKOFF && time >= FIRST_BACKOFF / 2);
-            prop_assert!(failures < 6 || time >= MAX_BACKOFF / 2);
-        }
-    }
-}
+mod tests;

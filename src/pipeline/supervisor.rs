@@ -2,8 +2,7 @@
 //!
 //! Shutdown runs with the data: the source stops, each stage commits what it holds and then sees its input end.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 use super::alerts::Alerts;
 use super::bronze::Bronze;
 use super::gold::Gold;
-use super::meter::{Meters, now};
-use super::monitor::Monitor;
+use super::meter::now;
+use super::publish::{Looking, Onlooker, Rates, Shared, snapshot};
 use super::silver::{self, SharedDecoder, Silver};
 use super::stage::{self, Context, StageError};
-use super::status::{Cooling, Live, Role, Snapshot, Stage, StageState, Totals};
+use super::status::{Role, Snapshot, Stage, StageState, Totals};
+use super::summary::memory;
 use crate::alert::rule::Rule;
 use crate::lake::lock::{Attempt, Lock};
 use crate::lake::{LakeError, Storage, Table, TableKind};
@@ -33,6 +33,9 @@ use crate::source::simulator::{self, Simulator};
 use crate::source::{self, End, Fill, Outlet, SourceError};
 use crate::text::chain;
 use crate::transport::direct::{Batches, Limits};
+
+pub use super::publish::{monitor, picture};
+pub use super::summary::Summary;
 
 /// The shortest time between two snapshots.
 const PUBLISH_EVERY: Duration = Duration::from_millis(50);
@@ -87,6 +90,9 @@ pub struct Settings {
     pub rule: Rule,
     /// What to do when another process feeds the storage.
     pub when_held: WhenHeld,
+    /// How long a stage that keeps failing is started again before the run ends with the cause; none: for ever. For sources that
+    /// end, so that their runs end, too.
+    pub give_up_after: Option<Duration>,
 }
 
 /// Why the pipeline ended early.
@@ -118,73 +124,6 @@ pub enum PipelineError {
     Panicked(&'static str),
 }
 
-/// Median and 99th percentile.
-pub type Percentiles = (Duration, Duration);
-
-/// What a run came to.
-#[derive(Debug, Clone)]
-pub struct Summary {
-    /// How long it ran.
-    pub elapsed: Duration,
-    /// What it did.
-    pub totals: Totals,
-    /// Rows that each stage's table got, with median and 99th percentile of its commits.
-    pub stages: Vec<(Stage, u64, Option<Percentiles>)>,
-    /// From the reception of a record to its live candle: median and 99th percentile, batch by batch.
-    pub latency: Option<Percentiles>,
-    /// Peak resident memory in bytes.
-    pub peak_memory: Option<u64>,
-    /// Whether a finite source has delivered everything.
-    pub finished: bool,
-    /// A recording that was already in the storage to its end.
-    pub nothing_new: bool,
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals { records, ticks, duplicates, rejected, candles, restated, alerts, cooled_down } = self.totals;
-        let seconds = self.elapsed.as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-        let rate = records as f64 / seconds.max(1e-3);
-        if self.nothing_new {
-            writeln!(f, "nothing new: this recording is in the storage already")?;
-        }
-        writeln!(f, "records     {records:>12}   {rate:.0}/s over {seconds:.1} s")?;
-        writeln!(f, "ticks       {ticks:>12}")?;
-        writeln!(f, "duplicates  {duplicates:>12}")?;
-        writeln!(f, "rejected    {rejected:>12}")?;
-        writeln!(f, "candles     {candles:>12}   {restated} restated")?;
-        writeln!(f, "alerts      {alerts:>12}   {cooled_down} held back by the cool-down")?;
-        for (stage, rows, timing) in &self.stages {
-            if let Some((p50, p99)) = timing {
-                writeln!(f, "{:<11} {rows:>12}   commit p50 {} p99 {}", stage.label(), millis(*p50), millis(*p99))?;
-            }
-        }
-        if let Some((p50, p99)) = self.latency {
-            writeln!(f, "received → live candle      p50 {} p99 {}", millis(p50), millis(p99))?;
-        }
-        if let Some(bytes) = self.peak_memory {
-            writeln!(f, "peak memory {:>12} MB", bytes >> 20)?;
-        }
-        Ok(())
-    }
-}
-
-fn millis(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1e3)
-}
-
-/// Resident memory now and at its peak, in bytes, where the system says.
-#[must_use]
-pub fn memory() -> Option<(u64, u64)> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
-    };
-    Some((field("VmRSS:")?, field("VmHWM:")?))
-}
-
 /// What the pipeline is connected to.
 #[derive(Debug, Clone)]
 pub struct Connections {
@@ -202,55 +141,6 @@ pub fn blank(settings: &Settings) -> Snapshot {
     snapshot(&Shared::default(), None, Role::Pipeline, &mut Rates::default(), settings.rule.threshold)
 }
 
-#[derive(Debug, Default, Clone)]
-struct Shared {
-    meters: Arc<Meters>,
-    live: Arc<Mutex<Arc<Vec<Live>>>>,
-    cooling: Arc<Mutex<Arc<Vec<Cooling>>>>,
-}
-
-/// Rows a second of every stage, smoothed.
-#[derive(Debug, Default)]
-struct Rates {
-    last: Option<(Instant, [(u64, u64); 4])>,
-    rates: [(f64, f64); 4],
-}
-
-impl Rates {
-    fn measure(&mut self, meters: &Meters) -> [(f64, f64); 4] {
-        let read = meters.stages.each_ref().map(|meter| (meter.taken.load(Ordering::Relaxed), meter.committed.load(Ordering::Relaxed)));
-        let (at, before) = *self.last.get_or_insert((Instant::now(), read));
-        let passed = at.elapsed().as_secs_f64();
-        if passed >= 2.0 {
-            #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-            let rate = |new: u64, old: u64| (new - old) as f64 / passed;
-            for (i, rates) in self.rates.iter_mut().enumerate() {
-                *rates = (rate(read[i].0, before[i].0), rate(read[i].1, before[i].1));
-            }
-            self.last = Some((Instant::now(), read));
-        }
-        self.rates
-    }
-}
-
-fn snapshot(shared: &Shared, source: Option<source::Status>, role: Role, rates: &mut Rates, alert_threshold: f64) -> Snapshot {
-    let meters = &shared.meters;
-    let rates = rates.measure(meters);
-    Snapshot {
-        role,
-        source,
-        stages: meters.stages.iter().zip(rates).map(|(meter, (taken, committed))| meter.status(taken, committed)).collect(),
-        totals: meters.totals(),
-        live: Arc::clone(&shared.live.lock().unwrap_or_else(PoisonError::into_inner)),
-        cooling: Arc::clone(&shared.cooling.lock().unwrap_or_else(PoisonError::into_inner)),
-        revision: meters.revision.load(Ordering::Relaxed),
-        last_error: meters.last_error(),
-        memory: memory().map(|(now, _)| now),
-        alert_threshold,
-        at: now(),
-    }
-}
-
 /// Waits for the storage's lock as its settings say; none: cancelled before it was free.
 async fn acquire(settings: &Settings, connections: &Connections) -> Result<Option<Lock>, PipelineError> {
     let mut onlooker = Onlooker::new(settings.storage.clone(), settings.rule.threshold);
@@ -263,63 +153,6 @@ async fn acquire(settings: &Settings, connections: &Connections) -> Result<Optio
         let role = Role::Monitor { why: "another process feeds this storage".to_owned(), takes_over: true };
         if onlooker.look(role, connections).await == Looking::Cancelled {
             return Ok(None);
-        }
-    }
-}
-
-/// Shows a storage that another process feeds, until cancelled.
-pub async fn monitor(storage: Storage, alert_threshold: f64, connections: Connections) {
-    let mut onlooker = Onlooker::new(storage, alert_threshold);
-    let role = || Role::Monitor { why: "only looking on".to_owned(), takes_over: false };
-    while onlooker.look(role(), &connections).await == Looking::On {}
-}
-
-/// A snapshot of what a storage holds now.
-///
-/// # Errors
-/// What the storage says.
-pub async fn picture(settings: &Settings) -> Result<Snapshot, LakeError> {
-    let mut onlooker = Onlooker::new(settings.storage.clone(), settings.rule.threshold);
-    let live = onlooker.monitor.look(&onlooker.shared.meters).await?.unwrap_or_default();
-    *onlooker.shared.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
-    let role = Role::Monitor { why: "a picture".to_owned(), takes_over: false };
-    Ok(snapshot(&onlooker.shared, None, role, &mut onlooker.rates, onlooker.alert_threshold))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Looking {
-    On,
-    Cancelled,
-}
-
-/// Makes snapshots of a storage from its tables alone.
-struct Onlooker {
-    monitor: Monitor,
-    shared: Shared,
-    rates: Rates,
-    alert_threshold: f64,
-}
-
-impl Onlooker {
-    fn new(storage: Storage, alert_threshold: f64) -> Self {
-        Self { monitor: Monitor::new(storage), shared: Shared::default(), rates: Rates::default(), alert_threshold }
-    }
-
-    /// Publishes what the tables hold now, and waits for a second.
-    async fn look(&mut self, role: Role, connections: &Connections) -> Looking {
-        match self.monitor.look(&self.shared.meters).await {
-            Ok(Some(live)) => {
-                *self.shared.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
-                self.shared.meters.revise();
-            }
-            Ok(None) => {}
-            Err(error) => self.shared.meters.error(chain(&error)),
-        }
-        let snapshot = snapshot(&self.shared, None, role, &mut self.rates, self.alert_threshold);
-        connections.snapshots.send_replace(Arc::new(snapshot));
-        tokio::select! {
-            () = connections.cancel.cancelled() => Looking::Cancelled,
-            () = tokio::time::sleep(Duration::from_secs(1)) => Looking::On,
         }
     }
 }
@@ -391,7 +224,7 @@ fn start_stages(
     });
     let decoder = SharedDecoder::default();
     let decoding = silver::decode(decoder.clone(), decoder_inbox, to_silver);
-    let gold = Gold::new(context.clone(), Arc::clone(&shared.live), Arc::clone(finished));
+    let gold = Gold::new(context.clone(), Arc::clone(&shared.live), Arc::clone(finished), paced_since(&settings.source));
     let alerts = Alerts::new(context.clone(), settings.rule.clone(), Arc::clone(&shared.cooling));
     vec![
         ("transport", transport),
@@ -407,6 +240,17 @@ fn start_stages(
         ("gold", tokio::spawn(stage::run(gold, gold_inbox, to_alerts, context.clone()))),
         ("alerts", tokio::spawn(stage::run(alerts, alerts_inbox, to_nobody, context.clone()))),
     ]
+}
+
+/// From when on the source keeps the clock's pace; none: it runs as fast as it is taken, and the clock says nothing of its markets.
+fn paced_since(source: &SourceSettings) -> Option<Micros> {
+    match source {
+        SourceSettings::Replay { input, speed } if input != Path::new("-") && input.is_file() => {
+            (*speed != Speed::Max).then(now) // while nobody read it, its records waited
+        }
+        SourceSettings::Simulator(simulator) if simulator.rate == simulator::Rate::Max && simulator.events.is_some() => None,
+        SourceSettings::CoinGecko(_) | SourceSettings::Replay { .. } | SourceSettings::Simulator(_) => Some(Micros::MIN),
+    }
 }
 
 fn source_kind(settings: &SourceSettings) -> (source::Kind, usize) {
@@ -449,6 +293,7 @@ async fn feed(settings: Settings, connections: Connections) -> Result<Option<Sum
         fence: settings.when_held == WhenHeld::TakeOver,
         meters: Arc::clone(&shared.meters),
         give_up: CancellationToken::new(),
+        give_up_after: settings.give_up_after,
         ownership: Arc::clone(&ownership),
     };
     let (kind, coins) = source_kind(&settings.source);

@@ -11,4 +11,5 @@ mod damage;
 mod exact;
 mod layers;
 mod log;
+mod monitor;
 mod support;

@@ -17,12 +17,23 @@ use tokio_util::sync::CancellationToken;
 
 /// Replays a file at full speed, to its end.
 pub(crate) async fn replay(storage: &Path, input: &Path, batch_records: usize) -> Result<Summary, PipelineError> {
+    replay_within(storage, input, batch_records, Duration::from_mins(1)).await
+}
+
+/// The same, with the time after which a stage that keeps failing gives up.
+pub(crate) async fn replay_within(
+    storage: &Path,
+    input: &Path,
+    batch_records: usize,
+    give_up_after: Duration,
+) -> Result<Summary, PipelineError> {
     let settings = Settings {
         storage: Storage::new(storage).unwrap(),
         source: SourceSettings::Replay { input: input.to_owned(), speed: Speed::Max },
         limits: Limits { latency: Duration::from_secs(1), records: batch_records },
         rule: Rule::default(),
         when_held: WhenHeld::Fail,
+        give_up_after: Some(give_up_after),
     };
     let (snapshots, _shown) = watch::channel(Arc::new(supervisor::blank(&settings)));
     let (_select, selected) = watch::channel(None);

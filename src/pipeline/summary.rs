@@ -1,0 +1,73 @@
+//! What a run came to, for one screen.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::status::{Stage, Totals};
+
+/// Median and 99th percentile.
+pub type Percentiles = (Duration, Duration);
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// How long it ran.
+    pub elapsed: Duration,
+    /// What it did.
+    pub totals: Totals,
+    /// Rows that each stage's table got, with median and 99th percentile of its commits.
+    pub stages: Vec<(Stage, u64, Option<Percentiles>)>,
+    /// From the reception of a record to its live candle: median and 99th percentile, batch by batch.
+    pub latency: Option<Percentiles>,
+    /// Peak resident memory in bytes.
+    pub peak_memory: Option<u64>,
+    /// Whether a finite source has delivered everything.
+    pub finished: bool,
+    /// A recording that was already in the storage to its end.
+    pub nothing_new: bool,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Totals { records, ticks, duplicates, rejected, candles, restated, alerts, cooled_down } = self.totals;
+        let seconds = self.elapsed.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = records as f64 / seconds.max(1e-3);
+        if self.nothing_new {
+            writeln!(f, "nothing new: this recording is in the storage already")?;
+        }
+        writeln!(f, "records     {records:>12}   {rate:.0}/s over {seconds:.1} s")?;
+        writeln!(f, "ticks       {ticks:>12}")?;
+        writeln!(f, "duplicates  {duplicates:>12}")?;
+        writeln!(f, "rejected    {rejected:>12}")?;
+        writeln!(f, "candles     {candles:>12}   {restated} restated")?;
+        writeln!(f, "alerts      {alerts:>12}   {cooled_down} held back by the cool-down")?;
+        for (stage, rows, timing) in &self.stages {
+            if let Some((p50, p99)) = timing {
+                writeln!(f, "{:<11} {rows:>12}   commit p50 {} p99 {}", stage.label(), millis(*p50), millis(*p99))?;
+            }
+        }
+        if let Some((p50, p99)) = self.latency {
+            writeln!(f, "received → live candle      p50 {} p99 {}", millis(p50), millis(p99))?;
+        }
+        if let Some(bytes) = self.peak_memory {
+            writeln!(f, "peak memory {:>12} MB", bytes >> 20)?;
+        }
+        Ok(())
+    }
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+/// Resident memory now and at its peak, in bytes, where the system says.
+#[must_use]
+pub fn memory() -> Option<(u64, u64)> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+    };
+    Some((field("VmRSS:")?, field("VmHWM:")?))
+}

@@ -1,0 +1,138 @@
+//! Those who only look on: what they show is what is not yet in gold.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cryptostream::lake::table::{Change, Commit};
+use cryptostream::lake::{Storage, Table, TableKind, gold, silver};
+use cryptostream::market::candle::with_open;
+use cryptostream::market::window::{Place, Row, Window};
+use cryptostream::market::{Candle, Interval, MINUTE, Market, Micros, SECOND, Stream, Tick, Ticks};
+use cryptostream::pipeline::meter::Meters;
+use cryptostream::pipeline::monitor::Monitor;
+use cryptostream::pipeline::status::Live;
+
+/// 2025-05-12T00:00:00Z.
+const START: Micros = 1_747_008_000_000_000;
+
+/// A storage whose silver and gold are written by hand.
+struct Lake {
+    silver: Table,
+    gold: Table,
+    ticks: Vec<Tick>,
+    rows: Vec<Row>,
+}
+
+fn market() -> Arc<Market> {
+    Arc::new(Market::new("s", "bitcoin", "usd"))
+}
+
+fn stream() -> Arc<Stream> {
+    Arc::new(Stream::direct())
+}
+
+impl Lake {
+    async fn create(folder: &Path) -> Self {
+        let storage = Storage::new(folder).unwrap();
+        let silver = Table::open_or_create(&storage, TableKind::Silver).await.unwrap();
+        let gold = Table::open_or_create(&storage, TableKind::Gold).await.unwrap();
+        Self { silver, gold, ticks: Vec::new(), rows: Vec::new() }
+    }
+
+    /// Silver gets a tick so many seconds after the start.
+    async fn tick(&mut self, second: i64) {
+        let (offset, at) = (i64::try_from(self.ticks.len()).unwrap(), START + second * SECOND);
+        let (market_id, index, price) = (0, 0, 100.0 + second as f64);
+        let (event_time, ingested_at) = (at, at);
+        let tick = Tick { market: market_id, index, offset, event_time, price, size: None, trade_id: None, details: None, ingested_at };
+        self.ticks.push(tick.clone());
+        let ticks = Ticks { markets: Arc::new(vec![market()]), ticks: vec![tick] };
+        let adds = silver::write(&self.silver, &stream(), &ticks).await.unwrap();
+        let txns = vec![(self.silver.app_id(&stream()), offset)];
+        self.silver.commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] }).await.unwrap();
+    }
+
+    /// Gold closes a minute; its position stays where it is told.
+    async fn close(&mut self, minute: i64, position: i64) {
+        let start = START + minute * MINUTE;
+        let mut window: Option<Window> = None;
+        for tick in self.ticks.iter().filter(|tick| (start..start + MINUTE).contains(&tick.event_time)) {
+            let place = Place::of(&stream(), tick);
+            match &mut window {
+                Some(window) => window.add(place, tick.price, tick.size),
+                None => window = Some(Window::new(place, tick.price, tick.size)),
+            }
+        }
+        let version = i64::try_from(self.gold.version() + 1).unwrap();
+        let row = window.unwrap().row(&market(), start + 4 * MINUTE, version);
+        let adds = gold::write(&self.gold, std::slice::from_ref(&row)).await.unwrap();
+        self.rows.push(row);
+        let txns = vec![(self.gold.app_id(&stream()), position)];
+        self.gold.commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] }).await.unwrap();
+    }
+
+    /// Minutes of the open candles, and ticks of the five-minute candles that a screen makes of gold and them.
+    fn shown(&self, live: &[Live]) -> (Vec<i64>, Vec<i64>) {
+        let open = &live[0].open;
+        let mut wide: Vec<Candle> = Vec::new();
+        for row in &self.rows {
+            let bucket = Interval::Minute5.bucket(row.candle.window_start);
+            match wide.last_mut().filter(|candle| candle.window_start == bucket) {
+                Some(candle) => candle.absorb(&row.candle),
+                None => wide.push(Candle { window_start: bucket, ..row.candle.clone() }),
+            }
+        }
+        let wide = with_open(&wide, open, Interval::Minute5);
+        (open.iter().map(|c| (c.window_start - START) / MINUTE).collect(), wide.iter().map(|c| c.ticks).collect())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_minute_is_shown_once_whoever_closed_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lake = Lake::create(folder.path()).await;
+    let (mut monitor, meters) = (Monitor::new(Storage::new(folder.path()).unwrap()), Meters::default());
+    for second in [10, 20, 70] {
+        lake.tick(second).await;
+    }
+    let live = monitor.look(&meters).await.unwrap().unwrap();
+    assert_eq!(lake.shown(&live), (vec![0, 1], vec![3]));
+
+    // The clock closes both minutes in gold; no tick told the monitor so.
+    lake.close(0, 1).await;
+    lake.close(1, 2).await;
+    let live = monitor.look(&meters).await.unwrap().unwrap();
+    assert_eq!(lake.shown(&live), (vec![], vec![3]));
+    assert!(monitor.look(&meters).await.unwrap().is_none(), "nothing has changed");
+
+    // Ticks have closed a minute that gold has not written yet: it is shown until gold has it.
+    for second in [130, 140, 260] {
+        lake.tick(second).await;
+    }
+    let live = monitor.look(&meters).await.unwrap().unwrap();
+    assert_eq!(lake.shown(&live), (vec![2, 4], vec![6]));
+    lake.close(2, 4).await;
+    let live = monitor.look(&meters).await.unwrap().unwrap();
+    assert_eq!(lake.shown(&live), (vec![4], vec![6]));
+
+    // One who begins to look now sees the same.
+    let live = Monitor::new(Storage::new(folder.path()).unwrap()).look(&meters).await.unwrap().unwrap();
+    assert_eq!(lake.shown(&live), (vec![4], vec![6]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_monitor_that_misses_a_file_says_so_and_goes_on_once_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lake = Lake::create(folder.path()).await;
+    let (mut monitor, meters) = (Monitor::new(Storage::new(folder.path()).unwrap()), Meters::default());
+    lake.tick(10).await;
+    monitor.look(&meters).await.unwrap().unwrap();
+    lake.tick(20).await;
+    let newest = lake.silver.files().find(|file| file.integers("offset") == Some((1, 1))).unwrap();
+    let (path, aside) = (lake.silver.absolute(newest), folder.path().join("aside"));
+    std::fs::rename(&path, &aside).unwrap();
+    assert!(monitor.look(&meters).await.unwrap_err().to_string().contains("is missing"));
+    std::fs::rename(&aside, &path).unwrap();
+    let live = monitor.look(&meters).await.unwrap().unwrap();
+    assert_eq!(lake.shown(&live), (vec![0], vec![2]));
+}
