@@ -9,7 +9,7 @@ use deltalake::arrow::error::ArrowError;
 use deltalake::kernel::Add;
 
 use super::parquet::{assemble, times};
-use super::{Context as _, LakeError, Table, TableKind};
+use super::{Context as _, DataFile, LakeError, Table, TableKind};
 use crate::market::{Alert, Market, Micros};
 
 fn rows(alerts: &[Alert]) -> Result<RecordBatch, ArrowError> {
@@ -44,37 +44,35 @@ pub async fn write(table: &Table, alerts: &[Alert]) -> Result<Add, LakeError> {
     table.write(None, &rows).await
 }
 
-/// All alerts of the log.
+/// The alerts of one file, in the file's order.
 ///
 /// # Errors
 /// What the storage says.
-pub async fn read_all(table: &Table) -> Result<Vec<Alert>, LakeError> {
+pub async fn read(table: &Table, file: &DataFile) -> Result<Vec<Alert>, LakeError> {
     let mut alerts = Vec::new();
-    for file in table.files() {
-        for batch in table.read(file, None).await? {
-            let missing = || LakeError::Corrupt { table: TableKind::Alerts, what: format!("{} without some columns", file.path()) };
-            let column = |name: &str| batch.column_by_name(name).ok_or_else(missing);
-            let text = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_string::<i32>);
-            let time = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<TimestampMicrosecondType>);
-            let double = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<Float64Type>);
-            let (id, rule, source, coin, quote) = (text("alert_id")?, text("rule")?, text("source")?, text("coin_id")?, text("quote")?);
-            let (start, end, timestamp) = (time("window_start")?, time("window_end")?, time("timestamp")?);
-            let (avg, min, max) = (double("avg_price")?, double("min_price")?, double("max_price")?);
-            let (volatility, threshold) = (double("volatility")?, double("threshold")?);
-            alerts.extend((0..batch.num_rows()).map(|i| Alert {
-                alert_id: id.value(i).to_owned(),
-                rule: rule.value(i).to_owned(),
-                market: Market::new(source.value(i), coin.value(i), quote.value(i)),
-                window_start: start.value(i),
-                window_end: end.value(i),
-                avg_price: avg.value(i),
-                min_price: min.value(i),
-                max_price: max.value(i),
-                volatility: volatility.value(i),
-                threshold: threshold.value(i),
-                timestamp: timestamp.value(i),
-            }));
-        }
+    for batch in table.read(file, None).await? {
+        let missing = || LakeError::Corrupt { table: TableKind::Alerts, what: format!("{} without some columns", file.path()) };
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(missing);
+        let text = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_string::<i32>);
+        let time = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<TimestampMicrosecondType>);
+        let double = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<Float64Type>);
+        let (id, rule, source, coin, quote) = (text("alert_id")?, text("rule")?, text("source")?, text("coin_id")?, text("quote")?);
+        let (start, end, timestamp) = (time("window_start")?, time("window_end")?, time("timestamp")?);
+        let (avg, min, max) = (double("avg_price")?, double("min_price")?, double("max_price")?);
+        let (volatility, threshold) = (double("volatility")?, double("threshold")?);
+        alerts.extend((0..batch.num_rows()).map(|i| Alert {
+            alert_id: id.value(i).to_owned(),
+            rule: rule.value(i).to_owned(),
+            market: Market::new(source.value(i), coin.value(i), quote.value(i)),
+            window_start: start.value(i),
+            window_end: end.value(i),
+            avg_price: avg.value(i),
+            min_price: min.value(i),
+            max_price: max.value(i),
+            volatility: volatility.value(i),
+            threshold: threshold.value(i),
+            timestamp: timestamp.value(i),
+        }));
     }
     Ok(alerts)
 }
@@ -85,9 +83,11 @@ pub async fn read_all(table: &Table) -> Result<Vec<Alert>, LakeError> {
 /// What the storage says.
 pub async fn last_windows(table: &Table) -> Result<HashMap<Arc<Market>, Micros>, LakeError> {
     let mut last: HashMap<Arc<Market>, Micros> = HashMap::new();
-    for alert in read_all(table).await? {
-        let newest = last.entry(Arc::new(alert.market)).or_insert(Micros::MIN);
-        *newest = alert.window_start.max(*newest);
+    for file in table.files() {
+        for alert in read(table, file).await? {
+            let newest = last.entry(Arc::new(alert.market)).or_insert(Micros::MIN);
+            *newest = alert.window_start.max(*newest);
+        }
     }
     Ok(last)
 }

@@ -81,7 +81,6 @@ pub struct Reader {
     /// Files with rows of the stream, with the first and last offset of it that each holds; the next to be read last.
     files: Vec<(i64, i64, Arc<DataFile>)>,
     stream: Arc<Stream>,
-    /// The last offset that was handed out.
     after: i64,
     to: i64,
 }
@@ -109,32 +108,27 @@ impl Reader {
     /// The records of the next file, or of the next files whose offsets overlap, in runs of one `ingested_at`.
     ///
     /// # Errors
-    /// [`LakeError::Corrupt`] where a stream without gaps has one; otherwise what the storage says.
+    /// What the storage says. The file that cannot be read is left out when this is called again.
     pub async fn next(&mut self, table: &Table) -> Result<Option<Vec<RawBatch>>, LakeError> {
-        let Some((_, mut last, file)) = self.files.pop() else {
-            return if self.stream.is_dense() && self.after < self.to { Err(self.gap(self.to + 1)) } else { Ok(None) };
-        };
-        let mut runs = self.runs(table, &file).await?;
-        let mut overlap = false;
-        while let Some((_, end, file)) = self.files.pop_if(|(first, ..)| *first <= last) {
-            runs.extend(self.runs(table, &file).await?);
-            (last, overlap) = (end.max(last), true);
+        let Some(next) = self.files.pop() else { return Ok(None) };
+        let mut end = next.1;
+        let mut together = vec![next];
+        while let Some(next) = self.files.pop_if(|(first, ..)| *first <= end) {
+            end = next.1.max(end);
+            together.push(next);
         }
-        if overlap || !ascends(&runs) {
-            runs = sorted(&runs);
-        }
-        for offset in runs.iter().flat_map(|run| run.records.iter().map(|record| record.offset)) {
-            if self.stream.is_dense() && offset > self.after + 1 {
-                return Err(self.gap(offset));
+        let mut runs = Vec::new();
+        for at in 0..together.len() {
+            match self.runs(table, &together[at].2).await {
+                Ok(more) => runs.extend(more),
+                Err(error) => {
+                    together.remove(at);
+                    self.files.extend(together.into_iter().rev());
+                    return Err(error);
+                }
             }
-            self.after = offset.max(self.after);
         }
-        Ok(Some(runs))
-    }
-
-    fn gap(&self, next: i64) -> LakeError {
-        let (stream, from, to) = (&self.stream, self.after + 1, next - 1);
-        LakeError::Corrupt { table: TableKind::Bronze, what: format!("a gap: no records {from} to {to} of {stream}") }
+        Ok(Some(if ascends(&runs) { runs } else { sorted(&runs) }))
     }
 
     /// A file's records of the stream in the range asked for, in the file's order.
@@ -176,8 +170,42 @@ impl Reader {
 /// be late as a whole if it were read after the first.
 #[derive(Debug, Default)]
 pub struct Backlog {
-    /// Each with what was read and not handed out.
-    streams: Vec<(Reader, VecDeque<RawBatch>)>,
+    streams: Vec<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    reader: Reader,
+    /// What was read and not handed out.
+    ready: VecDeque<RawBatch>,
+    /// The last offset that was read.
+    read: i64,
+}
+
+impl Pending {
+    /// Reads on until something is ready, or all was read.
+    async fn fill(&mut self, table: &Table) -> Result<(), LakeError> {
+        let Reader { stream, to, .. } = &self.reader;
+        let (stream, to) = (Arc::clone(stream), *to);
+        let gap = |from: i64, next: i64| {
+            let what = format!("no records {from} to {} of {stream}, which its position says were written", next - 1);
+            Err(LakeError::Corrupt { table: TableKind::Bronze, what })
+        };
+        while self.ready.is_empty() {
+            let Some(runs) = self.reader.next(table).await? else {
+                // Only Kafka leaves gaps: what is missing elsewhere must not be passed over.
+                return if stream.is_dense() && self.read < to { gap(self.read + 1, to + 1) } else { Ok(()) };
+            };
+            for offset in runs.iter().flat_map(|run| run.records.iter().map(|record| record.offset)) {
+                if stream.is_dense() && offset > self.read + 1 {
+                    return gap(self.read + 1, offset);
+                }
+                self.read = offset;
+            }
+            self.ready.extend(runs);
+        }
+        Ok(())
+    }
 }
 
 impl Backlog {
@@ -187,25 +215,21 @@ impl Backlog {
     /// As [`Reader::new`].
     pub async fn add(&mut self, table: &Table, stream: Stream, after: i64, to: i64) -> Result<(), LakeError> {
         let reader = Reader::new(table, &Arc::new(stream), after, to).await?;
-        self.streams.push((reader, VecDeque::new()));
+        self.streams.push(Pending { reader, ready: VecDeque::new(), read: after });
         Ok(())
     }
 
     /// The next records of one stream; none at the end.
     ///
     /// # Errors
-    /// As [`Reader::next`].
+    /// [`LakeError::Corrupt`] where a stream without gaps has one; otherwise as [`Reader::next`].
     pub async fn next(&mut self, table: &Table) -> Result<Option<RawBatch>, LakeError> {
-        for (reader, ready) in &mut self.streams {
-            while ready.is_empty() {
-                let Some(runs) = reader.next(table).await? else { break };
-                ready.extend(runs);
-            }
+        for pending in &mut self.streams {
+            pending.fill(table).await?;
         }
-        self.streams.retain(|(_, ready)| !ready.is_empty());
-        let came_in = |ready: &VecDeque<RawBatch>| ready.front().map(|run| run.ingested_at);
-        let earliest = self.streams.iter_mut().min_by_key(|(_, ready)| came_in(ready));
-        Ok(earliest.and_then(|(_, ready)| ready.pop_front()))
+        self.streams.retain(|pending| !pending.ready.is_empty());
+        let earliest = self.streams.iter_mut().min_by_key(|pending| pending.ready.front().map(|run| run.ingested_at));
+        Ok(earliest.and_then(|pending| pending.ready.pop_front()))
     }
 }
 

@@ -2,17 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cryptostream::lake::maintenance::{Effort, maintain};
 use cryptostream::lake::table::{Change, Commit};
 use cryptostream::lake::verify::{Scope, verify};
 use cryptostream::lake::{LakeError, Storage, Table, TableKind};
+use cryptostream::pipeline::chain;
 use deltalake::arrow::array::{AsArray as _, Float64Array, RecordBatch};
 use deltalake::arrow::compute::concat_batches;
 use deltalake::arrow::datatypes::Float64Type;
 
 use crate::support::stream::{random, text};
-use crate::support::tables::{age, assert_same, assert_sound, replay};
+use crate::support::tables::{age, assert_same, assert_sound, replay, replay_within};
 
 async fn storage_with_rows(folder: &Path) -> Storage {
     let input = folder.join("stream.ndjson");
@@ -45,14 +47,25 @@ fn shortened(rows: &RecordBatch) -> RecordBatch {
     rows.slice(1, rows.num_rows() - 1)
 }
 
-fn last_bit(rows: &RecordBatch) -> RecordBatch {
-    let at = rows.schema().index_of("avg_price").unwrap();
-    let prices = rows.column(at).as_primitive::<Float64Type>();
-    let nudged: Float64Array =
-        (0..rows.num_rows()).map(|i| Some(if i == 0 { f64::from_bits(prices.value(i).to_bits() ^ 1) } else { prices.value(i) })).collect();
+/// The first row with the last bit of a number turned.
+fn nudged(rows: &RecordBatch, column: &str) -> RecordBatch {
+    changed(rows, column, |number| f64::from_bits(number.to_bits() ^ 1))
+}
+
+/// The first row with a number changed.
+fn changed(rows: &RecordBatch, column: &str, change: impl Fn(f64) -> f64) -> RecordBatch {
+    let at = rows.schema().index_of(column).unwrap();
+    let numbers = rows.column(at).as_primitive::<Float64Type>();
+    let changed: Float64Array =
+        (0..rows.num_rows()).map(|i| Some(if i == 0 { change(numbers.value(i)) } else { numbers.value(i) })).collect();
     let mut columns = rows.columns().to_vec();
-    columns[at] = Arc::new(nudged);
+    columns[at] = Arc::new(changed);
     RecordBatch::try_new(rows.schema(), columns).unwrap()
+}
+
+fn copy_of(storage: &Storage, to: &Path) -> Storage {
+    assert!(std::process::Command::new("cp").arg("-r").arg(storage.root()).arg(to).status().unwrap().success());
+    Storage::new(to).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -61,27 +74,102 @@ async fn every_damage_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let sound = storage_with_rows(folder.path()).await;
     assert_sound(sound.root(), "before any damage").await;
-    let cases: [(TableKind, Damage, &str); 8] = [
+    let cases: [(TableKind, Damage, &str); 15] = [
         (TableKind::Bronze, doubled, "is there twice"),
-        (TableKind::Bronze, shortened, "records where its position says"),
+        (TableKind::Bronze, shortened, "has no records at offsets"),
         (TableKind::Silver, doubled, "is there twice"),
         (TableKind::Silver, shortened, "is missing"),
+        (TableKind::Silver, |rows| nudged(rows, "price"), "is not what its record decodes to"),
         (TableKind::Quarantine, shortened, "is missing"),
         (TableKind::Gold, doubled, "is there twice"),
         (TableKind::Gold, shortened, "has no candle at"),
-        (TableKind::Gold, last_bit, "is not the aggregation of its ticks"),
+        (TableKind::Gold, |rows| nudged(rows, "avg_price"), "is not the aggregation of its ticks"),
+        (TableKind::Alerts, doubled, "is there twice"),
+        (TableKind::Alerts, |rows| nudged(rows, "avg_price"), "alerts: avg_price of"),
+        (TableKind::Alerts, |rows| nudged(rows, "min_price"), "alerts: min_price of"),
+        (TableKind::Alerts, |rows| nudged(rows, "max_price"), "alerts: max_price of"),
+        (TableKind::Alerts, |rows| nudged(rows, "volatility"), "alerts: volatility of"),
+        (TableKind::Alerts, |rows| changed(rows, "threshold", |_| 100.0), "is not above its threshold"),
     ];
     for (n, (kind, how, words)) in cases.into_iter().enumerate() {
-        let copy = folder.path().join(format!("case-{n}"));
-        assert!(std::process::Command::new("cp").arg("-r").arg(sound.root()).arg(&copy).status().unwrap().success());
-        let copy = Storage::new(&copy).unwrap();
+        let copy = copy_of(&sound, &folder.path().join(format!("case-{n}")));
         damage(&copy, kind, how).await;
         let told = told(&copy).await;
         assert!(told.contains(words), "{kind}: {told}");
     }
-    let table = Table::open(&sound, TableKind::Silver).await.unwrap().unwrap();
-    std::fs::remove_file(table.absolute(table.files().next().unwrap())).unwrap();
-    assert!(told(&sound).await.contains("is missing"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_cannot_be_read_is_one_difference_and_hides_no_other() {
+    type Break = fn(&Path);
+    let folder = tempfile::tempdir().unwrap();
+    let sound = storage_with_rows(folder.path()).await;
+    let ways: [(Break, &str); 2] = [
+        (|file| std::fs::remove_file(file).unwrap(), "is missing"),
+        (|file| std::fs::write(file, b"PAR1 and no more").unwrap(), "cannot be read"),
+    ];
+    for (n, (how, words)) in ways.into_iter().enumerate() {
+        let all = copy_of(&sound, &folder.path().join(format!("all-{n}")));
+        for kind in TableKind::ALL {
+            let one = copy_of(&sound, &folder.path().join(format!("{}-{n}", kind.label())));
+            for storage in [&one, &all] {
+                let table = Table::open(storage, kind).await.unwrap().unwrap();
+                how(&table.absolute(table.files().max_by_key(|file| file.rows).unwrap()));
+            }
+            let report = verify(&one, Scope::All).await.unwrap();
+            let [told] = report.differences() else { panic!("{kind}: {report}") };
+            assert!(told.starts_with(kind.label()) && told.contains(words), "{kind}: {report}");
+        }
+        let report = verify(&all, Scope::All).await.unwrap();
+        assert_eq!(report.differences().len(), TableKind::ALL.len(), "{report}");
+        // A table without its log is no reason to stop, either.
+        std::fs::remove_dir_all(all.table_path(TableKind::Gold).join("_delta_log")).unwrap();
+        let report = verify(&all, Scope::All).await.unwrap();
+        assert!(report.differences().iter().any(|told| told.contains("no Delta log")), "{report}");
+        assert!(report.differences().iter().any(|told| told.starts_with("bronze") && told.contains(words)), "{report}");
+    }
+}
+
+/// Data files below a folder.
+fn data_files(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    let below = |path: &Path| if path.is_dir() { data_files(path) } else { usize::from(path.extension().is_some_and(|x| x == "parquet")) };
+    entries.map(|entry| below(&entry.path())).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replay_whose_stage_cannot_go_on_ends_with_the_cause_and_is_continued_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let sound = storage_with_rows(folder.path()).await;
+    let input = folder.path().join("stream.ndjson");
+    // What has to be made again from the table whose file is missing.
+    let cases = [
+        (TableKind::Bronze, &[TableKind::Silver, TableKind::Quarantine, TableKind::Gold, TableKind::Alerts][..], "stage silver failed"),
+        (TableKind::Silver, &[TableKind::Gold, TableKind::Alerts][..], "stage gold failed"),
+    ];
+    for (kind, made_again, stage) in cases {
+        let storage = copy_of(&sound, &folder.path().join(kind.label()));
+        for kind in made_again {
+            std::fs::remove_dir_all(storage.table_path(*kind)).unwrap();
+        }
+        let table = Table::open(&storage, kind).await.unwrap().unwrap();
+        // In the middle: some of it can be worked off.
+        let mut files: Vec<_> = table.files().collect();
+        files.sort_by_key(|file| file.integers("offset"));
+        let file = table.absolute(files[files.len() / 2]);
+        let aside = folder.path().join("aside.parquet");
+        std::fs::rename(&file, &aside).unwrap();
+        let files = data_files(storage.root());
+        let failed = replay_within(storage.root(), &input, 200, Duration::from_secs(2)).await.unwrap_err();
+        let told = chain(&failed);
+        assert!(told.starts_with(&format!("{stage}: gave up after 2s: data file")) && told.ends_with("is missing"), "{told}");
+        let more = data_files(storage.root()) - files;
+        assert!(more <= 10, "{more} files written in vain");
+        std::fs::rename(&aside, &file).unwrap();
+        replay(storage.root(), &input, 200).await.unwrap();
+        assert_same(sound.root(), storage.root(), "once the file was back").await;
+        assert_sound(storage.root(), "once the file was back").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,0 +1,244 @@
+//! Silver and quarantine against what bronze's records decode to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+
+use deltalake::arrow::array::AsArray as _;
+use deltalake::arrow::datatypes::{Int32Type, Int64Type};
+
+use super::super::bronze::{RawBatch, Reader};
+use super::super::{Context as _, LakeError, TableKind, quarantine, silver};
+use super::{Layer, Prints, Report, told};
+use crate::market::decode::{Decoder, Reject};
+use crate::market::dedup::Key;
+use crate::market::{DAY, Market, Stream, Tick, Ticks, date, rfc3339};
+
+/// A row's position: number of the stream, offset, index.
+type At = (u32, i64, i32);
+
+/// Numbers for streams.
+#[derive(Default)]
+struct Streams(HashMap<Stream, u32>);
+
+impl Streams {
+    fn id(&mut self, stream: &Stream) -> u32 {
+        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        if let Some(&id) = self.0.get(stream) { id } else { *self.0.entry(stream.clone()).or_insert(next) }
+    }
+}
+
+/// What silver or quarantine holds, row by row.
+async fn fingerprints(layer: &mut Layer, streams: &mut Streams, report: &mut Report) -> Result<HashMap<At, u64>, LakeError> {
+    let kind = layer.table.kind();
+    let mut prints = Prints::new(kind)?;
+    let mut found = HashMap::new();
+    for file in layer.files() {
+        for batch in layer.read(&file, report).await {
+            let fingerprints = match tokio::task::block_in_place(|| prints.of(&batch)) {
+                Ok(fingerprints) => fingerprints,
+                Err(error) => {
+                    layer.unreadable(&file, &error, report);
+                    continue;
+                }
+            };
+            let column = |name: &str| batch.column_by_name(name).expect("fingerprinted with all columns");
+            let (topic, partition) = (column("topic").as_string::<i32>(), column("partition").as_primitive::<Int32Type>());
+            let (offset, index) = (column("offset").as_primitive::<Int64Type>(), column("index").as_primitive::<Int32Type>());
+            let mut last: Option<(Stream, u32)> = None;
+            for (i, print) in fingerprints.into_iter().enumerate() {
+                if last.as_ref().is_none_or(|(stream, _)| &*stream.topic != topic.value(i) || stream.partition != partition.value(i)) {
+                    let stream = Stream::new(topic.value(i), partition.value(i));
+                    let id = streams.id(&stream);
+                    last = Some((stream, id));
+                }
+                let Some((stream, id)) = &last else { continue };
+                if found.insert((*id, offset.value(i), index.value(i)), print).is_some() {
+                    report
+                        .wrong(|| format!("{}: {stream} offset {} index {} is there twice", kind.label(), offset.value(i), index.value(i)));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// 128 bits that stand for a tick's identity.
+fn identity(market: &Market, key: &Key) -> u128 {
+    let half = |seed| u128::from(foldhash::quality::FixedState::with_seed(seed).hash_one((market, key)));
+    half(0x9e37_79b9_7f4a_7c15) << 64 | half(0xc2b2_ae3d_27d4_eb4f)
+}
+
+pub(super) async fn check(bronze: &mut Layer, quarantine: &mut Layer, silver: &mut Layer, report: &mut Report) -> Result<(), LakeError> {
+    let mut streams = Streams::default();
+    let mut kept = fingerprints(silver, &mut streams, report).await?;
+    let mut rejected = fingerprints(quarantine, &mut streams, report).await?;
+    let (ticks, rejects) = (kept.len(), rejected.len());
+    let places = places(silver, &mut streams, ticks, report).await;
+    let mut against = Against { silver, quarantine, places, duplicates: 0 };
+    let (mut prints, mut quarantine_prints) = (Prints::new(TableKind::Silver)?, Prints::new(TableKind::Quarantine)?);
+    let (mut pending, mut unread) = (0, false);
+    for (stream, to) in bronze.table.positions() {
+        let stream = Arc::new(stream);
+        let upto = against.silver.table.position(&stream).unwrap_or(-1);
+        pending += to - upto.min(to);
+        let id = streams.id(&stream);
+        let mut decoder = Decoder::default();
+        let mut reader = match Reader::new(&bronze.table, &stream, -1, upto).await {
+            Ok(reader) => reader,
+            Err(error) => {
+                unread |= !tell(bronze, &error, report);
+                continue;
+            }
+        };
+        let mut failures = 0;
+        while failures <= bronze.table.files().len() {
+            let runs = match reader.next(&bronze.table).await {
+                Ok(None) => break,
+                Ok(Some(runs)) => runs,
+                Err(error) => {
+                    failures += 1;
+                    unread |= !tell(bronze, &error, report);
+                    continue;
+                }
+            };
+            for run in runs {
+                tokio::task::block_in_place(|| {
+                    let (valid, bad) = decoder.decode_all(run.records.len(), run.records.iter().map(|record| (record, run.ingested_at)));
+                    against.compare_rejects(&run, &bad, id, &mut rejected, &mut quarantine_prints, report)?;
+                    against.compare_ticks(&run, &valid, id, &mut kept, &mut prints, report)
+                })?;
+            }
+        }
+    }
+    let duplicates = against.duplicates;
+    let names: HashMap<u32, &Stream> = streams.0.iter().map(|(stream, id)| (*id, stream)).collect();
+    for at in kept.keys() {
+        if unread || bronze.may_lack(names[&at.0], at.1) {
+            report.not_judged += 1;
+        } else {
+            report.wrong(|| format!("silver: offset {} index {} comes from no record of bronze", at.1, at.2));
+        }
+    }
+    let beyond = |at: &&At| at.1 > silver.table.position(names[&at.0]).unwrap_or(-1);
+    for at in rejected.keys().filter(|at| !beyond(at)) {
+        if unread || bronze.may_lack(names[&at.0], at.1) {
+            report.not_judged += 1;
+        } else {
+            report.wrong(|| format!("quarantine: offset {} index {} comes from no reject of bronze", at.1, at.2));
+        }
+    }
+    report.note("silver", &format!("{ticks} ticks = bronze decoded less {duplicates} duplicates; {pending} records pending"));
+    report.note("quarantine", &format!("{rejects} rejects = what bronze's records that fail decode to"));
+    Ok(())
+}
+
+/// Tells that a file of bronze could not be read. Whether it is known which one.
+fn tell(bronze: &mut Layer, error: &LakeError, report: &mut Report) -> bool {
+    let missing = |path: &str| bronze.files().into_iter().find(|file| file.path() == path);
+    match error {
+        LakeError::MissingFile { path, .. } if let Some(file) = missing(path) => bronze.unreadable(&file, error, report),
+        _ if !bronze.unread.is_empty() => {} // told when positions were checked
+        error => {
+            report.wrong(|| format!("bronze: {}", told(error)));
+            return false;
+        }
+    }
+    true
+}
+
+/// Where silver has each tick, by its identity; ticks that are there twice or under another date are differences.
+async fn places(silver: &mut Layer, streams: &mut Streams, ticks: usize, report: &mut Report) -> HashMap<u128, At> {
+    let mut places: HashMap<u128, At> = HashMap::with_capacity(ticks);
+    let mut reader = silver::Reader::default();
+    for file in silver.files() {
+        let mut doubled = Vec::new();
+        let mut misplaced = 0;
+        let read = reader.rows(&silver.table, &file, |row| {
+            let at = (streams.id(&row.place.stream), row.tick.offset, row.tick.index);
+            misplaced += u64::from(file.date().is_some_and(|day| day != date(row.tick.event_time)));
+            if places.insert(identity(&row.market, &Key::of(&row.tick)), at).is_some() {
+                doubled.push((row.market, row.tick.event_time, row.tick.offset));
+            }
+        });
+        if let Err(error) = read.await {
+            silver.unreadable(&file, &error, report);
+        }
+        for (market, time, offset) in doubled {
+            report.wrong(|| format!("silver: a tick of {market} at {} is there twice (offset {offset})", rfc3339(time)));
+        }
+        if misplaced > 0 {
+            report.wrong(|| format!("silver: {misplaced} ticks in {} belong to other dates", file.path()));
+        }
+    }
+    places
+}
+
+/// What decoded records are compared with.
+struct Against<'a> {
+    silver: &'a Layer,
+    quarantine: &'a Layer,
+    places: HashMap<u128, At>,
+    duplicates: u64,
+}
+
+impl Against<'_> {
+    fn compare_ticks(
+        &mut self,
+        run: &RawBatch,
+        decoded: &Ticks,
+        stream: u32,
+        kept: &mut HashMap<At, u64>,
+        prints: &mut Prints,
+        report: &mut Report,
+    ) -> Result<(), LakeError> {
+        let mut days: BTreeMap<i64, Vec<&Tick>> = BTreeMap::new();
+        for tick in &decoded.ticks {
+            days.entry(tick.event_time.div_euclid(DAY)).or_default().push(tick);
+        }
+        for ticks in days.into_values() {
+            let rows = silver::rows(&run.stream, decoded, &ticks).when("verify", TableKind::Silver)?;
+            for (tick, print) in ticks.into_iter().zip(prints.of(&rows)?) {
+                let at = (stream, tick.offset, tick.index);
+                match kept.remove(&at) {
+                    Some(found) if found == print => {}
+                    Some(_) => {
+                        report.wrong(|| format!("silver: offset {} index {} is not what its record decodes to", tick.offset, tick.index));
+                    }
+                    None => match self.places.get(&identity(decoded.market(tick), &Key::of(tick))) {
+                        Some(first) if first.0 != stream || *first < at => self.duplicates += 1,
+                        Some(_) => report.wrong(|| format!("silver: of the tick at offset {} a later copy was kept", tick.offset)),
+                        None if self.silver.may_lack_times("event_time", tick.event_time, tick.event_time) => report.not_judged += 1,
+                        None => report.wrong(|| format!("silver: the tick at offset {} index {} is missing", tick.offset, tick.index)),
+                    },
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_rejects(
+        &self,
+        run: &RawBatch,
+        bad: &[Reject],
+        stream: u32,
+        rejected: &mut HashMap<At, u64>,
+        prints: &mut Prints,
+        report: &mut Report,
+    ) -> Result<(), LakeError> {
+        if bad.is_empty() {
+            return Ok(());
+        }
+        let expected = quarantine::rows(run, &quarantine::beyond(run, bad, -1)).when("verify", TableKind::Quarantine)?;
+        for (reject, print) in bad.iter().zip(prints.of(&expected)?) {
+            match rejected.remove(&(stream, reject.offset, reject.index)) {
+                Some(found) if found == print => {}
+                Some(_) => report.wrong(|| format!("quarantine: offset {} index {} is not what was rejected", reject.offset, reject.index)),
+                None if self.quarantine.may_lack(&run.stream, reject.offset) => report.not_judged += 1,
+                None => report
+                    .wrong(|| format!("quarantine: offset {} index {} ({}) is missing", reject.offset, reject.index, reject.reason.text())),
+            }
+        }
+        Ok(())
+    }
+}
