@@ -30,6 +30,14 @@ pub struct RecordRef<'a> {
     pub produced_at: Micros,
 }
 
+impl RecordRef<'_> {
+    /// Bytes of its key, value, source and headers.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.map_or(0, str::len) + self.value.len() + self.source.len() + self.headers.map_or(0, str::len)
+    }
+}
+
 /// What records of one delivery share, so that it is stored once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Origin {
@@ -54,11 +62,12 @@ pub struct Records {
     values: Vec<u8>,
     rows: Vec<Row>,
     origins: Vec<Origin>,
+    bytes: usize,
 }
 
 impl Records {
-    /// Most value bytes that one batch may hold; a batch is closed before it grows past it (offsets are 32 bits).
-    pub const MAX_BYTES: usize = 256 << 20;
+    /// Most bytes that a batch of several records may hold: far below what the 32-bit offsets of tables' columns reach.
+    pub const MAX_BYTES: usize = 64 << 20;
 
     /// An empty batch.
     #[must_use]
@@ -75,13 +84,14 @@ impl Records {
             values: Vec::with_capacity(room(other.values.len())),
             rows: Vec::with_capacity(room(other.rows.len())),
             origins: Vec::new(),
+            bytes: 0,
         }
     }
 
     /// Appends a copy of `record`. Its offset is taken as it stands.
     ///
     /// # Panics
-    /// When the values together pass 4 GiB; callers close a batch at [`Self::MAX_BYTES`].
+    /// When the values or the keys together pass 4 GiB; callers close a batch at [`Self::MAX_BYTES`].
     pub fn push(&mut self, record: RecordRef<'_>) {
         let same = self.origins.last().is_some_and(|o| &*o.source == record.source && o.headers.as_deref() == record.headers);
         if !same {
@@ -89,6 +99,7 @@ impl Records {
         }
         self.keys.push_str(record.key.unwrap_or_default());
         self.values.extend_from_slice(record.value);
+        self.bytes += record.bytes();
         self.rows.push(Row {
             offset: record.offset,
             produced_at: record.produced_at,
@@ -116,10 +127,10 @@ impl Records {
         self.rows.is_empty()
     }
 
-    /// Bytes of all values.
+    /// Bytes of all records. What records share is counted for each: tables store it for each.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.values.len()
+        self.bytes
     }
 
     /// Offset of the last record.
@@ -164,6 +175,8 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -178,5 +191,24 @@ mod tests {
         assert!(records.iter().eq(rows));
         records.number_from(100);
         assert_eq!(records.iter().map(|r| r.offset).collect::<Vec<_>>(), [100, 101, 102]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_of_every_record_is_counted(
+            records in prop::collection::vec((any::<Option<String>>(), any::<Vec<u8>>(), "[ab]{0,2}", prop::option::of("[ab]{0,2}")), 0..20),
+        ) {
+            let mut all = Records::new();
+            for (key, value, source, headers) in &records {
+                let (key, headers) = (key.as_deref(), headers.as_deref());
+                all.push(RecordRef { offset: 0, key, value, source, headers, produced_at: 0 });
+            }
+            let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+            let bytes: usize = records.iter().map(|(key, value, source, headers)| length(key) + value.len() + source.len() + length(headers)).sum();
+            prop_assert_eq!(all.bytes(), bytes);
+            let mut copy = Records::sized_like(&all);
+            copy.append(&all);
+            prop_assert_eq!(copy.bytes(), bytes);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Direct transport: records go to bronze in memory, gathered into batches.
 //!
 //! A batch is closed when its first record has waited for the latency, when it is full, or when the source ends; it holds
-//! records of one stream only and never more than the limit. The very first batch waits for next to nothing.
+//! records of one stream only, never more of them than the limit, and more than [`Records::MAX_BYTES`] only where one record has.
+//! The very first batch waits for next to nothing.
 
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ pub struct Batch {
 pub struct Batches {
     deliveries: mpsc::Receiver<Delivery>,
     limits: Limits,
+    max_bytes: usize,
     /// Received and not yet handed on: (delivery, index of the first record that is not).
     rest: Option<(Delivery, usize, Instant)>,
     /// An empty batch with the room that the last one needed.
@@ -49,7 +51,7 @@ impl Batches {
     /// Batches of what arrives on `deliveries`.
     #[must_use]
     pub fn new(deliveries: mpsc::Receiver<Delivery>, limits: Limits) -> Self {
-        Self { deliveries, limits, rest: None, room: Records::new(), first: true }
+        Self { deliveries, limits, max_bytes: Records::MAX_BYTES, rest: None, room: Records::new(), first: true }
     }
 
     /// The next batch; none when the source has ended and everything was handed on.
@@ -74,18 +76,19 @@ impl Batches {
     }
 
     fn is_full(&self, batch: &Batch) -> bool {
-        batch.delivery.records.len() >= self.limits.records || batch.delivery.records.bytes() >= Records::MAX_BYTES / 4
+        batch.delivery.records.len() >= self.limits.records || batch.delivery.records.bytes() >= self.max_bytes
     }
 
     fn add(&mut self, batch: &mut Batch, more: Delivery, from: usize, received: Instant) {
         for index in from..more.records.len() {
-            if self.is_full(batch) {
+            let Some(record) = more.records.get(index) else { break };
+            let records = &mut batch.delivery.records;
+            let too_large = !records.is_empty() && records.bytes() + record.bytes() > self.max_bytes;
+            if too_large || records.len() >= self.limits.records {
                 self.rest = Some((more, index, received));
                 return;
             }
-            if let Some(record) = more.records.get(index) {
-                batch.delivery.records.push(record);
-            }
+            records.push(record);
         }
     }
 }
@@ -99,14 +102,17 @@ mod tests {
     fn delivery(stream: &str, values: impl IntoIterator<Item = i64>) -> Delivery {
         let mut records = Records::new();
         for offset in values {
-            records.push(RecordRef { offset, key: None, value: b"x", source: "s", headers: None, produced_at: 0 });
+            let value = &b"xxxx"[..usize::try_from(offset % 5).unwrap()];
+            records.push(RecordRef { offset, key: None, value, source: "s", headers: None, produced_at: 0 });
         }
         Delivery { stream: Some(Stream::new(stream, 0)), records }
     }
 
     proptest! {
         #[test]
-        fn nothing_is_lost_reordered_or_mixed(sizes in prop::collection::vec((0usize..30, 0usize..2), 1..20), limit in 1usize..20) {
+        fn nothing_is_lost_reordered_or_mixed(
+            sizes in prop::collection::vec((0usize..30, 0usize..2), 1..20), limit in 1usize..20, max_bytes in 1usize..20,
+        ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             runtime.block_on(async {
                 let (tx, rx) = mpsc::channel(100);
@@ -121,8 +127,10 @@ mod tests {
                 drop(tx);
                 let mut got: [Vec<i64>; 2] = [vec![], vec![]];
                 let mut batches = Batches::new(rx, Limits { latency: Duration::from_secs(1), records: limit });
+                batches.max_bytes = max_bytes;
                 while let Some(batch) = batches.next().await {
-                    assert!(batch.delivery.records.len() <= limit);
+                    let records = &batch.delivery.records;
+                    assert!(records.len() <= limit && (records.bytes() <= max_bytes || records.len() == 1));
                     let stream = usize::from(&*batch.delivery.stream.unwrap().topic == "b");
                     got[stream].extend(batch.delivery.records.iter().map(|r| r.offset));
                 }
