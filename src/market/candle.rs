@@ -52,7 +52,10 @@ impl Candle {
     pub fn absorb(&mut self, later: &Self) {
         #[expect(clippy::cast_precision_loss, reason = "tick counts stay far below 2^52")]
         let (mine, theirs) = (self.ticks as f64, later.ticks as f64);
-        self.avg = (self.avg * mine + later.avg * theirs) / (mine + theirs);
+        let sum = self.avg * mine + later.avg * theirs;
+        let all = mine + theirs;
+        let scaled = || (self.avg * (mine / all) + later.avg * (theirs / all)).min(self.high.max(later.high));
+        self.avg = if sum.is_finite() { sum / all } else { scaled() };
         self.high = self.high.max(later.high);
         self.low = self.low.min(later.low);
         self.close = later.close;
@@ -127,5 +130,20 @@ mod tests {
         assert_eq!((merged[0].ticks, merged[0].window_end, merged[0].volume), (4, 5 * MINUTE, Some(2.0)));
         assert!((merged[0].close - 12.0).abs() < f64::EPSILON && (merged[0].high - 13.0).abs() < f64::EPSILON);
         assert_eq!(merged[1].window_end, 10 * MINUTE);
+    }
+
+    #[test]
+    fn the_largest_and_the_smallest_prices_make_no_nan() {
+        let at = |price| Candle { high: price, low: price, ..minute(0, price) };
+        let mut candle = at(f64::MAX);
+        candle.absorb(&Candle { ticks: 3, ..at(f64::MAX) });
+        assert!((candle.avg - f64::MAX).abs() < 1e293 && candle.avg <= f64::MAX, "{}", candle.avg);
+        candle.absorb(&at(5e-324));
+        assert!(candle.avg < f64::MAX && candle.avg > f64::MAX / 2.0);
+        assert!(candle.change().is_finite() && candle.change_pct().is_finite());
+        for (open, close) in [(5e-324, f64::MAX), (f64::MAX, 5e-324), (5e-324, 5e-324)] {
+            let candle = Candle { open, close, high: open.max(close), low: open.min(close), ..minute(0, 1.0) };
+            assert!(![candle.change(), candle.change_pct(), candle.volatility_pct()].iter().any(|x| x.is_nan()), "{candle:?}");
+        }
     }
 }

@@ -116,8 +116,7 @@ impl Window {
             high: self.high,
             low: self.low,
             close: self.close,
-            #[expect(clippy::cast_precision_loss, reason = "a minute has far fewer than 2^52 ticks")]
-            avg: self.prices.value() / self.ticks as f64,
+            avg: self.prices.mean(self.ticks),
             volume: self.sizes.as_ref().map(ExactSum::value),
             ticks: self.ticks,
             closed,
