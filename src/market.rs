@@ -5,6 +5,8 @@ pub mod decode;
 pub mod dedup;
 pub mod records;
 pub mod sum;
+pub mod time;
+pub mod trade;
 pub mod window;
 
 use std::fmt;
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::text::printable;
 pub use candle::Candle;
 pub use records::{RecordRef, Records};
+pub use trade::{Sequence, TradeId};
 
 /// Microseconds since the Unix epoch, UTC.
 pub type Micros = i64;
@@ -43,6 +46,8 @@ pub fn date(time: Micros) -> String {
 }
 
 /// What duplicates, watermarks, windows and alerts are keyed by. Ordered by (source, `coin_id`, quote).
+///
+/// The decoder lets no name pass that has control characters or more than [`decode::MAX_NAME`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Market {
     /// Where the price was made: `coingecko`, `simulator`, `binance` …
@@ -64,47 +69,6 @@ impl Market {
 impl fmt::Display for Market {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.source, self.coin_id, self.quote)
-    }
-}
-
-/// A feed's own id of a trade. Whole numbers are kept as such: they order trades of one instant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum TradeId {
-    /// An id that is a plain decimal number.
-    Number(i64),
-    /// Any other id, as it came.
-    Text(Box<str>),
-}
-
-impl TradeId {
-    /// The id that `text` spells; only the canonical spelling of a number is a [`TradeId::Number`].
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        match text.parse::<i64>() {
-            Ok(n) if !text.starts_with(['+', '0']) && text != "-0" || text == "0" => Self::Number(n),
-            _ => Self::Text(text.into()),
-        }
-    }
-
-    /// The number that orders trades of one instant, where the id is one (`007` is 7).
-    #[must_use]
-    pub fn sequence(&self) -> Option<i64> {
-        match self {
-            Self::Number(n) => Some(*n),
-            Self::Text(text) => {
-                let digits = text.trim_start_matches('-');
-                (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
-            }
-        }
-    }
-}
-
-impl fmt::Display for TradeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(n) => n.fmt(f),
-            Self::Text(text) => text.fmt(f),
-        }
     }
 }
 
@@ -310,6 +274,7 @@ impl Alert {
     /// The identity of an alert: 128 bits of a hash of its key, as hex.
     #[must_use]
     pub fn id(rule: &str, market: &Market, window_start: Micros) -> String {
+        // No two keys make the same text: names of markets have no control characters.
         let key = [rule, &market.source, &market.coin_id, &market.quote, &window_start.to_string()].join("\0");
         blake3::hash(key.as_bytes()).to_hex()[..32].to_owned()
     }
@@ -320,23 +285,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trade_ids_that_are_numbers_are_one_thing_however_written() {
-        assert_eq!(TradeId::parse("10"), TradeId::Number(10));
-        assert_eq!(TradeId::parse("-3"), TradeId::Number(-3));
-        assert_eq!(TradeId::parse("0"), TradeId::Number(0));
-        assert_eq!(TradeId::parse("007"), TradeId::Text("007".into()));
-        assert_eq!(TradeId::parse("007").sequence(), Some(7));
-        assert_eq!(TradeId::parse("a7").sequence(), None);
-        assert_eq!(TradeId::parse("10.0").sequence(), None);
-        for text in ["10", "-3", "0", "007", "-0", "+5", "x", ""] {
-            assert_eq!(TradeId::parse(text).to_string(), text);
-        }
-    }
-
-    #[test]
     fn buckets_are_aligned_to_the_epoch_on_both_sides_of_it() {
         assert_eq!(Interval::Minute5.bucket(7 * MINUTE), 5 * MINUTE);
         assert_eq!(Interval::Minute5.bucket(-1), -5 * MINUTE);
         assert_eq!(Interval::Day1.bucket(DAY), DAY);
+    }
+
+    #[test]
+    fn an_alerts_identity_is_that_of_its_key_and_never_changes() {
+        let id = |source, coin, quote| Alert::id("volatility", &Market::new(source, coin, quote), 1_747_008_000_000_000);
+        assert_eq!(id("binance", "bitcoin", "usd"), "fed02bc5b283965fb17620128b63dc41");
+        let alike = [id("ab", "c", "usd"), id("a", "bc", "usd"), id("", "abc", "usd"), id("abc", "", "usd"), id("abc", "usd", "")];
+        assert_eq!(alike.iter().collect::<std::collections::BTreeSet<_>>().len(), alike.len());
     }
 }

@@ -31,8 +31,17 @@ pub struct TickBatch {
 
 pub(super) fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<RecordBatch, ArrowError> {
     let count = ticks.len();
-    let codes = || Int32Array::from_iter_values(ticks.iter().map(|tick| i32::try_from(tick.market).unwrap_or(i32::MAX)));
-    let names = |pick: fn(&Market) -> &str| text_codes(codes(), batch.markets.iter().map(|m| Some(pick(m))).collect::<StringArray>());
+    // Only the names that these ticks use: all of a file's dictionary counts for the file's statistics.
+    let mut markets: Vec<&Market> = Vec::new();
+    let mut numbers: Vec<Option<i32>> = vec![None; batch.markets.len()];
+    let codes = Int32Array::from_iter_values(ticks.iter().map(|tick| {
+        *numbers[tick.market as usize].get_or_insert_with(|| {
+            markets.push(batch.market(tick));
+            i32::try_from(markets.len() - 1).unwrap_or(i32::MAX)
+        })
+    }));
+    let names =
+        |pick: fn(&Market) -> &str| text_codes(codes.clone(), markets.iter().map(|market| Some(pick(market))).collect::<StringArray>());
     let doubles = |pick: fn(&Tick) -> Option<f64>| -> ArrayRef { Arc::new(ticks.iter().map(|tick| pick(tick)).collect::<Float64Array>()) };
     let detail = |pick: fn(&Details) -> Option<f64>| -> ArrayRef {
         Arc::new(ticks.iter().map(|tick| tick.details.as_deref().and_then(pick)).collect::<Float64Array>())
@@ -66,7 +75,7 @@ pub(super) fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<Re
             ("price", doubles(|tick| Some(tick.price))),
             ("size", doubles(|tick| tick.size)),
             ("trade_id", Arc::new(trade_ids.finish())),
-            ("sequence", Arc::new(ticks.iter().map(|tick| tick.trade_id.as_ref()?.sequence()).collect::<Int64Array>())),
+            ("sequence", Arc::new(ticks.iter().map(|tick| tick.trade_id.as_ref()?.sequence()?.number()).collect::<Int64Array>())),
             ("volume_24h", detail(|d| d.volume_24h)),
             ("market_cap", detail(|d| d.market_cap)),
             ("price_change_24h", detail(|d| d.price_change_24h)),
@@ -87,21 +96,26 @@ pub(super) fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<Re
     )
 }
 
-/// Writes ticks to data files, one an event date, to be committed.
+/// Rows of a file at most: a batch of a few long histories can have millions.
+const FILE_ROWS: usize = 1 << 20;
+
+/// Writes ticks to data files, one an event date (or more where there are very many), to be committed.
 ///
 /// # Errors
 /// What the storage says.
 pub async fn write(table: &Table, stream: &Stream, batch: &Ticks) -> Result<Vec<Add>, LakeError> {
     let mut adds = Vec::new();
     for (date, ticks) in by_date(&batch.ticks, |tick| tick.event_time) {
-        let rows = tokio::task::block_in_place(|| rows(stream, batch, &ticks)).when("write", TableKind::Silver)?;
-        adds.push(table.write(Some(&date), &rows).await?);
+        for ticks in ticks.chunks(FILE_ROWS) {
+            let rows = tokio::task::block_in_place(|| rows(stream, batch, ticks)).when("write", TableKind::Silver)?;
+            adds.push(table.write(Some(&date), &rows).await?);
+        }
     }
     Ok(adds)
 }
 
 /// The columns that tell one tick from another and order them.
-const TICK_COLUMNS: [&str; 15] = [
+const TICK_COLUMNS: [&str; 14] = [
     "coin_id",
     "symbol",
     "source",
@@ -116,7 +130,6 @@ const TICK_COLUMNS: [&str; 15] = [
     "partition",
     "offset",
     "index",
-    "sequence",
 ];
 
 /// Reads ticks back, sharing the names of markets and streams between them.
@@ -313,4 +326,26 @@ pub async fn known(table: &Table, asked: &HashSet<(Arc<Market>, Key)>) -> Result
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::decode::Decoder;
+    use crate::market::{RecordRef, Records};
+
+    #[test]
+    fn a_file_names_only_the_markets_of_its_ticks() {
+        let mut records = Records::new();
+        for (offset, coin) in (0..).zip(["a", "b", "c", "b"]) {
+            let value = format!(r#"{{"coin_id":"{coin}","price":1,"event_time":{}}}"#, 1_747_008_000 + offset);
+            records.push(RecordRef { offset, key: None, value: value.as_bytes(), source: "s", headers: None, produced_at: 0 });
+        }
+        let (batch, _) = Decoder::default().decode_all(4, records.iter().map(|record| (record, 1_800_000_000_000_000)));
+        let ticks: Vec<&Tick> = batch.ticks.iter().skip(1).filter(|tick| tick.offset != 2).collect();
+        let rows = rows(&Stream::direct(), &batch, &ticks).unwrap();
+        let coins = rows.column_by_name("coin_id").unwrap().as_any_dictionary();
+        assert_eq!(coins.values().as_string::<i32>().iter().collect::<Vec<_>>(), [Some("b")]);
+        assert_eq!((coins.len(), coins.null_count()), (2, 0));
+    }
 }

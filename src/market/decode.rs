@@ -3,22 +3,24 @@
 //! Its verdict depends on the record alone (its `ingested_at` included), never on a clock: the same record decodes to the
 //! same ticks and rejects whenever it is processed. Unknown fields are ignored.
 
+mod fields;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
-use chrono::DateTime;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
+use self::fields::{Fields, each_point, first, number, parse, price, string, time, values};
 use super::{Details, MINUTE, Market, Micros, RecordRef, Tick, Ticks, TradeId};
 
 /// 2009-01-03, the day of Bitcoin's first block: no price is older.
 pub const GENESIS: Micros = 1_230_940_800_000_000;
 /// How far a source's clock may run ahead of ours.
 pub const MAX_AHEAD: Micros = 5 * MINUTE;
+/// Most bytes of a name: coin id, source, quote, symbol.
+pub const MAX_NAME: usize = 256;
 
 /// Why a tick was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,6 +37,10 @@ pub enum Reason {
     NoTicks,
     /// No coin id, neither in the value nor as the record's key, or one that is blank or no text.
     CoinMissing,
+    /// A coin id, source, quote or symbol of more than [`MAX_NAME`] bytes.
+    NameTooLong,
+    /// A coin id, source, quote or symbol with control characters.
+    NameHasControls,
     /// No price, or null.
     PriceMissing,
     /// A price that is no number.
@@ -64,6 +70,8 @@ impl Reason {
             Self::NotAnObject => "not an object",
             Self::NoTicks => "no ticks",
             Self::CoinMissing => "coin_id missing",
+            Self::NameTooLong => "name longer than 256 bytes",
+            Self::NameHasControls => "name has control characters",
             Self::PriceMissing => "price missing",
             Self::PriceNotNumber => "price is no number",
             Self::PriceNotFinite => "price not finite",
@@ -91,212 +99,50 @@ pub struct Reject {
 #[derive(Debug, Default)]
 pub struct Decoder {
     markets: Arc<Vec<Arc<Market>>>,
-    ids: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
-    scratch: String,
+    ids: HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>,
+    /// The key of a market in `ids`: each name behind its length, so that no two markets share one.
+    scratch: Vec<u8>,
+    headers: LastHeaders,
 }
 
-/// The fields of an object that mean something, as raw JSON text; the last of equal keys counts.
-#[derive(Default)]
-struct Fields<'a> {
-    coin_id: Option<&'a str>,
-    id: Option<&'a str>,
-    price: Option<&'a str>,
-    current_price: Option<&'a str>,
-    event_time: Option<&'a str>,
-    last_updated: Option<&'a str>,
-    timestamp: Option<&'a str>,
-    size: Option<&'a str>,
-    trade_id: Option<&'a str>,
-    source: Option<&'a str>,
-    quote: Option<&'a str>,
-    symbol: Option<&'a str>,
-    volume_24h: Option<&'a str>,
-    total_volume: Option<&'a str>,
-    market_cap: Option<&'a str>,
-    price_change_24h: Option<&'a str>,
-    price_change_pct_24h: Option<&'a str>,
-    high_24h: Option<&'a str>,
-    low_24h: Option<&'a str>,
-    prices: Option<&'a str>,
-    market_caps: Option<&'a str>,
-    total_volumes: Option<&'a str>,
-}
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Fields::default();
-                while let Some(Key(key)) = map.next_key()? {
-                    let slot = match &*key {
-                        "coin_id" => &mut fields.coin_id,
-                        "id" => &mut fields.id,
-                        "price" => &mut fields.price,
-                        "current_price" => &mut fields.current_price,
-                        "event_time" => &mut fields.event_time,
-                        "last_updated" => &mut fields.last_updated,
-                        "timestamp" => &mut fields.timestamp,
-                        "size" => &mut fields.size,
-                        "trade_id" => &mut fields.trade_id,
-                        "source" => &mut fields.source,
-                        "quote" => &mut fields.quote,
-                        "symbol" => &mut fields.symbol,
-                        "volume_24h" => &mut fields.volume_24h,
-                        "total_volume" => &mut fields.total_volume,
-                        "market_cap" => &mut fields.market_cap,
-                        "price_change_24h" => &mut fields.price_change_24h,
-                        "price_change_pct_24h" | "price_change_percentage_24h" => &mut fields.price_change_pct_24h,
-                        "high_24h" => &mut fields.high_24h,
-                        "low_24h" => &mut fields.low_24h,
-                        "prices" => &mut fields.prices,
-                        "market_caps" => &mut fields.market_caps,
-                        "total_volumes" => &mut fields.total_volumes,
-                        _ => {
-                            map.next_value::<serde::de::IgnoredAny>()?;
-                            continue;
-                        }
-                    };
-                    *slot = Some(map.next_value::<&RawValue>()?.get());
-                }
-                Ok(fields)
-            }
-        }
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-/// An object's key, borrowed unless it holds escapes.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
-                Ok(Key(Cow::Borrowed(key)))
-            }
-
-            fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-                Ok(Key(Cow::Owned(key.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(KeyVisitor)
-    }
-}
-
-/// The first of some aliases that is there and not null.
-fn first<const N: usize>(aliases: [Option<&str>; N]) -> Option<&str> {
-    aliases.into_iter().flatten().find(|raw| *raw != "null")
-}
-
-/// The text of a raw JSON string; none for any other value.
-fn string(raw: &str) -> Option<Cow<'_, str>> {
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
-}
-
-enum NotANumber {
-    Missing,
-    Unparsable,
-    Infinite,
-}
-
-/// A raw JSON number or numeric string.
-fn number(raw: Option<&str>) -> Result<f64, NotANumber> {
-    let raw = raw.filter(|raw| !matches!(*raw, "null" | "true" | "false")).ok_or(NotANumber::Missing)?;
-    let parsed = match string(raw) {
-        Some(text) => text.trim().parse::<f64>(),
-        None => raw.parse::<f64>(),
-    };
-    match parsed {
-        Ok(x) if x.is_finite() => Ok(x),
-        Ok(_) => Err(NotANumber::Infinite),
-        Err(_) => Err(NotANumber::Unparsable),
-    }
-}
-
-/// Epoch seconds, milliseconds or microseconds, told apart by size, to microseconds, halves to even.
-fn epoch(text: &str) -> Option<Micros> {
-    let digits = |n: u64| {
-        if n < 100_000_000_000 {
-            1_000_000
-        } else if n < 100_000_000_000_000 {
-            1_000
-        } else {
-            1
-        }
-    };
-    if let Ok(whole) = text.parse::<i64>() {
-        return whole.checked_mul(digits(whole.unsigned_abs()));
-    }
-    // The shortest decimal text of a double is what its writer meant: scale that, not its binary expansion.
-    let value = text.parse::<f64>().ok().filter(|x| x.abs() < 9e15)?;
-    let plain = value.abs().to_string();
-    let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
-    let whole: i64 = whole.parse().ok()?;
-    let scale = digits(whole.unsigned_abs());
-    let places = scale.ilog10() as usize;
-    let (kept, cut) = fraction.split_at(places.min(fraction.len()));
-    let mut micros = whole.checked_mul(scale)?;
-    if !kept.is_empty() {
-        micros += kept.parse::<i64>().ok()? * 10_i64.pow(u32::try_from(places - kept.len()).ok()?);
-    }
-    let round_up = match cut.as_bytes() {
-        [] | [b'0'..=b'4', ..] => false,
-        [b'5', rest @ ..] if rest.iter().all(|d| *d == b'0') => micros % 2 == 1,
-        _ => true,
-    };
-    micros += i64::from(round_up);
-    Some(if value < 0.0 { -micros } else { micros })
-}
-
-fn time(raw: Option<&str>, latest: Micros) -> Result<Micros, Reason> {
-    let raw = raw.filter(|raw| !matches!(*raw, "true" | "false")).ok_or(Reason::TimeMissing)?;
-    let micros = match string(raw) {
-        Some(text) => {
-            let text = text.trim();
-            match DateTime::parse_from_rfc3339(text) {
-                Ok(time) => Some(time.timestamp_micros()),
-                Err(_) => epoch(text),
-            }
-        }
-        None => epoch(raw),
-    };
-    let micros = micros.ok_or(Reason::TimeUnparsable)?;
-    if (GENESIS..=latest).contains(&micros) { Ok(micros) } else { Err(Reason::TimeOutOfRange) }
-}
-
-fn price(raw: Option<&str>) -> Result<f64, Reason> {
-    let price = number(raw).map_err(|error| match error {
-        NotANumber::Missing => Reason::PriceMissing,
-        NotANumber::Unparsable => Reason::PriceNotNumber,
-        NotANumber::Infinite => Reason::PriceNotFinite,
-    })?;
-    if price > 0.0 { Ok(price) } else { Err(Reason::PriceNotPositive) }
-}
-
-/// What a history record says in its headers: the range that it fills, and the currency.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct HistoryHeaders {
+/// What a record says in its headers: the currency, and of a history the range that it fills.
+#[derive(Debug, Default)]
+struct Headers {
+    quote: Option<String>,
     fill_from: Option<Micros>,
     fill_to: Option<Micros>,
-    quote: Option<String>,
 }
 
+impl Headers {
+    fn parse(text: &str) -> Self {
+        let object: serde_json::Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+        let time = |name| object.get(name).and_then(Value::as_i64);
+        Self {
+            quote: object.get("quote").and_then(Value::as_str).map(str::to_owned),
+            fill_from: time("fill_from"),
+            fill_to: time("fill_to"),
+        }
+    }
+}
+
+/// The headers read last, with their text: neighbours mostly have the same.
+#[derive(Debug, Default)]
+struct LastHeaders {
+    text: String,
+    headers: Headers,
+}
+
+impl LastHeaders {
+    fn of(&mut self, record: RecordRef<'_>) -> &Headers {
+        let text = record.headers.unwrap_or_default();
+        if self.text != text {
+            *self = Self { text: text.to_owned(), headers: Headers::parse(text) };
+        }
+        &self.headers
+    }
+}
+
+/// A point of a history: its time and its value.
 type Point<'a> = (&'a RawValue, &'a RawValue);
 
 impl Decoder {
@@ -323,16 +169,18 @@ impl Decoder {
     }
 
     fn tick(&mut self, record: RecordRef<'_>, fields: &Fields<'_>, ingested_at: Micros) -> Result<Tick, Reason> {
-        let market = self.market(record, fields, None)?;
+        let market = self.market(record, fields)?;
         let price = price(first([fields.price, fields.current_price]))?;
-        let event_time = time(first([fields.event_time, fields.last_updated, fields.timestamp]), ingested_at + MAX_AHEAD)?;
+        let event_time = time(first([fields.event_time, fields.last_updated, fields.timestamp]), latest(ingested_at))?;
         let size = match first([fields.size]) {
             None => None,
             raw => Some(number(raw).map_err(|_| Reason::SizeNotNumber)?),
         };
         let trade_id = first([fields.trade_id]).map(|raw| TradeId::parse(&string(raw).unwrap_or(Cow::Borrowed(raw))));
+        let symbol = fields.symbol.and_then(string);
+        symbol.as_deref().map_or(Ok(()), check_name)?;
         let details = Details {
-            symbol: fields.symbol.and_then(string).map(Into::into),
+            symbol: symbol.map(Into::into),
             volume_24h: number(first([fields.volume_24h, fields.total_volume])).ok(),
             market_cap: number(fields.market_cap).ok(),
             price_change_24h: number(fields.price_change_24h).ok(),
@@ -340,8 +188,7 @@ impl Decoder {
             high_24h: number(fields.high_24h).ok(),
             low_24h: number(fields.low_24h).ok(),
         };
-        let details = (details != Details::default()).then(|| Box::new(details));
-        Ok(Tick { market, index: 0, offset: record.offset, event_time, price, size, trade_id, details, ingested_at })
+        Ok(Tick { market, index: 0, offset: record.offset, event_time, price, size, trade_id, details: boxed(details), ingested_at })
     }
 
     /// `CoinGecko`'s `market_chart`: one record, many ticks. Points outside the range that the record fills are neither valid nor
@@ -354,80 +201,68 @@ impl Decoder {
         ticks: &mut Vec<Tick>,
         rejects: &mut Vec<Reject>,
     ) {
-        let headers: HistoryHeaders = record.headers.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let reject = |index, reason| Reject { offset: record.offset, index, reason };
-        let market = match self.market(record, fields, headers.quote.as_deref()) {
+        let offset = record.offset;
+        let market = match self.market(record, fields) {
             Ok(market) => market,
-            Err(reason) => return rejects.push(reject(0, reason)),
+            Err(reason) => return rejects.push(Reject { offset, index: 0, reason }),
         };
-        let points: Vec<&RawValue> = fields.prices.and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
-        if points.is_empty() {
-            return rejects.push(reject(0, Reason::NoTicks));
-        }
-        let others = |raw: Option<&str>| -> Vec<Option<f64>> {
-            let points: Vec<(serde_json::Value, Option<f64>)> = raw.and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
-            points.into_iter().map(|(_, value)| value).collect()
-        };
-        let (caps, volumes) = (others(fields.market_caps), others(fields.total_volumes));
+        let headers = self.headers.of(record);
         let range = headers.fill_from.unwrap_or(Micros::MIN)..headers.fill_to.unwrap_or(Micros::MAX);
-        for (index, point) in (0i32..).zip(points) {
-            let Ok((at, value)) = serde_json::from_str::<Point<'_>>(point.get()) else {
-                rejects.push(reject(index, Reason::PriceMissing));
-                continue;
-            };
-            let place = usize::try_from(index).unwrap_or(0);
-            let valid = time(first([Some(at.get())]), Micros::MAX).and_then(|event_time| {
-                if !range.contains(&event_time) {
-                    return Ok(None);
-                }
-                let event_time = time(Some(at.get()), ingested_at + MAX_AHEAD)?;
-                let details = Details {
-                    volume_24h: volumes.get(place).copied().flatten(),
-                    market_cap: caps.get(place).copied().flatten(),
-                    ..Details::default()
-                };
-                let (price, details) = (price(Some(value.get()))?, Some(Box::new(details)));
-                Ok(Some(Tick { market, index, offset: record.offset, event_time, price, size: None, trade_id: None, details, ingested_at }))
-            });
-            match valid {
-                Ok(Some(tick)) => ticks.push(tick),
-                Ok(None) => {}
-                Err(reason) => rejects.push(reject(index, reason)),
+        let (caps, volumes) = (values(fields.market_caps), values(fields.total_volumes));
+        let tick = |index: i32, point: &RawValue| -> Result<Option<Tick>, Reason> {
+            let (at, value) = serde_json::from_str::<Point<'_>>(point.get()).map_err(|_| Reason::PriceMissing)?;
+            let at = first([Some(at.get())]);
+            if !range.contains(&time(at, Micros::MAX)?) {
+                return Ok(None);
             }
+            let event_time = time(at, latest(ingested_at))?;
+            let price = price(Some(value.get()))?;
+            let of = |values: &[Option<f64>]| values.get(usize::try_from(index).ok()?).copied().flatten();
+            let details = boxed(Details { volume_24h: of(&volumes), market_cap: of(&caps), ..Details::default() });
+            Ok(Some(Tick { market, index, offset, event_time, price, size: None, trade_id: None, details, ingested_at }))
+        };
+        let mut index = 0;
+        each_point(fields.prices, |point| {
+            match tick(index, point) {
+                Ok(tick) => ticks.extend(tick),
+                Err(reason) => rejects.push(Reject { offset, index, reason }),
+            }
+            index += 1;
+        });
+        if index == 0 {
+            rejects.push(Reject { offset, index, reason: Reason::NoTicks });
         }
     }
 
-    fn market(&mut self, record: RecordRef<'_>, fields: &Fields<'_>, quote: Option<&str>) -> Result<u32, Reason> {
-        let named = match first([fields.coin_id, fields.id]) {
+    /// The number of a record's market.
+    fn market(&mut self, record: RecordRef<'_>, fields: &Fields<'_>) -> Result<u32, Reason> {
+        let coin_id = match first([fields.coin_id, fields.id]) {
             Some(raw) => string(raw).ok_or(Reason::CoinMissing)?,
             None => Cow::Borrowed(record.key.ok_or(Reason::CoinMissing)?),
         };
-        let coin = named.trim();
-        if coin.is_empty() {
+        let coin_id = lower_case(coin_id.trim());
+        if coin_id.is_empty() {
             return Err(Reason::CoinMissing);
         }
-        let source = fields.source.and_then(string);
-        let source = source.as_deref().unwrap_or(record.source);
+        let source = fields.source.and_then(string).unwrap_or(Cow::Borrowed(record.source));
         let stated = fields.quote.and_then(string);
-        let quote = stated.as_deref().or(quote).unwrap_or("usd");
+        let quote = lower_case(match &stated {
+            Some(quote) => quote,
+            None => self.headers.of(record).quote.as_deref().unwrap_or("usd"),
+        });
+        let names = [&*source, &*coin_id, &*quote];
         self.scratch.clear();
-        for (part, fold) in [(source, false), (coin, true), (quote, true)] {
-            if fold && part.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) {
-                self.scratch.push_str(&part.to_lowercase());
-            } else {
-                self.scratch.push_str(part);
-            }
-            self.scratch.push('\0');
+        for name in names {
+            self.scratch.extend_from_slice(&name.len().to_le_bytes());
+            self.scratch.extend_from_slice(name.as_bytes());
         }
-        if let Some(&id) = self.ids.get(self.scratch.as_str()) {
+        if let Some(&id) = self.ids.get(self.scratch.as_slice()) {
             return Ok(id);
         }
-        let mut parts = self.scratch.split('\0');
-        let mut next = || parts.next().unwrap_or_default();
-        let market = Market::new(next(), next(), next());
+        names.into_iter().try_for_each(check_name)?;
         let id = u32::try_from(self.markets.len()).expect("fewer than 2^32 markets");
-        Arc::make_mut(&mut self.markets).push(Arc::new(market));
-        self.ids.insert(self.scratch.as_str().into(), id);
+        Arc::make_mut(&mut self.markets).push(Arc::new(Market::new(&source, &coin_id, &quote)));
+        self.ids.insert(self.scratch.as_slice().into(), id);
         Ok(id)
     }
 
@@ -441,133 +276,25 @@ impl Decoder {
     }
 }
 
-fn parse(value: &[u8]) -> Result<Fields<'_>, Reason> {
-    let text = std::str::from_utf8(value).map_err(|_| Reason::NotUtf8)?;
-    match text.trim_start().bytes().next() {
-        Some(b'{') => serde_json::from_str(text).map_err(|_| Reason::NotJson),
-        Some(_) => Err(serde_json::from_str::<&RawValue>(text).map_or(Reason::NotJson, |_| Reason::NotAnObject)),
-        None => Err(Reason::Blank),
+/// The latest event time that a record may hold.
+fn latest(ingested_at: Micros) -> Micros {
+    ingested_at.saturating_add(MAX_AHEAD)
+}
+
+fn boxed(details: Details) -> Option<Box<Details>> {
+    (details != Details::default()).then(|| Box::new(details))
+}
+
+fn lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) { name.to_lowercase().into() } else { name.into() }
+}
+
+fn check_name(name: &str) -> Result<(), Reason> {
+    if name.len() > MAX_NAME {
+        return Err(Reason::NameTooLong);
     }
+    if name.chars().any(char::is_control) { Err(Reason::NameHasControls) } else { Ok(()) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Micros = 1_800_000_000_000_000;
-
-    fn decode_keyed(value: &str, key: Option<&str>, headers: Option<&str>) -> (Ticks, Vec<Reject>) {
-        let record = RecordRef { offset: 7, key, value: value.as_bytes(), source: "replay", headers, produced_at: 0 };
-        Decoder::default().decode_all(1, std::iter::once((record, NOW)))
-    }
-
-    fn one(value: &str) -> (Market, Tick) {
-        let (ticks, rejects) = decode_keyed(value, None, None);
-        assert_eq!(rejects, [], "{value}");
-        ((**ticks.market(&ticks.ticks[0])).clone(), ticks.ticks[0].clone())
-    }
-
-    fn reason(value: &str) -> &'static str {
-        let (ticks, rejects) = decode_keyed(value, None, None);
-        assert_eq!(ticks.ticks, [], "{value}");
-        assert_eq!(rejects.len(), 1, "{value}");
-        rejects[0].reason.text()
-    }
-
-    #[test]
-    fn one_tick_written_in_many_ways_is_one_tick() {
-        let (market, tick) = one(
-            r#"{"source":"binance","coin_id":"bitcoin","price":104072.7,"size":0.0,"event_time":"2025-05-12T00:00:00.000Z","trade_id":10}"#,
-        );
-        assert_eq!(market, Market::new("binance", "bitcoin", "usd"));
-        assert_eq!((tick.event_time, tick.price, tick.size), (1_747_008_000_000_000, 104_072.7, Some(0.0)));
-        for other in [
-            r#" {"source":"binance","id":" Bitcoin ","current_price":"104072.7","size":"0","last_updated":"2025-05-12T00:00:00+00:00","trade_id":"10","quote":"USD"}"#,
-            r#"{"source":"binance","coin_id":null,"id":"BITCOIN","price":1.040727e5,"size":0,"timestamp":1747008000,"trade_id":10,"unknown":{"nested":[1,null]}}"#,
-            r#"{"price":1,"source":"binance","c\u006fin_id":"bitcoin","price":104072.7,"size":0.0,"event_time":1747008000.0,"trade_id":10}"#,
-            r#"{"source":"binance","coin_id":"bitcoin","price":104072.7,"size":0,"event_time":1747008000000,"trade_id":10}"#,
-            r#"{"source":"binance","coin_id":"bitcoin","price":104072.7,"size":0,"event_time":"1747008000000000","trade_id":10}"#,
-            r#"{"source":"binance","coin_id":"bitcoin","price":104072.7,"size":0,"event_time":"2025-05-12T02:00:00+02:00","trade_id":10}"#,
-        ] {
-            let (m, t) = one(other);
-            assert_eq!(
-                (m, t.event_time, t.price, t.size, t.trade_id),
-                (market.clone(), tick.event_time, tick.price, tick.size, tick.trade_id.clone()),
-                "{other}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_message_of_the_old_producer_is_a_tick() {
-        let (market, tick) = one(r#"{"timestamp": 1747008000.123456, "coin_id": "solana", "price": 173.07, "volume_24h": 12}"#);
-        assert_eq!(market, Market::new("replay", "solana", "usd"));
-        assert_eq!(tick.event_time, 1_747_008_000_123_456);
-        assert_eq!(tick.details.and_then(|d| d.volume_24h), Some(12.0));
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        for (value, expected) in [
-            ("", "blank"),
-            (" \r", "blank"),
-            ("{", "not JSON"),
-            ("<html>", "not JSON"),
-            ("[]", "not an object"),
-            ("null", "not an object"),
-            (r#"{"coin_id":" ","price":1,"event_time":"2025-05-12T00:00:00Z"}"#, "coin_id missing"),
-            (r#"{"coin_id":["bitcoin"],"price":1,"event_time":"2025-05-12T00:00:00Z"}"#, "coin_id missing"),
-            (r#"{"price":1,"event_time":"2025-05-12T00:00:00Z"}"#, "coin_id missing"),
-            (r#"{"coin_id":"b"}"#, "price missing"),
-            (r#"{"coin_id":"b","price":true}"#, "price missing"),
-            (r#"{"coin_id":"b","price":"n/a"}"#, "price is no number"),
-            (r#"{"coin_id":"b","price":[1]}"#, "price is no number"),
-            (r#"{"coin_id":"b","price":1e400}"#, "price not finite"),
-            (r#"{"coin_id":"b","price":"NaN"}"#, "price not finite"),
-            (r#"{"coin_id":"b","price":-1}"#, "price not positive"),
-            (r#"{"coin_id":"b","price":1}"#, "event_time missing"),
-            (r#"{"coin_id":"b","price":1,"event_time":"yesterday"}"#, "event_time does not parse"),
-            (r#"{"coin_id":"b","price":1,"event_time":"2025-05-12T00:00:00"}"#, "event_time does not parse"),
-            (r#"{"coin_id":"b","price":1,"event_time":"1999-01-01T00:00:00Z"}"#, "event_time out of range"),
-            (r#"{"coin_id":"b","price":1,"event_time":1800000301}"#, "event_time out of range"),
-            (r#"{"coin_id":"b","price":1,"event_time":1747008000,"size":"x"}"#, "size is no finite number"),
-            (r#"{"prices":[]}"#, "coin_id missing"),
-        ] {
-            assert_eq!(reason(value), expected, "{value}");
-        }
-        one(r#"{"coin_id":"b","price":1,"event_time":1800000300}"#);
-        let record = RecordRef { offset: 0, key: None, value: b"\xff{}", source: "x", headers: None, produced_at: 0 };
-        assert_eq!(Decoder::default().decode_all(1, std::iter::once((record, NOW))).1[0].reason, Reason::NotUtf8);
-    }
-
-    #[test]
-    fn epochs_are_rounded_to_the_nearest_microsecond() {
-        for (text, expected) in [
-            ("1747008000", 1_747_008_000_000_000),
-            ("1747008000123", 1_747_008_000_123_000),
-            ("1747008000123456", 1_747_008_000_123_456),
-            ("1747008000.5", 1_747_008_000_500_000),
-            ("1747008000123.4565", 1_747_008_000_123_456),
-            ("1747008000123.4575", 1_747_008_000_123_458),
-            ("1.747008e9", 1_747_008_000_000_000),
-            ("-1.5", -1_500_000),
-        ] {
-            assert_eq!(epoch(text), Some(expected), "{text}");
-        }
-        assert_eq!(epoch("1e300"), None);
-    }
-
-    #[test]
-    fn a_history_fills_its_range_and_nothing_else() {
-        let value = r#"{"prices":[[1747008000000,1.5],[1747008300000,2.5],[1747008600000,null],[1747008900000,9]],
-                        "market_caps":[[1747008000000,10],[1747008300000,20]],"total_volumes":[[1747008000000,null],[1747008300000,7.5]]}"#;
-        let headers = r#"{"fill_from":1747008300000000,"fill_to":1747008900000000,"quote":"eur"}"#;
-        let (ticks, rejects) = decode_keyed(value, Some("Bitcoin"), Some(headers));
-        assert_eq!(**ticks.market(&ticks.ticks[0]), Market::new("replay", "bitcoin", "eur"));
-        assert_eq!(ticks.ticks.iter().map(|t| (t.index, t.price)).collect::<Vec<_>>(), [(1, 2.5)]);
-        assert_eq!(ticks.ticks[0].details.as_ref().map(|d| (d.market_cap, d.volume_24h)), Some((Some(20.0), Some(7.5))));
-        assert_eq!(rejects, [Reject { offset: 7, index: 2, reason: Reason::PriceMissing }]);
-        assert_eq!(decode_keyed(r#"{"prices":[]}"#, Some("bitcoin"), None).1[0].reason, Reason::NoTicks);
-        assert_eq!(decode_keyed(value, Some("bitcoin"), None).0.ticks.len(), 3);
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::sum::ExactSum;
-use super::{Candle, MINUTE, Market, Micros, SECOND, Stream, Tick, Ticks};
+use super::{Candle, MINUTE, Market, Micros, SECOND, Sequence, Stream, Tick, Ticks};
 
 /// How far a market's watermark stays behind its newest tick.
 pub const GRACE: Micros = 30 * SECOND;
@@ -20,7 +20,7 @@ pub struct Place {
     /// When the price was made.
     pub event_time: Micros,
     /// The trade's number; ticks without one come first.
-    pub sequence: Option<i64>,
+    pub sequence: Option<Sequence>,
     /// The stream of its record.
     pub stream: Arc<Stream>,
     /// The record's offset.

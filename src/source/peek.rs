@@ -1,36 +1,18 @@
 //! A cheap look at the time that a payload seems to carry: for pacing and for ranges of history, not a decoding.
 
-use chrono::DateTime;
-
-use crate::market::Micros;
+use crate::market::{Micros, time};
 
 /// The time in the first of `event_time`, `last_updated`, `timestamp` that the text has.
 pub(super) fn event_time(line: &[u8]) -> Option<Micros> {
     ["\"event_time\"", "\"last_updated\"", "\"timestamp\""].into_iter().find_map(|name| {
         let at = memchr::memmem::find(line, name.as_bytes())?;
         let rest = line[at + name.len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
-        let (text, quoted) = match rest.strip_prefix(b"\"") {
-            Some(rest) => (&rest[..memchr::memchr(b'"', rest)?], true),
-            None => (&rest[..rest.iter().position(|b| b",} \t\r]".contains(b)).unwrap_or(rest.len())], false),
+        let text = match rest.strip_prefix(b"\"") {
+            Some(rest) => &rest[..memchr::memchr(b'"', rest)?],
+            None => &rest[..rest.iter().position(|b| b",} \t\r]".contains(b)).unwrap_or(rest.len())],
         };
-        let text = std::str::from_utf8(text).ok()?.trim();
-        if quoted && let Ok(time) = DateTime::parse_from_rfc3339(text) {
-            return Some(time.timestamp_micros());
-        }
-        text.parse().ok().and_then(epoch)
+        time::parse(std::str::from_utf8(text).ok()?)
     })
-}
-
-/// Epoch seconds, milliseconds or microseconds, told apart by size.
-fn epoch(number: f64) -> Option<Micros> {
-    let scale = match number.abs() {
-        n if n < 1e11 => 1e6,
-        n if n < 1e14 => 1e3,
-        n if n < 1e17 => 1.0,
-        _ => return None,
-    };
-    #[expect(clippy::cast_possible_truncation, reason = "below 1e17 by the match above")]
-    Some((number * scale).round() as Micros)
 }
 
 #[cfg(test)]
