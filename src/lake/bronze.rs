@@ -23,16 +23,12 @@ pub struct RawBatch {
 }
 
 /// Text, or bytes where it is none: the pair of columns `value` and `value_raw`.
-pub(super) fn value_columns<'a>(values: impl Iterator<Item = &'a [u8]>, bytes: usize) -> (ArrayRef, ArrayRef) {
+pub(super) fn value_columns<'a>(values: impl Iterator<Item = Option<&'a [u8]>>, bytes: usize) -> (ArrayRef, ArrayRef) {
     let (mut text, mut raw) = (StringBuilder::with_capacity(values.size_hint().0, bytes), BinaryBuilder::new());
     for value in values {
-        if let Ok(value) = std::str::from_utf8(value) {
-            text.append_value(value);
-            raw.append_null();
-        } else {
-            text.append_null();
-            raw.append_value(value);
-        }
+        let valid = value.and_then(|value| std::str::from_utf8(value).ok());
+        text.append_option(valid);
+        raw.append_option(value.filter(|_| valid.is_none()));
     }
     (Arc::new(text.finish()), Arc::new(raw.finish()))
 }
@@ -40,7 +36,7 @@ pub(super) fn value_columns<'a>(values: impl Iterator<Item = &'a [u8]>, bytes: u
 fn rows(batch: &RawBatch) -> Result<RecordBatch, ArrowError> {
     let records = &batch.records;
     let count = records.len();
-    let (value, value_raw) = value_columns(records.iter().map(|r| r.value), records.bytes());
+    let (value, value_raw) = value_columns(records.iter().map(|r| Some(r.value)), records.bytes());
     let texts = |pick: fn(RecordRef<'_>) -> Option<&str>| -> ArrayRef {
         let mut builder = StringBuilder::with_capacity(count, count * 12);
         records.iter().for_each(|record| builder.append_option(pick(record)));

@@ -196,10 +196,13 @@ impl State {
 
     async fn commit_rejects(&mut self, raw: &RawBatch, rejects: &[Reject], last: i64) -> Result<u64, LakeError> {
         let after = self.quarantine.position(&raw.stream).unwrap_or(-1);
-        let Some((add, rows)) = quarantine::write(&self.quarantine, raw, rejects, after).await? else { return Ok(0) };
+        let (adds, rows) = quarantine::write(&self.quarantine, raw, rejects, after).await?;
+        if adds.is_empty() {
+            return Ok(0);
+        }
         let facts = [("rejected", i64::try_from(rows).unwrap_or(i64::MAX))];
         let txns = vec![(self.quarantine.app_id(&raw.stream), last)];
-        self.quarantine.commit(Commit { change: Change::Append, adds: vec![add], removes: Vec::new(), txns, facts: &facts }).await?;
+        self.quarantine.commit(Commit { change: Change::Append, adds, removes: Vec::new(), txns, facts: &facts }).await?;
         Ok(rows)
     }
 

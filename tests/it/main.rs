@@ -9,6 +9,7 @@ mod coingecko;
 mod crash;
 mod damage;
 mod exact;
+mod faults;
 mod layers;
 mod log;
 mod monitor;

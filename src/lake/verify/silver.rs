@@ -226,17 +226,17 @@ impl Against<'_> {
         prints: &mut Prints,
         report: &mut Report,
     ) -> Result<(), LakeError> {
-        if bad.is_empty() {
-            return Ok(());
-        }
-        let expected = quarantine::rows(run, &quarantine::beyond(run, bad, -1)).when("verify", TableKind::Quarantine)?;
-        for (reject, print) in bad.iter().zip(prints.of(&expected)?) {
-            match rejected.remove(&(stream, reject.offset, reject.index)) {
-                Some(found) if found == print => {}
-                Some(_) => report.wrong(|| format!("quarantine: offset {} index {} is not what was rejected", reject.offset, reject.index)),
-                None if self.quarantine.may_lack(&run.stream, reject.offset) => report.not_judged += 1,
-                None => report
-                    .wrong(|| format!("quarantine: offset {} index {} ({}) is missing", reject.offset, reject.index, reject.reason.text())),
+        let mut rejects = bad.iter();
+        for rows in quarantine::rows(run, bad, -1) {
+            let expected = prints.of(&rows.when("verify", TableKind::Quarantine)?)?;
+            for (print, reject) in expected.into_iter().zip(rejects.by_ref()) {
+                let (offset, index) = (reject.offset, reject.index);
+                match rejected.remove(&(stream, offset, index)) {
+                    Some(found) if found == print => {}
+                    Some(_) => report.wrong(|| format!("quarantine: offset {offset} index {index} is not what was rejected")),
+                    None if self.quarantine.may_lack(&run.stream, offset) => report.not_judged += 1,
+                    None => report.wrong(|| format!("quarantine: offset {offset} index {index} ({}) is missing", reject.reason.text())),
+                }
             }
         }
         Ok(())
