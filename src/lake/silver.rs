@@ -212,35 +212,88 @@ fn option<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>, i: usize) -> Option
     column.is_valid(i).then(|| column.value(i))
 }
 
-/// What silver has of a stream in `after + 1 ..= to`, as batches in position order, one a file.
+/// A part of a stream that is to be read: `after + 1 ..= to`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The stream.
+    pub stream: Arc<Stream>,
+    /// The last offset that was read.
+    pub after: i64,
+    /// The last offset to be read.
+    pub to: i64,
+}
+
+/// Reads on in some parts, in the order in which their records came in, and moves them on; those that were read to their end go. Reads
+/// about `most` offsets at once. Of two streams that were ingested in turn, the second would be late as a whole if it were read after
+/// the first.
 ///
 /// # Errors
 /// What the storage says.
-pub async fn read_beyond(table: &Table, stream: &Arc<Stream>, after: i64, to: i64) -> Result<Vec<TickBatch>, LakeError> {
-    let mut reader = Reader::default();
-    let mut rows: Vec<Row> = Vec::new();
-    for file in table.files().filter(|file| file.may_hold_offsets(stream, after.saturating_add(1), to)) {
-        reader
-            .rows(table, file, |row| {
-                if row.place.stream == *stream && row.tick.offset > after && row.tick.offset <= to {
-                    rows.push(row);
-                }
-            })
-            .await?;
+pub async fn read_on(table: &Table, parts: &mut Vec<Part>, most: i64) -> Result<Vec<TickBatch>, LakeError> {
+    let each = (most / i64::try_from(parts.len()).unwrap_or(1).max(1)).max(1);
+    let windows: Vec<Part> = parts.iter().map(|part| Part { to: part.to.min(part.after.saturating_add(each)), ..part.clone() }).collect();
+    let mut rows = rows_of(table, &windows).await?;
+    // Beyond the end of a window that is cut short lies what came in later than its last row.
+    let newest = |rows: &Vec<Row>| rows.iter().map(|row| row.tick.ingested_at).max();
+    let is_cut = |i: usize| windows[i].to < parts[i].to;
+    let limit = rows.iter().enumerate().filter(|(i, _)| is_cut(*i)).filter_map(|(_, rows)| newest(rows)).min().unwrap_or(Micros::MAX);
+    let mut ordered = Vec::new();
+    let mut read = Vec::new();
+    for (i, rows) in rows.iter_mut().enumerate() {
+        let whole = rows.iter().position(|row| row.tick.ingested_at > limit).unwrap_or(rows.len());
+        read.push(rows.get(whole).map_or(windows[i].to, |row| row.tick.offset - 1));
+        let mut came_in = Micros::MIN; // a clock that was set back does not reorder a stream
+        ordered.extend(rows.drain(..whole).map(|row| {
+            came_in = row.tick.ingested_at.max(came_in);
+            (came_in, i, row)
+        }));
     }
-    rows.sort_by_key(|row| (row.tick.offset, row.tick.index));
-    let mut ids: HashMap<Arc<Market>, u32> = HashMap::new();
-    let mut markets = Vec::new();
-    let mut ticks = Vec::with_capacity(rows.len());
-    for Row { market, tick, .. } in rows {
+    ordered.sort_by_key(|(came_in, i, _)| (*came_in, *i));
+    let mut batches: Vec<(usize, TickBatch)> = Vec::new();
+    let (mut ids, mut markets) = (HashMap::new(), Vec::new());
+    for (_, i, Row { market, tick, .. }) in ordered {
         let id = *ids.entry(Arc::clone(&market)).or_insert_with(|| {
             markets.push(market);
             u32::try_from(markets.len() - 1).unwrap_or(u32::MAX)
         });
-        ticks.push(Tick { market: id, ..tick });
+        if batches.last().is_none_or(|(last, _)| *last != i) {
+            batches.push((i, TickBatch { stream: Arc::clone(&windows[i].stream), ticks: Ticks::default(), last: -1 }));
+        }
+        let Some((_, batch)) = batches.last_mut() else { continue };
+        batch.last = tick.offset;
+        batch.ticks.ticks.push(Tick { market: id, ..tick });
     }
-    let ticks = Ticks { markets: Arc::new(markets), ticks };
-    Ok(vec![TickBatch { stream: Arc::clone(stream), ticks, last: to }])
+    let markets = Arc::new(markets);
+    batches.iter_mut().for_each(|(_, batch)| batch.ticks.markets = Arc::clone(&markets));
+    for (i, part) in parts.iter_mut().enumerate() {
+        match batches.iter_mut().rev().find(|(of, _)| *of == i) {
+            Some((_, batch)) => batch.last = read[i],
+            None => batches.push((i, TickBatch { stream: Arc::clone(&part.stream), ticks: Ticks::default(), last: read[i] })),
+        }
+        part.after = read[i];
+    }
+    parts.retain(|part| part.after < part.to);
+    Ok(batches.into_iter().map(|(_, batch)| batch).collect())
+}
+
+/// The rows of some parts, each part's in order of position.
+async fn rows_of(table: &Table, parts: &[Part]) -> Result<Vec<Vec<Row>>, LakeError> {
+    let mut reader = Reader::default();
+    let mut rows: Vec<Vec<Row>> = parts.iter().map(|_| Vec::new()).collect();
+    let may_hold =
+        |file: &&Arc<DataFile>| parts.iter().any(|part| file.may_hold_offsets(&part.stream, part.after.saturating_add(1), part.to));
+    for file in table.files().filter(may_hold) {
+        reader
+            .rows(table, file, |row| {
+                let holds = |part: &Part| row.place.stream == part.stream && row.tick.offset > part.after && row.tick.offset <= part.to;
+                if let Some(i) = parts.iter().position(holds) {
+                    rows[i].push(row);
+                }
+            })
+            .await?;
+    }
+    rows.iter_mut().for_each(|rows| rows.sort_by_key(|row| (row.tick.offset, row.tick.index)));
+    Ok(rows)
 }
 
 /// The sums of some windows, from all that silver has of them.

@@ -13,13 +13,14 @@ use super::silver::Refined;
 use super::stage::{Context, Stage, StageError};
 use super::status::{self, Live};
 use crate::lake::maintenance::Effort;
+use crate::lake::silver::Part;
 use crate::lake::table::{Change, Commit};
 use crate::lake::{DataFile, LakeError, Table, TableKind, gold, silver};
 use crate::market::window::{Outcome, Row, Windows};
 use crate::market::{Market, Micros, Stream, Ticks};
 
 /// Offsets that are read back from silver at once.
-const CATCH_UP: i64 = 200_000;
+pub(super) const CATCH_UP: i64 = 200_000;
 
 /// Candles that a commit closed, on their way to the rule.
 #[derive(Debug)]
@@ -78,20 +79,11 @@ impl Gold {
 
     /// Works off what silver has up to some positions and gold has not read.
     async fn catch_up_to(&mut self, positions: Vec<(Stream, i64)>, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
-        for (stream, to) in positions {
-            let stream = Arc::new(stream);
-            let state = self.state();
-            let mut after = state.windows.read_to(&stream).or_else(|| state.gold.position(&stream)).unwrap_or(-1);
-            if to == after && state.windows.read_to(&stream).is_none() {
-                state.windows.add(&stream, &Ticks::default(), to);
-            }
-            while after < to {
-                let upto = to.min(after + CATCH_UP);
-                let batches = silver::read_beyond(&self.state().silver, &stream, after, upto).await?;
-                for batch in batches {
-                    self.process(&stream, &batch.ticks, batch.last, out).await?;
-                }
-                after = upto;
+        let State { windows, gold, .. } = self.state();
+        let mut parts = behind(windows, gold, positions);
+        while !parts.is_empty() {
+            for batch in silver::read_on(&self.state().silver, &mut parts, CATCH_UP).await? {
+                self.process(&batch.stream, &batch.ticks, batch.last, out).await?;
             }
         }
         Ok(())
@@ -156,6 +148,21 @@ impl Gold {
         *self.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
         self.context.meters.revise();
     }
+}
+
+/// What the windows lack of some streams: all that was not read here and is in no candle of gold.
+pub(super) fn behind(windows: &mut Windows, gold: &Table, positions: Vec<(Stream, i64)>) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for (stream, to) in positions {
+        let stream = Arc::new(stream);
+        let after = windows.read_to(&stream).or_else(|| gold.position(&stream)).unwrap_or(-1);
+        if after < to {
+            parts.push(Part { stream, after, to });
+        } else if windows.read_to(&stream).is_none() {
+            windows.add(&stream, &Ticks::default(), to);
+        }
+    }
+    parts
 }
 
 /// What one commit writes.

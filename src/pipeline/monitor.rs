@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::gold::{CATCH_UP, behind};
 use super::meter::Meters;
 use super::status::{Live, Stage, StageState};
 use crate::lake::{LakeError, Storage, Table, TableKind, gold, silver};
@@ -80,20 +81,16 @@ impl Monitor {
             meters.of(stage).table(table);
             meters.of(stage).state(StageState::Ok);
         }
-        for (stream, to) in silver.positions() {
-            let stream = Arc::new(stream);
-            let after = self.windows.read_to(&stream).or_else(|| gold.position(&stream)).unwrap_or(-1);
-            if to <= after {
-                continue;
-            }
-            for batch in silver::read_beyond(silver, &stream, after, to).await? {
+        let mut parts = behind(&mut self.windows, gold, silver.positions());
+        while !parts.is_empty() {
+            for batch in silver::read_on(silver, &mut parts, CATCH_UP).await? {
                 let unmet: HashSet<Arc<Market>> = batch.ticks.markets.iter().filter(|m| !self.windows.knows(m)).cloned().collect();
                 let mut ends = gold::newest_ends(gold, &unmet).await?;
                 for market in unmet {
                     let end = ends.remove(&market);
                     self.windows.resume(market, end);
                 }
-                let closed = self.windows.add(&stream, &batch.ticks, batch.last).closed;
+                let closed = self.windows.add(&batch.stream, &batch.ticks, batch.last).closed;
                 self.closing.extend(closed.into_iter().map(|row| (row.key(), Candle { closed: false, ..row.candle })));
             }
         }

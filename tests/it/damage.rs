@@ -8,7 +8,7 @@ use cryptostream::lake::maintenance::{Effort, maintain};
 use cryptostream::lake::table::{Change, Commit};
 use cryptostream::lake::verify::{Scope, verify};
 use cryptostream::lake::{LakeError, Storage, Table, TableKind};
-use cryptostream::pipeline::chain;
+use cryptostream::text::chain;
 use deltalake::arrow::array::{AsArray as _, Float64Array, RecordBatch};
 use deltalake::arrow::compute::concat_batches;
 use deltalake::arrow::datatypes::Float64Type;

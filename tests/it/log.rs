@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cryptostream::lake::bronze::{self, Backlog, RawBatch, Reader};
 use cryptostream::lake::maintenance::{Effort, maintain};
+use cryptostream::lake::silver::{self, Part, TickBatch};
 use cryptostream::lake::table::{Change, Commit};
 use cryptostream::lake::{LakeError, Storage, Table, TableKind};
 use cryptostream::market::{RecordRef, Records, Stream};
@@ -308,10 +309,42 @@ async fn silver_and_gold_are_rebuilt_from_files_of_two_streams() {
     }
     assert!(replay(&storage, &folder.path().join("2.ndjson"), 50_000).await.unwrap().totals.records == 0);
     assert_same(&undisturbed, &storage, "rebuilt").await;
+    read_on_in_small_steps(&open(&at, TableKind::Silver).await).await;
     assert_sound(&storage, "rebuilt").await;
     std::fs::remove_dir_all(storage.join("gold")).unwrap();
     replay(&storage, &folder.path().join("2.ndjson"), 50_000).await.unwrap();
     assert_sound(&storage, "gold rebuilt").await;
+}
+
+/// Silver gives every tick of every stream once, in order, and of several streams in the order in which they came in.
+async fn read_on_in_small_steps(silver: &Table) {
+    let all = || silver.positions().into_iter().map(|(stream, to)| Part { stream: Arc::new(stream), after: -1, to }).collect::<Vec<_>>();
+    let (mut whole, mut parts) = (Vec::new(), all());
+    assert_eq!(parts.len(), 2);
+    while !parts.is_empty() {
+        whole.extend(silver::read_on(silver, &mut parts, i64::MAX).await.unwrap());
+    }
+    let (mut steps, mut parts) = (Vec::new(), all());
+    while !parts.is_empty() {
+        steps.extend(silver::read_on(silver, &mut parts, 60).await.unwrap());
+        for part in &parts {
+            let last = steps.iter().rev().find(|batch| batch.stream == part.stream).map_or(-1, |batch| batch.last);
+            assert_eq!(last, part.after);
+        }
+    }
+    let ticks = |batches: &[TickBatch]| {
+        let ticks = batches
+            .iter()
+            .flat_map(|batch| batch.ticks.ticks.iter().map(|tick| (Arc::clone(&batch.stream), tick.offset, tick.ingested_at)));
+        ticks.collect::<Vec<_>>()
+    };
+    assert_eq!(ticks(&steps), ticks(&whole));
+    assert!(ticks(&whole).is_sorted_by_key(|(.., ingested_at)| *ingested_at));
+    let rows: u64 = silver.files().map(|file| file.rows).sum();
+    assert_eq!(ticks(&whole).len() as u64, rows);
+    for (stream, to) in silver.positions() {
+        assert_eq!(steps.iter().rev().find(|batch| *batch.stream == stream).unwrap().last, to);
+    }
 }
 
 proptest! {
