@@ -99,9 +99,13 @@ struct Layer {
 
 impl Layer {
     /// The table as it stands; none where there is none, or where it cannot be opened, which is a difference.
-    async fn open(storage: &Storage, kind: TableKind, report: &mut Report) -> Option<Self> {
+    async fn open(storage: &Storage, kind: TableKind, absent: &mut Vec<TableKind>, report: &mut Report) -> Option<Self> {
         match Table::open(storage, kind).await {
-            Ok(table) => Some(Self { table: table?, unread: Vec::new() }),
+            Ok(Some(table)) => Some(Self { table, unread: Vec::new() }),
+            Ok(None) => {
+                absent.push(kind);
+                None
+            }
             Err(error) => {
                 report.wrong(|| format!("{}: {}", kind.label(), told(&error)));
                 None
@@ -187,16 +191,20 @@ impl Prints {
 /// # Errors
 /// When rows cannot be compared at all. What is wrong with the tables is in the report.
 pub async fn verify(storage: &Storage, scope: Scope) -> Result<Report, LakeError> {
-    let mut report = Report::default();
+    let (mut report, mut absent) = (Report::default(), Vec::new());
     // A later layer first: then the one before holds at least what it was made from.
-    let mut alerts = Layer::open(storage, TableKind::Alerts, &mut report).await;
-    let mut gold = Layer::open(storage, TableKind::Gold, &mut report).await;
-    let mut silver = Layer::open(storage, TableKind::Silver, &mut report).await;
-    let mut quarantine = Layer::open(storage, TableKind::Quarantine, &mut report).await;
-    let mut bronze = Layer::open(storage, TableKind::Bronze, &mut report).await;
-    if [&alerts, &gold, &silver, &quarantine, &bronze].into_iter().all(Option::is_none) && report.is_sound() {
+    let mut alerts = Layer::open(storage, TableKind::Alerts, &mut absent, &mut report).await;
+    let mut gold = Layer::open(storage, TableKind::Gold, &mut absent, &mut report).await;
+    let mut silver = Layer::open(storage, TableKind::Silver, &mut absent, &mut report).await;
+    let mut quarantine = Layer::open(storage, TableKind::Quarantine, &mut absent, &mut report).await;
+    let mut bronze = Layer::open(storage, TableKind::Bronze, &mut absent, &mut report).await;
+    if absent.len() == TableKind::ALL.len() {
         report.note("storage", &format!("{} holds no tables yet", storage.root().display()));
         return Ok(report);
+    }
+    // All are made before any gets a row.
+    if [&alerts, &gold, &silver, &quarantine, &bronze].into_iter().flatten().any(|layer| layer.table.files().len() > 0) {
+        absent.iter().for_each(|kind| report.wrong(|| format!("{}: there is no such table", kind.label())));
     }
     if let (Scope::Bronze | Scope::All, Some(bronze)) = (scope, &mut bronze) {
         bronze::check(bronze, &mut report).await;

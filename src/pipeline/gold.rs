@@ -375,6 +375,26 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn streams_are_read_back_in_the_order_in_which_they_came_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, mut closed) = mpsc::channel(100);
+        let mut silver = Table::open_or_create(&Context::alone(folder.path()).storage, TableKind::Silver).await.unwrap();
+        for (topic, records) in [("z", 0..3), ("a", 10..11)] {
+            let stream = Stream::new(topic, 0);
+            let mut ticks = Ticks { markets: markets(), ticks: Vec::new() };
+            for offset in records {
+                ticks.ticks.extend(refined(offset, &[0]).batch.ticks.ticks);
+            }
+            let adds = silver::write(&silver, &stream, &ticks).await.unwrap();
+            let txns = vec![(silver.app_id(&stream), ticks.ticks.last().unwrap().offset)];
+            silver.commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] }).await.unwrap();
+        }
+        gold(folder.path(), None, &out).await;
+        let rows = closed.try_recv().unwrap().rows;
+        assert_eq!(rows.iter().map(|row| row.candle.ticks).collect::<Vec<_>>(), [3], "the other way round all three are late");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn when_nothing_waits_the_clock_itself_closes() {
         let folder = tempfile::tempdir().unwrap();
         let (out, _alerts) = mpsc::channel(100);

@@ -126,6 +126,9 @@ async fn a_file_that_cannot_be_read_is_one_difference_and_hides_no_other() {
         std::fs::remove_dir_all(all.table_path(TableKind::Gold).join("_delta_log")).unwrap();
         let report = verify(&all, Scope::All).await.unwrap();
         assert!(report.differences().iter().any(|told| told.contains("no Delta log")), "{report}");
+        std::fs::remove_dir_all(all.table_path(TableKind::Gold)).unwrap();
+        let report = verify(&all, Scope::All).await.unwrap();
+        assert!(report.differences().iter().any(|told| told == "gold: there is no such table"), "{report}");
         assert!(report.differences().iter().any(|told| told.starts_with("bronze") && told.contains(words)), "{report}");
     }
 }
