@@ -259,3 +259,70 @@ impl History {
 fn ended(row: &Row) -> bool {
     row.closed_at == row.candle.window_end
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::window::Place;
+    use crate::market::{SECOND, Tick};
+
+    /// A tick by a stream: offset, second of its event, second at which it came in. Its price is its offset.
+    fn tick(topic: &str, offset: i64, event: i64, came_in: i64) -> silver::Row {
+        let tick = Tick {
+            market: 0,
+            index: 0,
+            offset,
+            event_time: event * SECOND,
+            #[expect(clippy::cast_precision_loss, reason = "a small number")]
+            price: offset as f64,
+            size: None,
+            trade_id: None,
+            details: None,
+            ingested_at: came_in * SECOND,
+        };
+        silver::Row { market: Arc::new(Market::new("s", "c", "usd")), place: Place::of(&Arc::new(Stream::new(topic, 0)), &tick), tick }
+    }
+
+    /// Of the first minute's row, closed at this second: how many ticks it had then; and how many it may have had.
+    fn ticks_when_closed(ticks: &[silver::Row], closed_at: i64) -> (Option<i64>, Vec<i64>) {
+        let inside = |tick: &&silver::Row| tick.tick.event_time < MINUTE;
+        let key = (Arc::new(Market::new("s", "c", "usd")), 0);
+        let row = Row { market: Arc::clone(&key.0), closed_at: closed_at * SECOND, ..all(ticks.iter().filter(inside)) };
+        let (wanted, mut history) = (History::wanted([&row]), History::default());
+        for tick in ticks.iter().filter(|tick| wanted.contains(&(Arc::clone(&key.0), window_start(tick.tick.event_time)))) {
+            history.add(tick.clone());
+        }
+        let of = |row: Row| row.candle.ticks;
+        (history.as_closed(&row).map(of), history.may_have_closed_as(&row).into_iter().map(of).collect())
+    }
+
+    fn all<'a>(mut ticks: impl Iterator<Item = &'a silver::Row>) -> Row {
+        let first = ticks.next().unwrap();
+        let mut window = Window::new(first.place.clone(), first.tick.price, None);
+        ticks.for_each(|tick| window.add(tick.place.clone(), tick.tick.price, None));
+        window.row(&first.market, 0, 1)
+    }
+
+    #[test]
+    fn a_row_that_a_tick_closed_had_what_stood_before_that_tick() {
+        let own = [tick("a", 1, 10, 10), tick("a", 2, 100, 100), tick("a", 3, 20, 100), tick("a", 4, 100, 101)];
+        assert_eq!(ticks_when_closed(&own, 100), (Some(1), vec![1]));
+        // Of another stream: what had come in by then.
+        let other = [&own[..], &[tick("b", 1, 30, 99), tick("b", 2, 40, 101)]].concat();
+        assert_eq!(ticks_when_closed(&other, 100), (Some(2), vec![2]));
+        // Its first tick came late.
+        assert_eq!(ticks_when_closed(&[tick("a", 2, 100, 100), tick("a", 3, 20, 100)], 100), (None, vec![]));
+    }
+
+    #[test]
+    fn a_row_that_the_clock_closed_had_what_had_come_in_by_then() {
+        let ticks = [tick("a", 1, 10, 10), tick("a", 2, 20, 190), tick("a", 3, 30, 191)];
+        assert_eq!(ticks_when_closed(&ticks, 190), (Some(2), vec![2]));
+    }
+
+    #[test]
+    fn a_row_that_the_end_of_its_source_closed_may_have_had_what_any_batch_left() {
+        let ticks = [tick("a", 1, 10, 900), tick("a", 2, 20, 900), tick("b", 1, 30, 990)];
+        assert_eq!(ticks_when_closed(&ticks, 60), (Some(3), vec![2, 3]));
+    }
+}
