@@ -137,9 +137,13 @@ impl Storage {
     /// The storage in `root`, which need not exist yet.
     ///
     /// # Errors
-    /// When the path cannot be made absolute.
+    /// When the path cannot be made absolute, or is not UTF-8: Delta's paths are text.
     pub fn new(root: &Path) -> Result<Self, LakeError> {
-        let root = std::path::absolute(root).map_err(|source| LakeError::Folder { path: root.to_owned(), source })?;
+        let failed = |source| LakeError::Folder { path: root.to_owned(), source };
+        let root = std::path::absolute(root).map_err(failed)?;
+        if root.to_str().is_none() {
+            return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, "its path is not UTF-8")));
+        }
         Ok(Self { root })
     }
 

@@ -211,10 +211,9 @@ async fn compact(table: &mut Table, effort: Effort, report: &mut Report) -> Resu
 async fn plan_vacuum(table: &mut Table) -> Result<Vec<StorePath>, LakeError> {
     let kind = table.kind();
     let listing: Vec<_> = table.store().list(None).try_collect().await.when("list", kind)?;
-    let is_wanted = table.is_wanted();
-    let idle = |path: &StorePath| is_data_file(path) && !is_wanted(path.as_ref());
-    let unwanted: Vec<_> = listing.into_iter().map(|meta| meta.location).filter(idle).collect();
-    drop(is_wanted);
+    table.forget_old_removals();
+    let paths = listing.into_iter().map(|meta| meta.location);
+    let unwanted: Vec<_> = paths.filter(|path| is_data_file(path) && !table.is_wanted(path.as_ref())).collect();
     if !unwanted.is_empty() {
         let txns = [VACUUM, MAINTENANCE].map(|counter| (counter.to_owned(), table.txn(counter).unwrap_or(0) + 1)).to_vec();
         table.commit(Commit { change: Change::Compact, adds: Vec::new(), removes: Vec::new(), txns, facts: &[] }).await?;
@@ -250,41 +249,39 @@ async fn clean_up(kind: TableKind, log: &Log) -> Result<usize, LakeError> {
     Ok(deleted)
 }
 
-async fn delete(kind: TableKind, log: &Log, files: Vec<StorePath>) -> Result<usize, LakeError> {
-    failpoint::pass(kind.label(), "vacuum.before").when("vacuum", kind)?;
-    let mut deleted = log.delete_staged(RETENTION.to_std().unwrap_or_default()).when("vacuum", kind)?;
+/// Deletes files one by one. Returns how many went, and why the last one that did not go did not.
+async fn delete(kind: TableKind, log: &Log, files: Vec<StorePath>) -> (usize, Result<(), LakeError>) {
+    let (mut deleted, mut outcome) = (0, failpoint::pass(kind.label(), "vacuum.before").when("vacuum", kind));
+    match log.delete_staged(RETENTION.to_std().unwrap_or_default()).when("vacuum", kind) {
+        Ok(staged) => deleted += staged,
+        Err(error) => outcome = Err(error),
+    }
     for path in files {
         match log.store().delete(&path).await {
             Ok(()) => deleted += 1,
             Err(StoreError::NotFound { .. }) => {}
-            Err(error) => return Err(error).when("vacuum", kind),
+            Err(error) => outcome = Err(error).when("vacuum", kind),
         }
     }
-    failpoint::pass(kind.label(), "vacuum.after").when("vacuum", kind)?;
-    Ok(deleted)
+    (deleted, outcome.and(failpoint::pass(kind.label(), "vacuum.after").when("vacuum", kind)))
 }
 
 async fn tidy(kind: TableKind, log: Log, chores: Chores) -> Report {
     let mut report = Report::default();
-    let mut problems = Vec::new();
-    let mut failed = |error: LakeError| problems.push(chain(&error));
+    let mut outcomes = Vec::new();
     if let Some(version) = chores.checkpoint {
-        match checkpoint(kind, &log, version).await {
-            Ok(()) => report.checkpoint = true,
-            Err(error) => failed(error),
-        }
-        match clean_up(kind, &log).await {
-            Ok(deleted) => report.log_entries = deleted,
-            Err(error) => failed(error),
-        }
+        let made = checkpoint(kind, &log, version).await;
+        report.checkpoint = made.is_ok();
+        outcomes.push(made);
+        outcomes.push(clean_up(kind, &log).await.map(|deleted| report.log_entries = deleted));
     }
     if let Some(files) = chores.unwanted {
-        match delete(kind, &log, files).await {
-            Ok(deleted) => report.vacuumed = deleted,
-            Err(error) => failed(error),
-        }
+        let (deleted, outcome) = delete(kind, &log, files).await;
+        report.vacuumed = deleted;
+        outcomes.push(outcome);
     }
-    Report { problems, ..report }
+    report.problems = outcomes.into_iter().filter_map(Result::err).map(|error| chain(&error)).collect();
+    report
 }
 
 /// Does what is due, or everything. Checkpoints, clean-up and deletions are begun here and reported by a later call, unless everything
@@ -293,42 +290,44 @@ async fn tidy(kind: TableKind, log: Log, chores: Chores) -> Report {
 /// # Errors
 /// [`LakeError::Conflict`] and [`LakeError::Gone`] where another writer has committed: this process no longer owns the table.
 pub async fn maintain(table: &mut Table, effort: Effort) -> Result<Report, LakeError> {
-    let kind = table.kind();
     let all = effort == Effort::All;
     let mut report = Report::default();
     if table.upkeep.tidying.as_ref().is_some_and(|tidying| tidying.is_finished() || all) {
         report.add(settle(table).await);
     }
-    if all || table.upkeep.resting.is_none_or(|until| Instant::now() >= until) {
-        let compacted = compact(table, effort, &mut report).await;
-        let failed = report.outcome(compacted)?.is_none();
-        table.upkeep.resting = failed.then(|| Instant::now() + REST);
+    if !all && table.upkeep.resting.is_some_and(|until| Instant::now() < until) {
+        return Ok(report);
     }
+    let compacted = compact(table, effort, &mut report).await;
+    let mut failed = report.outcome(compacted)?.is_none();
     let since = table.version() - table.upkeep.checkpoint;
     let checkpoint_due = since >= CHECKPOINT_EVERY || (all && since > 0);
     let vacuum_due = all || (effort == Effort::Due && table.upkeep.vacuumed.elapsed() >= VACUUM_EVERY);
-    if table.upkeep.tidying.is_some() || !(checkpoint_due || vacuum_due) {
-        return Ok(report);
+    if table.upkeep.tidying.is_none() && (checkpoint_due || vacuum_due) {
+        let begun = begin(table, checkpoint_due, vacuum_due).await;
+        failed |= report.outcome(begun)?.is_none();
     }
-    let current = table.ensure_current().await;
-    if report.outcome(current)?.is_none() {
-        return Ok(report);
-    }
-    let mut chores = Chores { checkpoint: None, unwanted: None };
-    if vacuum_due {
-        table.upkeep.vacuumed = Instant::now();
-        let planned = plan_vacuum(table).await;
-        chores.unwanted = report.outcome(planned)?;
-    }
-    if checkpoint_due {
-        table.upkeep.checkpoint = table.version();
-        chores.checkpoint = Some(table.version());
-    }
-    table.upkeep.tidying = Some(AbortOnDropHandle::new(tokio::spawn(tidy(kind, table.log().clone(), chores))));
+    table.upkeep.resting = failed.then(|| Instant::now() + REST);
     if all {
         report.add(settle(table).await);
     }
     Ok(report)
+}
+
+/// Begins checkpoint and vacuum beside the commits, for the table's owner only.
+async fn begin(table: &mut Table, checkpoint: bool, vacuum: bool) -> Result<(), LakeError> {
+    table.ensure_current().await?;
+    let mut chores = Chores { checkpoint: None, unwanted: None };
+    if vacuum {
+        chores.unwanted = Some(plan_vacuum(table).await?);
+        table.upkeep.vacuumed = Instant::now();
+    }
+    if checkpoint {
+        table.upkeep.checkpoint = table.version();
+        chores.checkpoint = Some(table.version());
+    }
+    table.upkeep.tidying = Some(AbortOnDropHandle::new(tokio::spawn(tidy(table.kind(), table.log().clone(), chores))));
+    Ok(())
 }
 
 /// Waits for what [`maintain`] has begun.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use deltalake::arrow::array::{
     Array, ArrayRef, AsArray as _, DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use deltalake::arrow::compute::{max, max_string, min, min_string};
+use deltalake::arrow::compute::{cast, max, max_string, min, min_string};
 use deltalake::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use deltalake::arrow::error::ArrowError;
 use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -17,11 +17,15 @@ use deltalake::parquet::arrow::arrow_writer::ArrowWriterOptions;
 use deltalake::parquet::arrow::{ArrowWriter, ProjectionMask};
 use deltalake::parquet::basic::Compression;
 use deltalake::parquet::errors::ParquetError;
+use deltalake::parquet::file::metadata::RowGroupMetaData;
 use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::schema::types::ColumnPath;
 use serde_json::{Map, Value, json};
 
 use super::schema::{ColumnType, TableKind};
+
+/// Bytes of rows, decompressed, that are read at once at most, but for one larger row group: Arrow's texts have 32-bit offsets.
+const READ_AT_ONCE: i64 = 1 << 30;
 
 fn properties(kind: TableKind) -> WriterProperties {
     let mut builder = WriterProperties::builder()
@@ -150,6 +154,41 @@ pub(super) fn capped_max(text: &str) -> Option<String> {
         let next = (u32::from(c) + 1..=u32::from(char::MAX)).find_map(char::from_u32)?;
         Some(format!("{}{next}", &prefix[..at]))
     })
+}
+
+/// The rows of a file, all columns or those named, in the types of the table's schema.
+pub(super) fn decode(kind: TableKind, file: &Bytes, columns: Option<&[&str]>) -> Result<Vec<RecordBatch>, ParquetError> {
+    let open = || ParquetRecordBatchReaderBuilder::try_new(file.clone());
+    let groups: Vec<i64> = open()?.metadata().row_groups().iter().map(RowGroupMetaData::total_byte_size).collect();
+    // A batch may span row groups: those of a large file are read one by one.
+    let parts: Vec<Vec<usize>> = if groups.iter().sum::<i64>() > READ_AT_ONCE {
+        (0..groups.len()).map(|i| vec![i]).collect()
+    } else {
+        vec![(0..groups.len()).collect()]
+    };
+    let mut batches = Vec::new();
+    for part in parts {
+        let builder = open()?;
+        let mask =
+            columns.map_or_else(ProjectionMask::all, |names| ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()));
+        for batch in builder.with_row_groups(part).with_projection(mask).with_batch_size(1 << 16).build()? {
+            batches.push(conform(kind, &batch?)?);
+        }
+    }
+    Ok(batches)
+}
+
+/// Other engines write the same types in other dress (Spark's INT96 times, views of text): brings them into ours.
+fn conform(kind: TableKind, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = kind.file_schema();
+    let mut fields = Vec::with_capacity(batch.num_columns());
+    let mut columns = Vec::with_capacity(batch.num_columns());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let Ok(wanted) = schema.field_with_name(field.name()) else { continue };
+        fields.push(wanted.clone());
+        columns.push(if wanted.data_type() == column.data_type() { Arc::clone(column) } else { cast(column, wanted.data_type())? });
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
 /// What a checkpoint holds beside the live files.

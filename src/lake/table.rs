@@ -11,22 +11,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use chrono::Utc;
 use deltalake::DeltaTable;
 use deltalake::arrow::array::RecordBatch;
-use deltalake::arrow::compute::cast;
-use deltalake::arrow::datatypes::Schema;
-use deltalake::arrow::error::ArrowError;
 use deltalake::kernel::transaction::CommitData;
 use deltalake::kernel::{Action, Add, Transaction};
 use deltalake::logstore::get_actions;
 use deltalake::logstore::object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _, path::Path as StorePath};
 use deltalake::operations::create::CreateBuilder;
-use deltalake::parquet::arrow::ProjectionMask;
-use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use deltalake::parquet::errors::ParquetError;
-use deltalake::parquet::file::metadata::RowGroupMetaData;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
@@ -35,14 +27,12 @@ use uuid::Uuid;
 use super::file::DataFile;
 use super::log::{Anchor, Log};
 use super::maintenance::{RETENTION, Report};
+use super::parquet::decode;
 use super::schema::{FORMAT_PROPERTY, FORMAT_VERSION, TableKind};
 use super::{Context as _, LakeError, Storage, failpoint};
 use crate::market::Stream;
 
 pub use super::parquet::encode;
-
-/// Bytes of rows, decompressed, that are read at once at most, but for one larger row group: Arrow's texts have 32-bit offsets.
-const READ_AT_ONCE: i64 = 1 << 30;
 
 /// What a commit does to its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +90,7 @@ pub(super) struct Upkeep {
     pub(super) checkpoint: u64,
     /// When files without a reference were looked for last, or the table was opened.
     pub(super) vacuumed: Instant,
-    /// No compaction before this time: the last one failed.
+    /// No maintenance before this time: a step of the last one failed.
     pub(super) resting: Option<Instant>,
     /// Files that could not be read, so that each is told once and left out of compactions.
     pub(super) unreadable: HashSet<String>,
@@ -242,6 +232,7 @@ impl Table {
             self.anchor = Log::anchor(version, bytes);
             actions.iter().for_each(|action| self.fold(action));
         }
+        self.forget_old_removals();
         Ok(!entries.is_empty())
     }
 
@@ -432,7 +423,7 @@ impl Table {
             Err(StoreError::NotFound { .. }) => return Err(LakeError::MissingFile { table: kind, path: file.path().to_owned() }),
             Err(error) => return Err(error).when("read", kind),
         };
-        tokio::task::block_in_place(|| rows(kind, &bytes, columns).when("read", kind))
+        tokio::task::block_in_place(|| decode(kind, &bytes, columns).when("read", kind))
     }
 
     pub(super) fn log(&self) -> &Log {
@@ -443,44 +434,14 @@ impl Table {
         self.log.store()
     }
 
-    /// Whether a data file is live or was so recently removed that readers may still want it. Forgets removals that are older.
-    pub(super) fn is_wanted(&mut self) -> impl Fn(&str) -> bool + '_ {
+    /// Whether a data file is live or was so recently removed that readers may still want it.
+    pub(super) fn is_wanted(&self, path: &str) -> bool {
+        self.files.contains_key(path) || self.removed.contains_key(path)
+    }
+
+    /// Readers no longer want what was removed longer ago than the retention.
+    pub(super) fn forget_old_removals(&mut self) {
         let since = Utc::now().timestamp_millis() - RETENTION.num_milliseconds();
         self.removed.retain(|_, at| *at > since);
-        |path| self.files.contains_key(path) || self.removed.contains_key(path)
     }
-}
-
-fn rows(kind: TableKind, file: &Bytes, columns: Option<&[&str]>) -> Result<Vec<RecordBatch>, ParquetError> {
-    let open = || ParquetRecordBatchReaderBuilder::try_new(file.clone());
-    let groups: Vec<i64> = open()?.metadata().row_groups().iter().map(RowGroupMetaData::total_byte_size).collect();
-    // A batch may span row groups: those of a large file are read one by one.
-    let parts: Vec<Vec<usize>> = if groups.iter().sum::<i64>() > READ_AT_ONCE {
-        (0..groups.len()).map(|i| vec![i]).collect()
-    } else {
-        vec![(0..groups.len()).collect()]
-    };
-    let mut batches = Vec::new();
-    for part in parts {
-        let builder = open()?;
-        let mask =
-            columns.map_or_else(ProjectionMask::all, |names| ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()));
-        for batch in builder.with_row_groups(part).with_projection(mask).with_batch_size(1 << 16).build()? {
-            batches.push(conform(kind, &batch?)?);
-        }
-    }
-    Ok(batches)
-}
-
-/// Other engines write the same types in other dress (Spark's INT96 times, views of text): brings them into ours.
-fn conform(kind: TableKind, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let schema = kind.file_schema();
-    let mut fields = Vec::with_capacity(batch.num_columns());
-    let mut columns = Vec::with_capacity(batch.num_columns());
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        let Ok(wanted) = schema.field_with_name(field.name()) else { continue };
-        fields.push(wanted.clone());
-        columns.push(if wanted.data_type() == column.data_type() { Arc::clone(column) } else { cast(column, wanted.data_type())? });
-    }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
