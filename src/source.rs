@@ -154,15 +154,21 @@ pub enum SourceError {
         source: io::Error,
     },
     /// The compressed data is cut off or corrupt.
-    #[error("the recording '{name}' is damaged beyond line {line}: its gzip data is cut off or corrupt")]
+    #[error("the recording '{name}' is damaged {}", behind(*.line))]
     Damaged {
         /// The file as the user named it.
         name: String,
-        /// Lines read until then.
+        /// Whole lines before the damage.
         line: u64,
-        /// What the decoder says.
+        /// What is wrong with it.
         #[source]
         source: io::Error,
+    },
+    /// The text is not UTF-8 throughout.
+    #[error("the recording '{name}' is UTF-16 or UTF-32 text: convert it to UTF-8 first, as 'iconv -f UTF-16 -t UTF-8' does")]
+    Encoding {
+        /// The file as the user named it.
+        name: String,
     },
     /// One line is longer than any record can be.
     #[error("line {line} of the recording '{name}' is longer than {limit} bytes: is it a recording of one record a line?")]
@@ -211,6 +217,11 @@ impl SourceError {
             _ => false,
         }
     }
+}
+
+/// Where a recording is damaged.
+fn behind(line: u64) -> String {
+    if line == 0 { "within its first line".into() } else { format!("behind line {line}, the last good one") }
 }
 
 /// The clock.

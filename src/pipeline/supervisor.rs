@@ -309,7 +309,13 @@ async fn feed(settings: Settings, connections: Connections) -> Result<Option<Sum
         match &end {
             Ok((End::Finished, _)) => done.store(true, Ordering::Release),
             Ok((End::Stopped, _)) => {}
-            Err(error) => meters.error(format!("source: {}", chain(error))),
+            Err(error) => {
+                // All of a damaged recording that can be read has been delivered: that is its end.
+                if matches!(error, PipelineError::Source(SourceError::Damaged { .. })) {
+                    done.store(true, Ordering::Release);
+                }
+                meters.error(format!("source: {}", chain(error)));
+            }
         }
         end
     });

@@ -4,11 +4,14 @@
 //! * The stream's identity is the hash of the decompressed content and an offset is the line's number from 0, so the same
 //!   position never means another record: the file is read twice, first to hash it, and no block is delivered that is
 //!   not what was hashed. Standard input (and any other file that can be read only once) has a fresh identity per run.
-//! * Every line is a record: blank ones, ones that are not UTF-8, a last one without a line break. Only `\n` is stripped;
-//!   a `\r` before it belongs to the value.
+//! * Every line is a record: blank ones, ones that are not UTF-8, a last one without a line break. Only `\n` is stripped,
+//!   and a byte order mark before the first line; a `\r` belongs to the value.
+//! * Of a damaged gzip file all whole lines that can be read are delivered, then an error names the last of them. Its
+//!   identity is the hash of what can be read.
 //! * A line that [`Recorder`](super::record::Recorder) wrote gives back the record that it holds; a broken one is itself the value.
 
 mod content;
+mod gunzip;
 mod lines;
 pub mod pace;
 
@@ -44,7 +47,7 @@ impl Replay {
     /// blocking is allowed.
     ///
     /// # Errors
-    /// When the file is missing, a directory, unreadable, or damaged gzip.
+    /// When the file is missing, a directory, or unreadable.
     pub fn open(path: &Path, speed: Speed) -> Result<Self, SourceError> {
         let mut content = Content::open(path)?;
         let map = content.map()?;
@@ -70,7 +73,7 @@ impl Replay {
     /// Delivers the records after the offset `resume_after`, or all.
     ///
     /// # Errors
-    /// When the recording cannot be read to its end, or is not what it was when it was opened.
+    /// When the recording cannot be read to its end (after all whole lines before that), or is not what it was when it was opened.
     pub async fn run(self, outlet: Outlet, resume_after: Option<i64>) -> Result<End, SourceError> {
         let total = self.lines();
         let progress = |done: u64| State::Replaying {

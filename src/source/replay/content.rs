@@ -5,29 +5,30 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
-
 use super::super::SourceError;
 use super::display_name;
+use super::gunzip::{self, Gunzip};
 
 /// Decompressed bytes read, hashed and compared at once.
 const BLOCK: usize = 1 << 20;
 /// Compressed bytes read at once.
 const COMPRESSED: usize = 256 << 10;
-/// How every gzip member begins.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// The byte order mark that some programs put before UTF-8 text.
+pub(super) const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a first reading found.
 #[derive(Debug)]
 pub(super) struct Map {
-    /// Hash of the whole content.
+    /// Hash of the whole content, as far as it can be read.
     pub(super) identity: blake3::Hash,
-    /// Number of lines; a last one without a line break counts.
+    /// Number of records; a last line without a line break is one, unless the file is damaged behind it.
     pub(super) lines: u64,
     /// Bytes of the content.
     length: u64,
     /// Hash of each block.
     blocks: Vec<blake3::Hash>,
+    /// Why the content ends where it does, where the file is damaged.
+    damage: Option<io::Error>,
 }
 
 /// A recording that is open.
@@ -60,6 +61,8 @@ pub(super) struct Reading {
     /// Fill blocks to the brim (they are compared), or hand out at once what came (someone types).
     whole_blocks: bool,
     buffer: Vec<u8>,
+    /// What ended a block early: told when the next one is asked for.
+    failure: Option<io::Error>,
 }
 
 impl Content {
@@ -84,19 +87,27 @@ impl Content {
             return Ok(None);
         }
         let mut reading = self.read()?;
-        let (mut hasher, mut blocks, mut lines, mut length, mut last) = (blake3::Hasher::new(), Vec::new(), 0u64, 0u64, b'\n');
+        let (mut hasher, mut blocks, mut lines, mut length, mut damage) = (blake3::Hasher::new(), Vec::new(), 0u64, 0u64, None);
+        let mut is_line_open = false;
         loop {
             let gzip = reading.gzip;
-            let block = reading.block().map_err(|source| self.failed(gzip, lines, source))?;
+            let block = match reading.block() {
+                Ok(block) => block,
+                Err(error) if gzip && is_damage(&error) => {
+                    damage = Some(error);
+                    break;
+                }
+                Err(error) => return Err(self.failed(gzip, lines, error)),
+            };
             let Some(end) = block.last() else { break };
             hasher.update(block);
-            blocks.push(blake3::hash(block));
             lines += memchr::memchr_iter(b'\n', block).count() as u64;
+            is_line_open = *end != b'\n' && !(blocks.is_empty() && block == MARK);
+            blocks.push(blake3::hash(block));
             length += block.len() as u64;
-            last = *end;
         }
-        lines += u64::from(last != b'\n');
-        Ok(Some(Map { identity: hasher.finalize(), lines, length, blocks }))
+        lines += u64::from(is_line_open && damage.is_none());
+        Ok(Some(Map { identity: hasher.finalize(), lines, length, blocks, damage }))
     }
 
     /// Starts reading from the start.
@@ -116,21 +127,31 @@ impl Content {
     }
 
     /// The next block, checked against `map`; empty at the end. What a file has grown by since it was mapped is not read.
-    pub(super) fn next<'a>(&self, reading: &'a mut Reading, map: Option<&Map>, number: usize) -> Result<&'a [u8], SourceError> {
+    ///
+    /// # Errors
+    /// After the last block that can be read, when the file is damaged behind it.
+    pub(super) fn next<'a>(&self, reading: &'a mut Reading, map: Option<&mut Map>, number: usize) -> Result<&'a [u8], SourceError> {
         let Some(map) = map else {
             let gzip = reading.gzip;
             return reading.block().map_err(|source| self.failed(gzip, self.lines, source));
         };
-        let Some(expected) = map.blocks.get(number) else { return Ok(&[]) };
+        let Some(expected) = map.blocks.get(number) else {
+            return map.damage.take().map_or(Ok(&[]), |damage| Err(self.failed(true, self.lines, damage)));
+        };
         let left = map.length - number as u64 * BLOCK as u64;
         let length = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
         match reading.block() {
             Ok(block) if block.len() >= length && blake3::hash(&block[..length]) == *expected => Ok(&block[..length]),
-            // It was sound a moment ago: damage found now is a change.
+            // It could be read a moment ago: damage found now is a change.
             Ok(_) => Err(SourceError::Changed { name: self.name.clone(), line: self.lines }),
             Err(error) if is_damage(&error) => Err(SourceError::Changed { name: self.name.clone(), line: self.lines }),
             Err(source) => Err(self.failed(false, self.lines, source)),
         }
+    }
+
+    /// The error of a text in another encoding.
+    pub(super) fn foreign_text(&self) -> SourceError {
+        SourceError::Encoding { name: self.name.clone() }
     }
 
     /// The error of a line that is too long.
@@ -150,17 +171,20 @@ fn is_damage(error: &io::Error) -> bool {
 
 impl Reading {
     fn new(mut raw: Box<dyn Read + Send>, whole_blocks: bool) -> io::Result<Self> {
-        let mut head = Vec::with_capacity(GZIP_MAGIC.len());
-        raw.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut head)?;
-        let gzip = head == GZIP_MAGIC;
+        let mut head = Vec::with_capacity(gunzip::MAGIC.len());
+        raw.by_ref().take(gunzip::MAGIC.len() as u64).read_to_end(&mut head)?;
+        let gzip = head == gunzip::MAGIC;
         let whole = Cursor::new(head).chain(raw);
         let source: Box<dyn Read + Send> =
-            if gzip { Box::new(MultiGzDecoder::new(BufReader::with_capacity(COMPRESSED, whole))) } else { Box::new(whole) };
-        Ok(Self { source, gzip, whole_blocks, buffer: vec![0; BLOCK] })
+            if gzip { Box::new(Gunzip::new(BufReader::with_capacity(COMPRESSED, whole))) } else { Box::new(whole) };
+        Ok(Self { source, gzip, whole_blocks, buffer: vec![0; BLOCK], failure: None })
     }
 
-    /// The next bytes; none at the end.
+    /// The next bytes; none at the end. An error comes after all bytes that stand before it.
     fn block(&mut self) -> io::Result<&[u8]> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         let mut filled = 0;
         while filled < self.buffer.len() {
             match self.source.read(&mut self.buffer[filled..]) {
@@ -172,7 +196,11 @@ impl Reading {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) if filled == 0 => return Err(error),
+                Err(error) => {
+                    self.failure = Some(error);
+                    break;
+                }
             }
         }
         Ok(&self.buffer[..filled])

@@ -8,7 +8,7 @@ use super::super::peek::event_time;
 use super::super::record::envelope;
 use super::super::{SourceError, now};
 use super::MAX_LINE;
-use super::content::{Content, Map};
+use super::content::{Content, MARK, Map};
 use super::pace::{Pacer, Speed};
 use crate::market::{Micros, RecordRef, Records};
 
@@ -18,6 +18,8 @@ const LINES: usize = 8_192;
 const BYTES: usize = 4 << 20;
 /// Lines that are due within this time of each other are delivered together.
 const TOGETHER: Duration = Duration::from_millis(20);
+/// How text begins that is not UTF-8: UTF-16, either way round, and UTF-32.
+const FOREIGN_MARKS: [&[u8]; 3] = [b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"];
 /// What plain lines have as their source: only the line itself knows better.
 const SOURCE: &str = "replay";
 
@@ -85,14 +87,14 @@ impl Reader {
 
     fn read(&mut self) -> Result<(), Stop> {
         let mut reading = self.content.read()?;
-        let map = self.map.take();
+        let mut map = self.map.take();
         // The beginning of a line that the next block goes on with.
         let mut part = Vec::new();
         for number in 0.. {
             if self.sender.is_closed() {
                 return Err(Stop::Gone);
             }
-            let block = match self.content.next(&mut reading, map.as_ref(), number) {
+            let block = match self.content.next(&mut reading, map.as_mut(), number) {
                 Ok(block) => block,
                 Err(error) => {
                     self.flush()?;
@@ -124,14 +126,21 @@ impl Reader {
                 self.flush()?;
             }
         }
-        if !part.is_empty() {
+        let is_only_a_mark = self.content.lines == 0 && part == MARK;
+        if !part.is_empty() && !is_only_a_mark {
             self.line(&part)?;
         }
         Ok(self.flush()?)
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<(), Gone> {
+    fn line(&mut self, mut line: &[u8]) -> Result<(), Stop> {
         let offset = self.content.lines.cast_signed();
+        if offset == 0 {
+            if FOREIGN_MARKS.iter().any(|mark| line.starts_with(mark)) {
+                return Err(self.content.foreign_text().into());
+            }
+            line = line.strip_prefix(MARK).unwrap_or(line);
+        }
         self.content.lines += 1;
         if offset < self.first {
             return Ok(());
@@ -160,7 +169,7 @@ impl Reader {
             self.due.1 = due;
         }
         self.batch.push(record);
-        if self.batch.len() >= LINES || self.batch.bytes() >= BYTES { self.flush() } else { Ok(()) }
+        if self.batch.len() >= LINES || self.batch.bytes() >= BYTES { Ok(self.flush()?) } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<(), Gone> {

@@ -1,4 +1,4 @@
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 use flate2::Compression;
@@ -138,11 +138,95 @@ fn what_cannot_be_opened_is_named() {
     let missing = Replay::open(&folder.path().join("none.ndjson"), Speed::Max).expect_err("missing");
     assert!(missing.to_string().contains("none.ndjson"), "{missing}");
     assert!(matches!(Replay::open(folder.path(), Speed::Max), Err(SourceError::Directory { .. })));
-    let whole = gzip(&b"line of text\n".repeat(1000));
-    for bytes in [&whole[..whole.len() / 2], &[&whole[..], b"trailing junk"].concat()[..], &[0x1f, 0x8b]] {
-        let error = Replay::open(file(bytes).path(), Speed::Max).expect_err("damaged");
-        assert!(matches!(error, SourceError::Damaged { .. }), "{error}");
-        assert!(!error.is_transient());
+}
+
+/// A damaged gzip file, its whole lines, and what is wrong with it.
+fn damaged() -> [(Vec<u8>, Vec<u8>, &'static str); 4] {
+    let text: Vec<u8> = (0..300_000u32).flat_map(|n| format!("{}\n", n.wrapping_mul(2_654_435_761)).into_bytes()).collect();
+    let whole = gzip(&text);
+    let half = whole[..whole.len() / 2].to_vec();
+    let mut read = Vec::new();
+    flate2::read::GzDecoder::new(&half[..]).read_to_end(&mut read).expect_err("cut off");
+    let lines = read.iter().rposition(|byte| *byte == b'\n').expect("many lines") + 1;
+    [
+        (half, text[..lines].to_vec(), "cut off"),
+        ([&whole[..], b"trailing junk"].concat(), text.clone(), "not gzip"),
+        (whole[..whole.len() - 3].to_vec(), text, "cut off"),
+        (vec![0x1f, 0x8b], Vec::new(), "cut off"),
+    ]
+}
+
+#[tokio::test]
+async fn of_a_damaged_file_all_whole_lines_come_before_the_error() {
+    for (bytes, text, words) in damaged() {
+        let lines = memchr::memchr_iter(b'\n', &text).count();
+        let file = file(&bytes);
+        let open = || Replay::open(file.path(), Speed::Max).expect("opened");
+        assert_eq!(open().lines(), Some(lines as u64));
+        // From its start, from within, and when everything is there already.
+        for after in [-1, 1_000, lines as i64 - 1] {
+            let run = run(open(), Some(after)).await;
+            let rest = lines - ((after + 1) as usize).min(lines);
+            assert_eq!(run.rows.len(), rest, "{words}, after {after}");
+            assert!(run.rows.first().is_none_or(|row| row.0 == after + 1));
+            let error = run.end.expect_err("damaged");
+            assert!(
+                matches!(&error, SourceError::Damaged { line, source, .. } if *line == lines as u64 && source.to_string().contains(words)),
+                "{error:?}"
+            );
+            assert!(!error.is_transient());
+        }
+        let values: Vec<u8> = values(&run(open(), None).await).join(&b'\n');
+        assert_eq!(values, text.strip_suffix(b"\n").unwrap_or_default());
+    }
+    let zeros = [gzip(b"a\nb"), vec![0; 2_000_000]].concat();
+    let run = replayed(&zeros).await;
+    assert_eq!((values(&run).as_slice(), run.end.as_ref().ok()), ([b"a".as_slice(), b"b"].as_slice(), Some(&End::Finished)));
+}
+
+#[tokio::test]
+async fn a_repaired_file_is_a_new_stream() {
+    let damaged = damaged();
+    let topic = |bytes: &[u8]| Replay::open(file(bytes).path(), Speed::Max).expect("opened").stream().topic.clone();
+    assert_eq!(topic(&damaged[0].0), topic(&damaged[0].0));
+    assert_ne!(topic(&damaged[0].0), topic(&gzip(&damaged[2].1)));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_ends_like_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (n, (bytes, text, _)) in damaged().into_iter().enumerate() {
+        let pipe = folder.path().join(format!("pipe-{n}"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let writing = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || std::fs::write(pipe, bytes)
+        });
+        let run = run(Replay::open(&pipe, Speed::Max).expect("opened"), None).await;
+        writing.join().expect("joined").expect("taken whole");
+        let lines = memchr::memchr_iter(b'\n', &text).count();
+        assert_eq!(run.rows.len(), lines);
+        assert!(matches!(run.end, Err(SourceError::Damaged { line, .. }) if line == lines as u64), "{:?}", run.end);
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_is_skipped_and_other_encodings_are_refused() {
+    for bytes in [b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n".to_vec(), gzip(b"\xef\xbb\xbfa\n\xef\xbb\xbfb")] {
+        assert_eq!(values(&replayed(&bytes).await), [b"a".as_slice(), b"\xef\xbb\xbfb"], "the first only");
+    }
+    let envelope = envelope::envelope(RecordRef { offset: 0, key: None, value: b"v", source: "s", headers: None, produced_at: 7 });
+    assert_eq!(values(&replayed(format!("\u{feff}{envelope}").as_bytes()).await), [b"v"]);
+    for (text, lines) in [("\u{feff}", 0), ("\u{feff}\n", 1), ("\u{feff}x", 1)] {
+        let file = file(text.as_bytes());
+        assert_eq!(Replay::open(file.path(), Speed::Max).expect("opened").lines(), Some(lines), "{text:?}");
+        assert_eq!(replayed(text.as_bytes()).await.rows.len() as u64, lines, "{text:?}");
+    }
+    let wide = |order: fn(u16) -> [u8; 2]| "\u{feff}{}\n".encode_utf16().flat_map(order).collect::<Vec<u8>>();
+    for bytes in [wide(u16::to_le_bytes), wide(u16::to_be_bytes), gzip(&wide(u16::to_le_bytes)), b"\0\0\xfe\xff\0\0\0{".to_vec()] {
+        let run = replayed(&bytes).await;
+        assert!(run.rows.is_empty() && matches!(run.end, Err(SourceError::Encoding { .. })), "{:?}", run.end);
     }
 }
 
@@ -243,8 +327,9 @@ proptest! {
         } else if expected.last().is_some_and(Vec::is_empty) {
             expected.pop();
         }
-        // Two bytes at the start would say that it is gzip.
-        prop_assume!(!content.starts_with(&[0x1f, 0x8b]));
+        // Such bytes at the start would say that it is gzip, or how it is encoded.
+        let marks = [&b"\x1f\x8b"[..], b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"];
+        prop_assume!(!marks.iter().any(|mark| content.starts_with(mark)));
         for bytes in [content.clone(), gzip(&content)] {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             let run = runtime.block_on(replayed(&bytes));
