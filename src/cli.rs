@@ -12,6 +12,7 @@ use std::future::Future;
 use std::io::Write;
 
 use crate::config::Settings;
+use crate::source::record::Existing;
 use crate::telemetry::{self, Destination};
 use args::{Cli, Command, Parsed};
 
@@ -55,10 +56,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
                 Command::Verify { layer } => on_runtime(look::verify(&settings, layer)),
                 Command::Screenshot { size, output } => on_runtime(look::screenshot(&settings, size, output.as_deref())),
                 Command::Compact => on_runtime(feed::compact(&settings)),
-                Command::Record { file } => on_runtime(feed::record(&settings, &file)),
+                Command::Record { file, force, append } => on_runtime(feed::record(&settings, file, existing(force, append))),
                 Command::Monitor | Command::Config | Command::Completions { .. } | Command::Man => Ok(()),
             }
         }
+    }
+}
+
+const fn existing(force: bool, append: bool) -> Existing {
+    match (force, append) {
+        (true, _) => Existing::Replace,
+        (_, true) => Existing::Append,
+        _ => Existing::Keep,
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`text`] | what is printable, errors with their causes |
+//! | 0 | [`text`], [`staged`] | what is printable, errors with their causes; files that replace others when complete |
 //! | 1 | [`market`] | domain types and the pure functions on them: decoding, deduplication, aggregation |
 //! | 2 | [`source`], [`transport`], [`lake`] | where records come from, the way to bronze, the Delta tables |
 //! | 3 | [`query`], [`alert`] | DuckDB on its thread; the volatility rule |
@@ -39,6 +39,7 @@ pub mod market;
 pub mod pipeline;
 pub mod query;
 pub mod source;
+pub mod staged;
 pub mod telemetry;
 pub mod text;
 pub mod transport;

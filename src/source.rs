@@ -188,11 +188,16 @@ pub enum SourceError {
         /// Lines delivered until then.
         line: u64,
     },
+    /// A recording would destroy something, or nothing could read it: nothing was written.
+    #[error("{0}")]
+    Refused(String),
     /// A recording cannot be written.
-    #[error("cannot write the recording '{name}'")]
+    #[error("cannot write the recording '{name}'{kept}")]
     Write {
         /// The file as the user named it.
         name: String,
+        /// What has become of the records before, in words behind the name.
+        kept: String,
         /// What the system says.
         #[source]
         source: io::Error,

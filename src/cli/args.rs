@@ -76,8 +76,14 @@ pub enum Command {
     Compact,
     /// What the source delivers, to a file that replay reads back
     Record {
-        /// NDJSON; gzip when the name ends in .gz
+        /// NDJSON; gzip when the name ends in .gz; - for stdout
         file: PathBuf,
+        /// Replace a recording of that name, at the end
+        #[arg(long)]
+        force: bool,
+        /// Add to the end of a recording of that name
+        #[arg(long, conflicts_with = "force")]
+        append: bool,
     },
     /// The dashboard as a picture (SVG)
     Screenshot {

@@ -1,7 +1,7 @@
 //! Commands that write: the pipeline without a screen, a recording, maintenance.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::{mpsc, watch};
 
+use super::exit::Usage;
 use super::{print, wiring};
 use crate::config::Settings;
 use crate::lake::lock::{Attempt, Lock};
@@ -17,10 +18,10 @@ use crate::lake::{LakeError, Storage, Table, TableKind};
 use crate::pipeline::status::{Snapshot, SourceState};
 use crate::pipeline::supervisor::{self, SourceSettings, WhenHeld};
 use crate::source::coingecko::CoinGecko;
-use crate::source::record::Recorder;
+use crate::source::record::{self, Existing, Recorder};
 use crate::source::replay::Replay;
 use crate::source::simulator::Simulator;
-use crate::source::{Outlet, Status};
+use crate::source::{Outlet, SourceError, Status};
 use crate::text::chain;
 
 /// The pipeline alone; at its end a summary on stdout.
@@ -57,26 +58,48 @@ async fn progress(mut shown: watch::Receiver<Arc<Snapshot>>) {
 }
 
 /// Writes what the source delivers to a file that replay reads back.
-pub(super) async fn record(settings: &Settings, file: &Path) -> anyhow::Result<()> {
+pub(super) async fn record(settings: &Settings, file: PathBuf, existing: Existing) -> anyhow::Result<()> {
     let cancel = wiring::cancel_on_signal()?;
-    let recorder = Recorder::create(file)?;
+    let source = wiring::source(settings);
+    if let SourceSettings::Replay { input, .. } = &source {
+        record::refuse_input(&file, input).map_err(usage)?;
+    }
+    let name = file.display().to_string();
+    let created = tokio::task::spawn_blocking(move || Recorder::create(&file, existing)).await;
+    let recorder = created.context("the recorder ended by a panic")?.map_err(usage)?;
     let (deliveries, inbox) = mpsc::channel(8);
     let (status, _watched) = watch::channel(Status::starting(settings.source, settings.coins.len()));
     let outlet = Outlet { deliveries, status, cancel: cancel.child_token() };
-    let recording = tokio::spawn(recorder.run(inbox, cancel.clone()));
+    let recording = tokio::spawn(recorder.run(inbox, cancel));
+    // However the source ends: what it has delivered is recorded.
+    let delivered = deliver(source, outlet).await;
+    match recording.await.context("the recorder ended by a panic")?? {
+        0 => tracing::warn!(file = name, "nothing was delivered, so nothing was recorded"),
+        records => tracing::info!(records, file = name, "recorded"),
+    }
+    delivered
+}
+
+/// Runs a source to its end.
+async fn deliver(source: SourceSettings, outlet: Outlet) -> anyhow::Result<()> {
     let (_select, selected) = watch::channel(None);
-    let delivered = match wiring::source(settings) {
-        SourceSettings::CoinGecko(coingecko) => CoinGecko::new(*coingecko)?.run(outlet, Vec::new(), selected).await,
+    match source {
+        SourceSettings::CoinGecko(coingecko) => CoinGecko::new(*coingecko)?.run(outlet, Vec::new(), selected).await?,
         SourceSettings::Replay { input, speed } => {
             let replay = tokio::task::spawn_blocking(move || Replay::open(&input, speed)).await.context("the reader ended by a panic")?;
-            replay?.run(outlet, None).await
+            replay?.run(outlet, None).await?
         }
-        SourceSettings::Simulator(simulator) => Simulator::new(simulator).run(outlet).await,
+        SourceSettings::Simulator(simulator) => Simulator::new(simulator).run(outlet).await?,
     };
-    let records = recording.await.context("the recorder ended by a panic")??;
-    delivered?;
-    tracing::info!(records, file = %file.display(), "recorded");
     Ok(())
+}
+
+/// What is refused is a matter of flags.
+fn usage(error: SourceError) -> anyhow::Error {
+    match error {
+        SourceError::Refused(words) => Usage(words).into(),
+        error => error.into(),
+    }
 }
 
 /// Compacts, checkpoints and cleans up all tables now.

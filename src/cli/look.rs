@@ -16,7 +16,7 @@ use crate::pipeline::monitor;
 use crate::pipeline::supervisor::{self, WhenHeld};
 use crate::query::output::{self, write_answer, write_candles};
 use crate::query::{CandleQuery, MarketFilter};
-use crate::tui;
+use crate::{staged, tui};
 
 /// How long a user's query may run.
 const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -93,7 +93,7 @@ pub(super) async fn screenshot(settings: &Settings, size: Size, output: Option<&
     let snapshot = supervisor::picture(&pipeline).await?;
     let svg = tui::picture(snapshot, backend, &wiring::dashboard(settings), (size.columns, size.rows)).await;
     match output {
-        Some(path) => std::fs::write(path, svg).with_context(|| format!("cannot write {}", path.display())),
+        Some(path) => staged::write(path, svg.as_bytes()).with_context(|| format!("cannot write {}", path.display())),
         None => print(svg.as_bytes()),
     }
 }

@@ -1,15 +1,18 @@
 //! `cryptostream record`: what a source delivers, to a file that replay reads back, record for record and byte for byte.
 //!
-//! A killed recorder leaves a file that is good up to the last flush: lines, and members of a gzip file, are written whole.
+//! A new recording is written beside its name and gets it at the end, so that it replaces nothing before it is there; with
+//! [`Existing::Append`] the lines go to the end of the recording itself, whose old lines are not touched. A killed recorder
+//! leaves a file that is good up to the last flush: lines, and members of a gzip file, are written whole.
 
 pub mod envelope;
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use flate2::Compression;
+use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -17,19 +20,61 @@ use tokio_util::sync::CancellationToken;
 
 use super::SourceError;
 use crate::market::records::Delivery;
+use crate::staged::{self, StagedFile};
 
 /// How often a recording is written out while records come slowly.
 const FLUSH: Duration = Duration::from_secs(1);
 /// Text held back at most before it is written out.
 const BUFFER: usize = 1 << 20;
 
+/// What becomes of a recording that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays: an error.
+    Keep,
+    /// It is replaced at the end.
+    Replace,
+    /// It gets the records added.
+    Append,
+}
+
 /// Writes deliveries as envelopes, one a line; gzip where the file's name ends in `.gz`.
 pub struct Recorder {
     name: String,
-    file: Box<dyn Write + Send>,
+    output: Output,
     gzip: bool,
     lines: String,
     records: u64,
+    /// Records, and bytes of the file, that were written out whole.
+    written: (u64, u64),
+}
+
+enum Output {
+    /// Beside the recording that it becomes at the end.
+    Staged(StagedFile),
+    /// The end of a recording.
+    End(File),
+    /// Standard output, a pipe, a device.
+    Stream(Box<dyn Write + Send>),
+}
+
+impl Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Staged(staged) => staged.file().write_all(bytes),
+            Self::End(file) => file.write_all(bytes),
+            Self::Stream(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        }
+    }
+
+    /// Cuts a file back to so many bytes.
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        match self {
+            Self::Staged(staged) => staged.file().set_len(length),
+            Self::End(file) => file.set_len(length),
+            Self::Stream(_) => Ok(()),
+        }
+    }
 }
 
 impl std::fmt::Debug for Recorder {
@@ -38,26 +83,83 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
+/// Refuses to record into the file that is being replayed, by whatever names; `-` is standard output and input.
+///
+/// # Errors
+/// [`SourceError::Refused`].
+pub fn refuse_input(recording: &Path, input: &Path) -> Result<(), SourceError> {
+    let standard = |path: &Path, device: &str| fs::metadata(if path == Path::new("-") { Path::new(device) } else { path });
+    match (standard(recording, "/dev/stdout"), standard(input, "/dev/stdin")) {
+        (Ok(output), Ok(input)) if output.is_file() && staged::is_same(&output, &input) => {
+            Err(SourceError::Refused(format!("'{}' is the recording that is read: record into another file", recording.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Recorder {
-    /// A recorder into a new or emptied file; `-` is standard output.
+    /// A recorder into a file; `-` is standard output. Reads a recording that is to be appended to, so call it where blocking
+    /// is allowed.
     ///
     /// # Errors
-    /// When the file cannot be created.
-    pub fn create(path: &Path) -> Result<Self, SourceError> {
+    /// [`SourceError::Refused`] when something would be lost; else when the file cannot be written.
+    pub fn create(path: &Path, existing: Existing) -> Result<Self, SourceError> {
         let name = path.display().to_string();
+        let failed = |source| SourceError::Write { name: name.clone(), kept: String::new(), source };
         if name == "-" {
             return Ok(Self::to("standard output", Box::new(io::stdout()), false));
         }
-        match File::create(path) {
-            Ok(file) => Ok(Self::to(&name, Box::new(file), path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")))),
-            Err(source) => Err(SourceError::Write { name, source }),
+        let gzip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
+        if staged::is_stream(path) {
+            return Ok(Self::to(&name, Box::new(File::options().write(true).open(path).map_err(failed)?), gzip));
         }
+        let is_there = fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() > 0);
+        if is_there && existing == Existing::Append {
+            return Self::append(&name, path);
+        }
+        if is_there && existing == Existing::Keep {
+            let words = format!("there is a recording '{name}': add to it with --append, replace it with --force, or name another file");
+            return Err(SourceError::Refused(words));
+        }
+        let mut staged = StagedFile::open(path).map_err(|error| in_use(&name, error))?;
+        if staged.file().metadata().map_err(failed)?.len() > 0 {
+            let words = format!(
+                "'{}' holds what a recorder had written until it was killed: rename it to keep it, for replay reads it, or delete it; then record again",
+                staged.path().display()
+            );
+            return Err(SourceError::Refused(words));
+        }
+        Ok(Self::with(&name, Output::Staged(staged), gzip))
+    }
+
+    /// A recorder to the end of a recording.
+    fn append(name: &str, path: &Path) -> Result<Self, SourceError> {
+        let mut file = File::options().read(true).append(true).open(path).map_err(|error| in_use(name, error))?;
+        staged::lock(&file).map_err(|error| in_use(name, error))?;
+        let Ending { gzip, is_line_open } = ending(&mut file).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => SourceError::Refused(format!(
+                "nothing can be added to '{name}': its gzip data is damaged, or something stands behind it; what can be read of it is \
+                 copied by 'cryptostream record NEW --input {name} --speed max'"
+            )),
+            _ => in_use(name, error),
+        })?;
+        let length = file.metadata().map_err(|error| in_use(name, error))?.len();
+        let mut recorder = Self::with(name, Output::End(file), gzip);
+        recorder.written.1 = length;
+        if is_line_open {
+            recorder.lines.push('\n');
+        }
+        Ok(recorder)
     }
 
     /// A recorder into anything that takes bytes; `name` is what errors call it.
     #[must_use]
-    pub fn to(name: &str, file: Box<dyn Write + Send>, gzip: bool) -> Self {
-        Self { name: name.to_owned(), file, gzip, lines: String::new(), records: 0 }
+    pub fn to(name: &str, stream: Box<dyn Write + Send>, gzip: bool) -> Self {
+        Self::with(name, Output::Stream(stream), gzip)
+    }
+
+    fn with(name: &str, output: Output, gzip: bool) -> Self {
+        Self { name: name.to_owned(), output, gzip, lines: String::new(), records: 0, written: (0, 0) }
     }
 
     /// Records taken so far.
@@ -85,20 +187,61 @@ impl Recorder {
     /// Writes out everything taken so far. Blocks while writing.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written; it is cut back to what was written out before.
     pub fn flush(&mut self) -> Result<(), SourceError> {
-        if self.lines.is_empty() {
+        if self.records == self.written.0 {
             return Ok(());
         }
-        let written = if self.gzip { member(self.lines.as_bytes()) } else { Ok(Vec::new()) }
-            .and_then(|packed| self.file.write_all(if self.gzip { &packed } else { self.lines.as_bytes() }))
-            .and_then(|()| self.file.flush());
-        self.lines.clear();
-        written.map_err(|source| SourceError::Write { name: self.name.clone(), source })
+        let lines = std::mem::take(&mut self.lines);
+        let packed = if self.gzip { member(lines.as_bytes()) } else { Ok(lines.into_bytes()) };
+        match packed.and_then(|packed| self.output.write(&packed).map(|()| packed.len() as u64)) {
+            Ok(length) => {
+                self.written = (self.records, self.written.1 + length);
+                Ok(())
+            }
+            Err(source) => Err(self.failed(source)),
+        }
+    }
+
+    /// The error of a write that failed: what was written out whole before it stays.
+    fn failed(&mut self, source: io::Error) -> SourceError {
+        let (records, length) = self.written;
+        let is_cut = self.output.cut(length).is_ok();
+        let kept = match std::mem::replace(&mut self.output, Output::Stream(Box::new(io::sink()))) {
+            Output::Staged(staged) if records == 0 => {
+                let _ = staged.discard(); // the first error is the one to tell
+                String::new()
+            }
+            Output::Staged(staged) => format!("; its first {records} records are in '{}'", staged.path().display()),
+            Output::End(_) if is_cut && records > 0 => format!("; {records} records were added to it"),
+            Output::End(_) | Output::Stream(_) => String::new(),
+        };
+        SourceError::Write { name: self.name.clone(), kept, source }
+    }
+
+    /// Ends the recording: a new one gets its name, unless there is nothing in it. Gives the number of records. Blocks while
+    /// writing.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn finish(mut self) -> Result<u64, SourceError> {
+        self.flush()?;
+        let mut kept = String::new();
+        let ended = match self.output {
+            Output::Staged(staged) if self.records == 0 => staged.discard(),
+            Output::Staged(staged) => {
+                kept = format!("; its records are in '{}'", staged.path().display());
+                staged.commit()
+            }
+            Output::End(file) => file.sync_all(),
+            Output::Stream(_) => Ok(()),
+        };
+        ended.map_err(|source| SourceError::Write { name: self.name, kept, source })?;
+        Ok(self.records)
     }
 
     /// Records everything that arrives until the channel closes or `cancel` is raised (what is in the channel by then is
-    /// still taken), writing out at least once a second. Gives the number of records.
+    /// still taken), writing out at least once a second, and ends the recording. Gives the number of records.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -121,7 +264,7 @@ impl Recorder {
         while let Ok(delivery) = deliveries.try_recv() {
             self = self.blocking(Some(delivery)).await?;
         }
-        Ok(self.blocking(None).await?.records)
+        tokio::task::spawn_blocking(move || self.finish()).await.map_err(|_| SourceError::Reader)?
     }
 
     /// Takes one delivery, or writes out, on a thread that may block.
@@ -145,53 +288,43 @@ fn member(text: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::market::{RecordRef, Records};
-
-    /// A disk with room for so many bytes.
-    struct Disk(usize);
-
-    impl Write for Disk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if self.0 == 0 {
-                return Err(io::Error::from(io::ErrorKind::StorageFull));
-            }
-            let n = bytes.len().min(self.0);
-            self.0 -= n;
-            Ok(n)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn delivery() -> Delivery {
-        let mut records = Records::new();
-        records.push(RecordRef { offset: 0, key: None, value: b"x", source: "s", headers: None, produced_at: 1 });
-        Delivery { stream: None, records }
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_is_an_error_in_words() {
-        let (sender, receiver) = mpsc::channel(1);
-        sender.send(delivery()).await.expect("room");
-        drop(sender);
-        let error = Recorder::to("out.ndjson", Box::new(Disk(10)), false).run(receiver, CancellationToken::new()).await.expect_err("full");
-        assert_eq!(error.to_string(), "cannot write the recording 'out.ndjson'");
-        assert!(!error.is_transient());
-    }
-
-    #[tokio::test]
-    async fn what_was_delivered_before_the_end_is_recorded() {
-        let (sender, receiver) = mpsc::channel(4);
-        let cancel = CancellationToken::new();
-        sender.send(delivery()).await.expect("room");
-        sender.send(delivery()).await.expect("room");
-        cancel.cancel();
-        let count = Recorder::to("x", Box::new(io::sink()), true).run(receiver, cancel).await.expect("recorded");
-        assert_eq!(count, 2);
+/// The error of a file that another process may be writing.
+fn in_use(name: &str, source: io::Error) -> SourceError {
+    match source.kind() {
+        io::ErrorKind::WouldBlock => SourceError::Refused(format!("another recorder writes '{name}'")),
+        _ => SourceError::Write { name: name.to_owned(), kept: String::new(), source },
     }
 }
+
+/// How a recording ends.
+struct Ending {
+    gzip: bool,
+    /// Whether its last line lacks a line break.
+    is_line_open: bool,
+}
+
+/// Reads a recording through. Damaged gzip is an error, and so is what follows it, padding included: nothing behind it would be read.
+fn ending(file: &mut File) -> io::Result<Ending> {
+    let mut head = Vec::new();
+    file.take(2).read_to_end(&mut head)?;
+    let gzip = head == [0x1f, 0x8b];
+    if !gzip {
+        file.seek(io::SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        return Ok(Ending { gzip, is_line_open: last != *b"\n" });
+    }
+    file.rewind()?;
+    let mut content = MultiGzDecoder::new(file);
+    let mut block = vec![0; 64 << 10];
+    let mut last = b'\n';
+    loop {
+        match content.read(&mut block)? {
+            0 => return Ok(Ending { gzip, is_line_open: last != b'\n' }),
+            n => last = block[n - 1],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 /// What each top module may use, with `a::b` for a part of one. The order is that of the layers.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("text", &[]),
+    ("staged", &["text"]),
     ("market", &["text"]),
-    ("source", &["text", "market"]),
+    ("source", &["text", "staged", "market"]),
     ("transport", &["text", "market"]),
-    ("lake", &["text", "market"]),
+    ("lake", &["text", "staged", "market"]),
     ("query", &["text", "market", "source", "transport", "lake"]),
     ("alert", &["text", "market", "source", "transport", "lake"]),
     ("pipeline", &["text", "market", "source", "transport", "lake", "query", "alert"]),
     ("tui", &["text", "market", "pipeline::status", "query"]),
     ("config", &["text", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"]),
     ("telemetry", &["text", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"]),
-    ("cli", &["text", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui", "config", "telemetry"]),
+    ("cli", &["text", "staged", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui", "config", "telemetry"]),
     ("main", &["cli"]),
 ];
 

@@ -13,4 +13,5 @@ mod faults;
 mod layers;
 mod log;
 mod monitor;
+mod recording;
 mod support;

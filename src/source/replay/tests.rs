@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::market::{RecordRef, Records};
-use crate::source::record::{Recorder, envelope};
+use crate::source::record::{Existing, Recorder, envelope};
 use crate::source::{Kind, Status};
 
 type Row = (i64, Option<String>, Vec<u8>, String, Option<String>);
@@ -268,11 +268,12 @@ async fn what_was_recorded_is_replayed() {
     }
     for name in ["out.ndjson", "out.ndjson.gz"] {
         let path = folder.path().join(name);
-        let mut recorder = Recorder::create(&path).expect("created");
+        let mut recorder = Recorder::create(&path, Existing::Keep).expect("created");
         for _ in 0..2 {
             recorder.write(&Delivery { stream: None, records: records.clone() }).expect("written");
             recorder.flush().expect("flushed");
         }
+        recorder.finish().expect("named");
         let run = run(Replay::open(&path, Speed::Max).expect("opened"), None).await;
         let expected: Vec<Row> = (0..2)
             .flat_map(|_| rows.iter())
