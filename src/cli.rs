@@ -9,7 +9,7 @@ mod wiring;
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 use crate::config::Settings;
 use crate::source::record::Existing;
@@ -83,7 +83,12 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 
 /// To stdout; a reader that hung up is an error that ends the command quietly.
 fn print(bytes: &[u8]) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(bytes)?;
+    print_with(|out| out.write_all(bytes))
+}
+
+/// To stdout, piece by piece.
+fn print_with(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> anyhow::Result<()> {
+    let mut stdout = BufWriter::new(std::io::stdout().lock());
+    write(&mut stdout)?;
     Ok(stdout.flush()?)
 }

@@ -16,6 +16,7 @@ mod gaps;
 pub mod output;
 mod relation;
 mod sandbox;
+mod strict;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -25,13 +26,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::lake::{LakeError, Storage, TableKind};
 use crate::market::{Alert, Candle, Interval, Market, Micros};
 
 pub use gaps::gaps_between;
 pub use sandbox::{SqlAnswer, SqlValue};
-use worker::{Job, Worker};
+use worker::{Job, SpillFolder, Worker};
 
 /// Which market a question is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -136,9 +138,24 @@ pub enum QueryError {
     /// A user's SQL took too long.
     #[error("the query was stopped after {}", humantime::format_duration(*.0))]
     Timeout(Duration),
+    /// A user's SQL was cancelled.
+    #[error("the query was interrupted")]
+    Interrupted,
     /// A user's SQL has more rows than fit.
     #[error("the query has more than {0} rows: add a LIMIT or count in SQL")]
     TooManyRows(usize),
+    /// The answer to a user's SQL is larger than what fits.
+    #[error("the answer is larger than {} MB: select fewer columns or rows, add a LIMIT or aggregate in SQL", .0 >> 20)]
+    TooLarge(usize),
+    /// A user's SQL needs more memory than it may have.
+    #[error(
+        "the query needs more than {memory} of memory and {spill} of temporary files: select fewer columns or rows, or aggregate less at once \
+         ({what})",
+        memory = worker::MEMORY,
+        spill = worker::SPILL,
+        what = .0
+    )]
+    OutOfMemory(String),
     /// The thread that answers has ended.
     #[error("the query engine has stopped")]
     Stopped,
@@ -166,6 +183,8 @@ impl QueryError {
 #[derive(Debug, Clone)]
 pub struct Queries {
     jobs: mpsc::Sender<Job>,
+    /// Gone with the last handle, whether the thread has ended by then or not.
+    _spill: Arc<SpillFolder>,
 }
 
 /// Questions that may wait before callers do.
@@ -181,7 +200,8 @@ impl Queries {
     /// Outside a tokio runtime.
     pub fn open(storage: Storage, preferred_source: Option<Arc<str>>) -> Result<Self, QueryError> {
         let (jobs, mut waiting) = mpsc::channel::<Job>(WAITING);
-        let mut worker = Worker::new(storage, preferred_source, tokio::runtime::Handle::current())?;
+        let spill = SpillFolder::new();
+        let mut worker = Worker::new(storage, preferred_source, tokio::runtime::Handle::current(), spill.path())?;
         std::thread::Builder::new()
             .name("duckdb".into())
             .spawn(move || {
@@ -190,7 +210,7 @@ impl Queries {
                 }
             })
             .map_err(|source| QueryError::Engine { action: "start the query thread", source: Box::new(source) })?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, _spill: Arc::new(spill) })
     }
 
     async fn ask<T: Send + 'static>(
@@ -269,13 +289,17 @@ impl Queries {
     /// Times are TIMESTAMP, UTC; so are `now()` and `today()`. A table that is not there is an empty view.
     ///
     /// # Errors
-    /// [`QueryError::Refused`], [`QueryError::Sql`], [`QueryError::Timeout`], [`QueryError::TooManyRows`]; otherwise as [`Self::candles`].
-    pub async fn sql(&self, text: String, timeout: Duration) -> Result<SqlAnswer, QueryError> {
-        let deadline = tokio::time::Instant::now() + timeout;
+    /// [`QueryError::Interrupted`] soon after `cancel` is raised, [`QueryError::Timeout`]; [`QueryError::Refused`], [`QueryError::Sql`];
+    /// [`QueryError::TooManyRows`], [`QueryError::TooLarge`], [`QueryError::OutOfMemory`]; otherwise as [`Self::candles`].
+    pub async fn sql(&self, text: String, timeout: Duration, cancel: &CancellationToken) -> Result<SqlAnswer, QueryError> {
+        let limits = sandbox::Limits { deadline: tokio::time::Instant::now() + timeout, timeout, cancel };
         let mut retried = false;
         loop {
-            let views = self.ask(move |worker| worker.views(retried)).await?;
-            match sandbox::run(views, text.clone(), deadline, timeout).await {
+            let views = tokio::select! {
+                () = cancel.cancelled() => return Err(QueryError::Interrupted),
+                views = self.ask(move |worker| worker.views(retried)) => views?,
+            };
+            match sandbox::run(views, text.clone(), limits).await {
                 Err(error) if error.is_vanished_file() && !retried => retried = true,
                 answer => return answer,
             }

@@ -1,5 +1,5 @@
 //! How the program ends: 0 when all went well (a reader that hung up included), 2 with a line for each thing that is
-//! wrong in flags, files and settings, 1 with the chain of causes once.
+//! wrong in flags, files and settings, 1 with the chain of causes once, 130 when interrupted.
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -21,12 +21,17 @@ pub struct Usage(
 #[error("failed")]
 pub struct AlreadyTold;
 
+/// The user ended the command by a signal: exit code 130, as a shell has it.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
 /// What is printed on stderr, and the code that the process ends with.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ending {
     /// Lines for stderr.
     pub lines: Vec<String>,
-    /// 0, 1 or 2.
+    /// 0, 1, 2 or 130.
     pub code: u8,
 }
 
@@ -40,6 +45,9 @@ impl Ending {
         }
         if error.is::<AlreadyTold>() {
             return Self { lines: Vec::new(), code: 1 };
+        }
+        if error.is::<Interrupted>() {
+            return Self { lines: Vec::new(), code: 130 };
         }
         if let Some(Invalid(errors)) = error.downcast_ref() {
             return Self { lines: errors.iter().map(|e| format!("error: {}", printable(e))).collect(), code: 2 };
@@ -88,6 +96,7 @@ mod tests {
         let closed = Err::<(), _>(std::io::Error::from(ErrorKind::BrokenPipe)).context("writing candles");
         assert_eq!(ending(closed.expect_err("it failed")), (Vec::new(), 0));
         assert_eq!(ending(AlreadyTold.into()), (Vec::new(), 1));
+        assert_eq!(ending(Interrupted.into()), (Vec::new(), 130));
         assert_eq!(Ending::of(&Ok(())), Ending { lines: Vec::new(), code: 0 });
     }
 }

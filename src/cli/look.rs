@@ -6,20 +6,22 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use super::args::{Format, Layer, Size};
-use super::exit::AlreadyTold;
-use super::print;
+use super::exit::{AlreadyTold, Interrupted};
 use super::wiring::{self, Backend};
+use super::{print, print_with};
 use crate::config::{Origin, Settings};
 use crate::lake::verify::{self, Scope};
 use crate::market::{Interval, candle};
 use crate::pipeline::monitor;
 use crate::pipeline::supervisor::{self, WhenHeld};
 use crate::query::output::{self, write_answer, write_candles};
-use crate::query::{CandleQuery, MarketFilter};
+use crate::query::{CandleQuery, MarketFilter, QueryError};
 use crate::{staged, tui};
 
 /// How long a user's query may run.
 const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Memory of the whole process while it answers one: the engine's own limit does not count the vectors of rows that it works on.
+const QUERY_MEMORY: u64 = 1536 << 20;
 
 const fn format(format: Format) -> output::Format {
     match format {
@@ -50,9 +52,7 @@ pub(super) async fn candles(settings: &Settings, coin: &str, last: Option<usize>
     if let Some(last) = last {
         series.candles.drain(..series.candles.len().saturating_sub(last));
     }
-    let mut text = Vec::new();
-    write_candles(&mut text, format(as_format), &series, wiring::width())?;
-    print(&text)
+    print_with(|mut out| write_candles(&mut out, format(as_format), &series, wiring::width()))
 }
 
 fn dedup(mut names: Vec<String>) -> Vec<String> {
@@ -61,12 +61,20 @@ fn dedup(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
-/// A user's SQL.
+/// A user's SQL. A signal ends it wherever it is, also while a pager does not read on.
 pub(super) async fn query(settings: &Settings, sql: String, as_format: Format) -> anyhow::Result<()> {
-    let answer = wiring::queries(settings)?.sql(sql, QUERY_TIMEOUT).await?;
-    let mut text = Vec::new();
-    write_answer(&mut text, format(as_format), &answer, wiring::width())?;
-    print(&text)
+    wiring::bound_memory(QUERY_MEMORY);
+    let cancel = wiring::cancel_on_signal()?;
+    let answer = match wiring::queries(settings)?.sql(sql, QUERY_TIMEOUT, &cancel).await {
+        Err(QueryError::Interrupted) => return Err(Interrupted.into()),
+        answer => answer?,
+    };
+    let printing =
+        tokio::task::spawn_blocking(move || print_with(|mut out| write_answer(&mut out, format(as_format), &answer, wiring::width())));
+    tokio::select! {
+        () = cancel.cancelled() => Err(Interrupted.into()),
+        printed = printing => printed.context("the printer ended by a panic")?,
+    }
 }
 
 /// Checks the promises; what is wrong is told on stdout.

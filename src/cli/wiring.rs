@@ -133,6 +133,16 @@ pub(super) fn queries(settings: &Settings) -> anyhow::Result<Queries> {
     Ok(Queries::open(storage(settings)?, preferred_source(settings))?)
 }
 
+/// Bounds the data that this process may have in memory: an allocation beyond it fails. Where the system knows no such bound, nothing does.
+pub(super) fn bound_memory(bytes: u64) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Data);
+    limit.current = Some(limit.current.map_or(bytes, |current| current.min(bytes)));
+    if let Err(error) = setrlimit(Resource::Data, limit) {
+        tracing::debug!(%error, "memory stays unbounded");
+    }
+}
+
 /// A cancellation that the first SIGINT, SIGTERM or SIGHUP raises; the second ends the process on the spot.
 pub(super) fn cancel_on_signal() -> anyhow::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -1,15 +1,16 @@
 //! Answers as text: an aligned table for people, CSV (quoted as RFC 4180 says, one line feed a line) and JSON for programs. No colour.
 //!
 //! CSV and JSON lose nothing: numbers stand in their shortest form that reads back as the same value, times in RFC 3339 (UTC).
+//! JSON is strict: NaN and the infinities are strings, columns of one name get a number behind it. In CSV nothing between two commas is
+//! NULL and `""` the empty text; a NULL that stands alone in its row is `NULL`, for a row must not be a blank line.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use chrono::{DateTime, SecondsFormat};
-
-use super::{CandleSeries, SqlAnswer, SqlValue};
-use crate::market::{Candle, Market, Micros, printable, rfc3339};
+use super::{CandleSeries, SqlAnswer, SqlValue, strict};
+use crate::market::{Candle, Market, printable, rfc3339};
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -79,8 +80,8 @@ pub fn write_candles(out: &mut impl Write, format: Format, series: &CandleSeries
     let rows = series.market.iter().flat_map(|market| series.candles.iter().map(|candle| candle_values(market, candle)));
     match format {
         Format::Csv => {
-            csv_line(out, CANDLE_COLUMNS.map(str::to_owned))?;
-            rows.into_iter().try_for_each(|row| csv_line(out, row.iter().map(plain)))
+            csv_line(out, CANDLE_COLUMNS.map(csv_text))?;
+            rows.into_iter().try_for_each(|row| csv_row(out, &row))
         }
         Format::Json => write_json(out, &CANDLE_COLUMNS, rows),
         Format::Table => candle_table(out, series, width),
@@ -94,10 +95,10 @@ pub fn write_candles(out: &mut impl Write, format: Format, series: &CandleSeries
 pub fn write_answer(out: &mut impl Write, format: Format, answer: &SqlAnswer, width: Option<usize>) -> io::Result<()> {
     match format {
         Format::Csv => {
-            csv_line(out, answer.columns.iter().cloned())?;
-            answer.rows.iter().try_for_each(|row| csv_line(out, row.iter().map(plain)))
+            csv_line(out, answer.columns.iter().map(|name| csv_text(name)))?;
+            answer.rows.iter().try_for_each(|row| csv_row(out, row))
         }
-        Format::Json => write_json(out, &answer.columns, &answer.rows),
+        Format::Json => write_json(out, &distinct(&answer.columns), &answer.rows),
         Format::Table => answer_table(out, answer, width),
     }
 }
@@ -120,14 +121,9 @@ fn candle_values(market: &Market, candle: &Candle) -> [SqlValue; 13] {
     ]
 }
 
-/// `24.777`, `8714.0`, `1e-5`: the shortest digits that read back as the same float.
+/// `24.777`, `8714.0`, `1e-5`: the shortest digits that read back as the same float; `NaN`, `Infinity`, `-Infinity`.
 fn float(value: f64) -> String {
-    format!("{value:?}")
-}
-
-/// To the second, with a fraction where there is one.
-fn time(at: Micros) -> String {
-    DateTime::from_timestamp_micros(at).map_or_else(|| at.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    if value.is_finite() { format!("{value:?}") } else { strict::not_finite(value).to_owned() }
 }
 
 fn plain(value: &SqlValue) -> String {
@@ -135,9 +131,28 @@ fn plain(value: &SqlValue) -> String {
         SqlValue::Null => String::new(),
         SqlValue::Bool(value) => value.to_string(),
         SqlValue::Float(value) => float(*value),
-        SqlValue::Time(at) => time(*at),
         SqlValue::Number(text) | SqlValue::Text(text) | SqlValue::Json(text) => text.clone(),
     }
+}
+
+/// How NULL stands where nothing would be a blank line.
+const NULL: &str = "NULL";
+
+fn csv_row(out: &mut impl Write, row: &[SqlValue]) -> io::Result<()> {
+    csv_line(
+        out,
+        row.iter().map(|value| match value {
+            SqlValue::Null if row.len() == 1 => NULL.to_owned(),
+            SqlValue::Text(text) | SqlValue::Json(text) => csv_text(text),
+            value => plain(value),
+        }),
+    )
+}
+
+/// A text as a field: quoted where it would be taken for something else, or for a blank line.
+fn csv_text(text: &str) -> String {
+    let is_mistakable = text.is_empty() || text == NULL || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace);
+    if is_mistakable || text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
 fn csv_line(out: &mut impl Write, fields: impl IntoIterator<Item = String>) -> io::Result<()> {
@@ -145,13 +160,21 @@ fn csv_line(out: &mut impl Write, fields: impl IntoIterator<Item = String>) -> i
         if index > 0 {
             out.write_all(b",")?;
         }
-        if field.contains([',', '"', '\r', '\n']) {
-            write!(out, "\"{}\"", field.replace('"', "\"\""))?;
-        } else {
-            out.write_all(field.as_bytes())?;
-        }
+        out.write_all(field.as_bytes())?;
     }
     out.write_all(b"\n")
+}
+
+/// The names, with a number behind each that is there before: `x`, `x_1`.
+fn distinct(names: &[String]) -> Vec<String> {
+    let mut taken: HashSet<String> = names.iter().cloned().collect();
+    let mut seen = HashSet::new();
+    let mut other = |name: &String| {
+        let other = (1..=2 * names.len()).map(|n| format!("{name}_{n}")).find(|other| !taken.contains(other)).unwrap_or_default();
+        taken.insert(other.clone());
+        other
+    };
+    names.iter().map(|name| if seen.insert(name) { name.clone() } else { other(name) }).collect()
 }
 
 fn json_text(text: &str) -> String {
@@ -161,9 +184,8 @@ fn json_text(text: &str) -> String {
 fn json(value: &SqlValue) -> String {
     match value {
         SqlValue::Null => "null".to_owned(),
-        SqlValue::Float(value) if !value.is_finite() => "null".to_owned(), // JSON has no such numbers
+        SqlValue::Float(value) if !value.is_finite() => json_text(strict::not_finite(*value)),
         SqlValue::Text(text) => json_text(text),
-        SqlValue::Time(at) => json_text(&time(*at)),
         value => plain(value),
     }
 }
@@ -183,11 +205,22 @@ fn write_json<R: AsRef<[SqlValue]>>(
     out.write_all(if before == ",\n  " { b"\n]\n" } else { b"[]\n" })
 }
 
-/// A table's column: its head, its cells, and to which side they lean.
-struct Column {
+/// A table's column: its head, what makes the cell of a row, and to which side they lean.
+struct Column<'a> {
     head: String,
-    cells: Vec<String>,
+    cell: Box<dyn Fn(usize) -> String + 'a>,
     is_number: bool,
+}
+
+impl<'a> Column<'a> {
+    fn new(head: &str, is_number: bool, cell: impl Fn(usize) -> String + 'a) -> Self {
+        Self { head: head.to_owned(), cell: Box::new(cell), is_number }
+    }
+
+    /// A column of numbers whose cells have to know each other.
+    fn numbers(head: &str, cells: Vec<String>) -> Self {
+        Self::new(head, true, move |row| cells[row].clone())
+    }
 }
 
 /// Narrower than this no column is cut.
@@ -211,11 +244,11 @@ fn fit(mut widths: Vec<usize>, width: Option<usize>) -> Vec<usize> {
     widths
 }
 
-fn write_table(out: &mut impl Write, columns: &[Column], width: Option<usize>) -> io::Result<()> {
-    let widths =
-        columns.iter().map(|column| column.cells.iter().chain([&column.head]).map(|cell| length(cell)).max().unwrap_or(0)).collect();
-    let widths = fit(widths, width);
-    let line = |out: &mut dyn Write, cell: &dyn Fn(&Column) -> String| {
+/// Makes every cell twice, to measure and to write it: an answer may be large.
+fn write_table(out: &mut impl Write, columns: &[Column<'_>], rows: usize, width: Option<usize>) -> io::Result<()> {
+    let widest = |column: &Column<'_>| (0..rows).map(|row| length(&(column.cell)(row))).max().unwrap_or(0).max(length(&column.head));
+    let widths = fit(columns.iter().map(widest).collect(), width);
+    let line = |out: &mut dyn Write, cell: &dyn Fn(&Column<'_>) -> String| {
         let mut text = String::new();
         for (index, (column, width)) in columns.iter().zip(&widths).enumerate() {
             let mut cell = cell(column);
@@ -232,7 +265,7 @@ fn write_table(out: &mut impl Write, columns: &[Column], width: Option<usize>) -
     line(out, &|column| column.head.clone())?;
     let rule = widths.iter().map(|width| "─".repeat(*width)).collect::<Vec<_>>().join(GAP);
     writeln!(out, "{rule}")?;
-    (0..columns.first().map_or(0, |column| column.cells.len())).try_for_each(|row| line(out, &|column| column.cells[row].clone()))
+    (0..rows).try_for_each(|row| line(out, &|column| (column.cell)(row)))
 }
 
 /// Floats with as many decimals as the most exact of them needs, at most `most`, so that the points stand below each other.
@@ -250,32 +283,25 @@ fn candle_table(out: &mut impl Write, series: &CandleSeries, width: Option<usize
     let candles = &series.candles;
     let quote = market.quote.to_uppercase();
     writeln!(out, "{} in {quote} from {}", printable(&market.coin_id), printable(&market.source))?;
-    let number = |head: &str, cells| Column { head: head.to_owned(), cells, is_number: true };
     // All prices of a candle are told to the same number of decimals.
     let prices: Vec<_> = [|c: &Candle| c.open, |c: &Candle| c.high, |c: &Candle| c.low, |c: &Candle| c.close]
         .iter()
         .flat_map(|price| candles.iter().map(|candle| Some(price(candle))))
         .collect();
     let mut prices = aligned(&prices, PRICE_DECIMALS).into_iter();
-    let mut price = |head: &str| number(&format!("{head} {quote}"), prices.by_ref().take(candles.len()).collect());
-    let prices = [price("open"), price("high"), price("low"), price("close")];
-    let decimals = prices[0].cells.first().and_then(|cell| cell.split_once('.')).map_or(0, |(_, decimals)| decimals.len());
-    let mut columns = vec![Column {
-        head: "start UTC".to_owned(),
-        cells: candles.iter().map(|candle| rfc3339(candle.window_start).replace('T', " ").trim_end_matches(":00Z").to_owned()).collect(),
-        is_number: false,
-    }];
-    columns.extend(prices);
-    columns.push(number(&format!("mean {quote}"), candles.iter().map(|candle| format!("{:.*}", decimals + 1, candle.avg)).collect()));
-    columns.push(number("volume coins", aligned(&candles.iter().map(|candle| candle.volume).collect::<Vec<_>>(), 8)));
-    columns.push(number("ticks", candles.iter().map(|candle| candle.ticks.to_string()).collect()));
-    columns.push(number("change %", candles.iter().map(|candle| format!("{:+.3}", candle.change_pct())).collect()));
-    columns.push(number("volatility %", candles.iter().map(|candle| format!("{:.3}", candle.volatility_pct())).collect()));
+    let decimals = prices.as_slice().first().and_then(|cell| cell.split_once('.')).map_or(0, |(_, decimals)| decimals.len());
+    let mut price = |head: &str| Column::numbers(&format!("{head} {quote}"), prices.by_ref().take(candles.len()).collect());
+    let start = |row: usize| rfc3339(candles[row].window_start).replace('T', " ").trim_end_matches(":00Z").to_owned();
+    let mut columns = vec![Column::new("start UTC", false, start), price("open"), price("high"), price("low"), price("close")];
+    columns.push(Column::new(&format!("mean {quote}"), true, |row| format!("{:.*}", decimals + 1, candles[row].avg)));
+    columns.push(Column::numbers("volume coins", aligned(&candles.iter().map(|candle| candle.volume).collect::<Vec<_>>(), 8)));
+    columns.push(Column::new("ticks", true, |row| candles[row].ticks.to_string()));
+    columns.push(Column::new("change %", true, |row| format!("{:+.3}", candles[row].change_pct())));
+    columns.push(Column::new("volatility %", true, |row| format!("{:.3}", candles[row].volatility_pct())));
     if candles.iter().any(|candle| !candle.closed) {
-        let cells = candles.iter().map(|candle| if candle.closed { String::new() } else { "open".to_owned() }).collect();
-        columns.push(Column { head: String::new(), cells, is_number: false });
+        columns.push(Column::new("", false, |row| if candles[row].closed { String::new() } else { "open".to_owned() }));
     }
-    write_table(out, &columns, width)?;
+    write_table(out, &columns, candles.len(), width)?;
     writeln!(out, "{} of {} candles", candles.len(), series.total.max(candles.len() as u64))
 }
 
@@ -285,17 +311,12 @@ fn answer_table(out: &mut impl Write, answer: &SqlAnswer, width: Option<usize>) 
     if answer.columns == ["explain_key", "explain_value"] {
         return answer.rows.iter().try_for_each(|row| writeln!(out, "{}", plain(&row[1]).trim_end()));
     }
-    let columns: Vec<_> = answer
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(index, name)| Column {
-            head: printable(name),
-            cells: answer.rows.iter().map(|row| shown(&row[index])).collect(),
-            is_number: answer.rows.iter().all(|row| matches!(row[index], SqlValue::Null | SqlValue::Number(_) | SqlValue::Float(_))),
-        })
-        .collect();
-    write_table(out, &columns, width)?;
+    let is_number =
+        |index: usize| answer.rows.iter().all(|row| matches!(row[index], SqlValue::Null | SqlValue::Number(_) | SqlValue::Float(_)));
+    let column =
+        |(index, name): (usize, &String)| Column::new(&printable(name), is_number(index), move |row| shown(&answer.rows[row][index]));
+    let columns: Vec<_> = answer.columns.iter().enumerate().map(column).collect();
+    write_table(out, &columns, answer.rows.len(), width)?;
     writeln!(out, "{} {}", answer.rows.len(), if answer.rows.len() == 1 { "row" } else { "rows" })
 }
 
@@ -306,7 +327,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const START: Micros = 1_747_008_000_000_000;
+    const START: crate::market::Micros = 1_747_008_000_000_000;
 
     fn series() -> CandleSeries {
         let candle = |minute: i64, close: f64, volume, closed| Candle {
@@ -335,11 +356,16 @@ mod tests {
                 vec![
                     SqlValue::Number("1.50".into()),
                     SqlValue::Text("say \"hi\"\nx".into()),
-                    SqlValue::Time(START + 1),
+                    SqlValue::Text("2025-05-12T00:00:00.000001Z".into()),
                     SqlValue::Json("[1]".into()),
                 ],
                 vec![SqlValue::Null, SqlValue::Text(String::new()), SqlValue::Null, SqlValue::Bool(true)],
-                vec![SqlValue::Float(f64::NAN), SqlValue::Text("a\u{1b}[31m".into()), SqlValue::Time(START), SqlValue::Float(1e-5)],
+                vec![
+                    SqlValue::Float(f64::NAN),
+                    SqlValue::Text("a\u{1b}[31m".into()),
+                    SqlValue::Text(rfc3339(START)),
+                    SqlValue::Float(1e-5),
+                ],
             ],
         }
     }
@@ -385,7 +411,7 @@ mod tests {
     fn answers_as_csv() {
         assert_eq!(
             text(|out| write_answer(out, Format::Csv, &answer(), None)),
-            "n,t,when,j\n1.50,\"say \"\"hi\"\"\nx\",2025-05-12T00:00:00.000001Z,[1]\n,,,true\nNaN,a\u{1b}[31m,2025-05-12T00:00:00Z,1e-5\n"
+            "n,t,when,j\n1.50,\"say \"\"hi\"\"\nx\",2025-05-12T00:00:00.000001Z,[1]\n,\"\",,true\nNaN,a\u{1b}[31m,2025-05-12T00:00:00Z,1e-5\n"
         );
     }
 
@@ -399,11 +425,27 @@ mod tests {
         [
           {"n": 1.50, "t": "say \"hi\"\nx", "when": "2025-05-12T00:00:00.000001Z", "j": [1]},
           {"n": null, "t": "", "when": null, "j": true},
-          {"n": null, "t": "a\u001b[31m", "when": "2025-05-12T00:00:00Z", "j": 1e-5}
+          {"n": "NaN", "t": "a\u001b[31m", "when": "2025-05-12T00:00:00Z", "j": 1e-5}
         ]
         "#);
         let empty = SqlAnswer { rows: vec![], ..answer() };
         assert_eq!(text(|out| write_answer(out, Format::Json, &empty, None)), "[]\n");
+    }
+
+    #[test]
+    fn csv_tells_null_from_the_empty_text_and_has_no_blank_line() {
+        let text_value = |text: &str| SqlValue::Text(text.to_owned());
+        let values = [SqlValue::Null, text_value("x"), text_value(""), text_value("NULL"), text_value(" "), text_value("\n")];
+        let one = SqlAnswer { columns: vec!["v".into()], rows: values.iter().map(|value| vec![value.clone()]).collect() };
+        assert_eq!(text(|out| write_answer(out, Format::Csv, &one, None)), "v\nNULL\nx\n\"\"\n\"NULL\"\n\" \"\n\"\n\"\n");
+        let row = SqlAnswer { columns: values.iter().map(|_| "v".to_owned()).collect(), rows: vec![values.into()] };
+        assert_eq!(text(|out| write_answer(out, Format::Csv, &row, None)), "v,v,v,v,v,v\n,x,\"\",\"NULL\",\" \",\"\n\"\n");
+    }
+
+    #[test]
+    fn columns_of_one_name_are_told_apart() {
+        let names = ["x", "y", "x", "x_1", "x", "y"].map(str::to_owned);
+        assert_eq!(distinct(&names), ["x", "y", "x_2", "x_1", "x_3", "y_1"]);
     }
 
     #[test]

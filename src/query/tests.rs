@@ -162,7 +162,8 @@ async fn nothing_is_there_and_nothing_fails() {
         let gaps = queries.gaps("binance".into(), vec!["bitcoin".into()], START, START + HOUR, 15 * MINUTE).await.unwrap();
         assert_eq!(gaps, [("bitcoin".into(), vec![(START, START + HOUR)])]);
         for view in TableKind::ALL {
-            let answer = queries.sql(format!("SELECT * FROM {}", view.label()), Duration::from_mins(1)).await.unwrap();
+            let answer =
+                queries.sql(format!("SELECT * FROM {}", view.label()), Duration::from_mins(1), &CancellationToken::new()).await.unwrap();
             assert_eq!(answer.columns, view.columns().iter().map(|(name, _)| *name).collect::<Vec<_>>());
             assert!(answer.rows.is_empty());
         }

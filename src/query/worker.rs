@@ -1,9 +1,11 @@
 //! The thread that owns the DuckDB connection: what it keeps between answers and how it reads.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use duckdb::{Config, Connection, Params, Row};
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use super::census::Census;
 use super::tables::{Tables, View};
@@ -14,7 +16,29 @@ use crate::lake::{DataFile, Storage};
 pub(super) type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
 /// Enough for a year of ten coins at once; the pipeline beside it needs the rest.
-const MEMORY: &str = "512MB";
+pub(super) const MEMORY: &str = "512MB";
+/// What does not fit goes to files; so much of it at most.
+pub(super) const SPILL: &str = "2GB";
+
+/// A folder for what does not fit in memory: DuckDB makes it when it needs it; gone when dropped.
+#[derive(Debug)]
+pub(super) struct SpillFolder(PathBuf);
+
+impl SpillFolder {
+    pub(super) fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("cryptostream-{}", Uuid::new_v4())))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for SpillFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0); // as a rule it was never made
+    }
+}
 
 /// State of the thread.
 #[derive(Debug)]
@@ -26,8 +50,8 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(storage: Storage, preferred: Option<Arc<str>>, runtime: Handle) -> Result<Self, QueryError> {
-        let db = connect().map_err(QueryError::engine("start DuckDB"))?;
+    pub(super) fn new(storage: Storage, preferred: Option<Arc<str>>, runtime: Handle, spill: &Path) -> Result<Self, QueryError> {
+        let db = connect(spill).map_err(QueryError::engine("start DuckDB"))?;
         Ok(Self { tables: Tables::new(storage, runtime), census: Census::default(), preferred, db })
     }
 
@@ -79,13 +103,14 @@ impl Worker {
     }
 }
 
-/// A DuckDB that never touches the network or a file of its own.
-pub(super) fn connect() -> duckdb::Result<Connection> {
+/// A DuckDB that never touches the network, and no file of its own but in the folder `spill`.
+pub(super) fn connect(spill: &Path) -> duckdb::Result<Connection> {
     let config = Config::default()
         .enable_autoload_extension(false)?
         .max_memory(MEMORY)?
         .threads(2)?
-        .with("temp_directory", "")?
+        .with("temp_directory", spill.to_string_lossy())?
+        .with("max_temp_directory_size", SPILL)?
         .with("allow_persistent_secrets", "false")?;
     let db = Connection::open_in_memory_with_flags(config)?;
     // Data files never change: what is known of them stays true.

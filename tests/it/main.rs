@@ -14,4 +14,5 @@ mod layers;
 mod log;
 mod monitor;
 mod recording;
+mod sql;
 mod support;

@@ -3,7 +3,7 @@
 use super::*;
 
 async fn sql(queries: &Queries, text: &str) -> Result<SqlAnswer, QueryError> {
-    queries.sql(text.to_owned(), Duration::from_mins(1)).await
+    queries.sql(text.to_owned(), Duration::from_mins(1), &CancellationToken::new()).await
 }
 
 /// The answer as CSV, without the header.
@@ -75,7 +75,7 @@ async fn values_of_every_type_come_out_exactly() {
             "0.10::DECIMAL(5,2), 12345678901234567890123456789.01::DECIMAL(38,2), 0.1::FLOAT, 0.1::DOUBLE, 8714::DOUBLE, 1e300::DOUBLE",
             "0.10,12345678901234567890123456789.01,0.1,0.1,8714.0,1e300",
         ),
-        ("'nan'::DOUBLE, '-inf'::DOUBLE", "NaN,-inf"),
+        ("'nan'::DOUBLE, '-inf'::DOUBLE", "NaN,-Infinity"),
         (
             "TIMESTAMP '2025-01-02 03:04:05', TIMESTAMP '2025-01-02 03:04:05.678', TIMESTAMP_NS '2025-01-02 03:04:05.000000001', TIMESTAMP_S '2025-01-02 03:04:05', TIMESTAMP 'infinity'",
             "2025-01-02T03:04:05Z,2025-01-02T03:04:05.678Z,2025-01-02T03:04:05.000000001Z,2025-01-02T03:04:05Z,infinity",
@@ -95,6 +95,13 @@ async fn values_of_every_type_come_out_exactly() {
     }
     assert_eq!(csv(&queries, "SELECT i, [i] AS l FROM range(3) r(i) ORDER BY i DESC; ").await, "2,[2]\n1,[1]\n0,[0]");
     assert_eq!(sql(&queries, "SELECT 1 AS a, [1] AS a").await.unwrap().columns, ["a", "a"]);
+    let zoned = csv(&queries, "SELECT get_current_timestamp()").await;
+    assert!(zoned.contains('T') && zoned.ends_with('Z'), "{zoned}");
+    let far = "SELECT 'infinity'::TIMESTAMPTZ, '-infinity'::TIMESTAMPTZ, NULL::TIMESTAMPTZ, '-infinity'::TIMESTAMP, '0044-03-15 (BC) 12:00:00'::TIMESTAMP";
+    assert_eq!(csv(&queries, far).await, "infinity,-infinity,,-infinity,0044-03-15 (BC) 12:00:00");
+    for text in ["select [1, 2]; -- a list", "select [1, 2] /* a list */ ;", "select [1, 2] -- a; list", "-- a list\nselect [1, 2]\n;\n"] {
+        assert_eq!(csv(&queries, text).await, "\"[1,2]\"", "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +151,8 @@ async fn a_users_sql_reaches_nothing_but_the_live_files() {
     }
     assert_eq!(std::fs::read(&live).unwrap(), bytes);
     assert!(!folder.path().join("out").exists() && !root.join("out").exists());
-    assert!(matches!(sql(&queries, "SELECT nothing FROM gold").await, Err(QueryError::Sql(message)) if message.contains("nothing")));
+    let error = sql(&queries, "SELECT nothing FROM gold").await.unwrap_err().to_string();
+    assert!(error.contains("\"nothing\"") && error.contains("LINE 1: SELECT nothing"), "in the user's own words: {error}");
     assert_eq!(csv(&queries, "SELECT count(*) FROM gold").await, "5");
 }
 
@@ -153,8 +161,24 @@ async fn a_users_sql_that_takes_too_long_is_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let queries = Queries::open(storage(folder.path()), None).unwrap();
     let endless = "SELECT count(*) FROM range(10000000000) a, range(10000000000) b WHERE a.range % 7 = b.range % 11";
-    let answer = queries.sql(endless.into(), Duration::from_millis(200)).await;
+    let answer = queries.sql(endless.into(), Duration::from_millis(200), &CancellationToken::new()).await;
     assert!(matches!(answer, Err(QueryError::Timeout(_))), "{answer:?}");
+    let cancel = CancellationToken::new();
+    let (answer, ()) = tokio::join!(queries.sql(endless.into(), Duration::from_mins(1), &cancel), async { cancel.cancel() });
+    assert!(matches!(answer, Err(QueryError::Interrupted)), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_and_its_making_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let queries = Queries::open(storage(folder.path()), None).unwrap();
     let answer = sql(&queries, "SELECT * FROM range(2000000)").await;
     assert!(matches!(answer, Err(QueryError::TooManyRows(_))), "{answer:?}");
+    let answer = sql(&queries, "SELECT repeat('x', 2000) FROM range(1000000)").await;
+    assert!(matches!(answer, Err(QueryError::TooLarge(_))), "{answer:?}");
+    let answer = sql(&queries, "SELECT list(i) FROM range(1000000000) t(i)").await;
+    assert!(matches!(answer, Err(QueryError::OutOfMemory(_))), "{answer:?}");
+    // Twice what fits in memory.
+    let sorted = "SELECT count(*) FROM (SELECT i, md5(i::VARCHAR) AS h FROM range(16000000) t(i) ORDER BY h)";
+    assert_eq!(csv(&queries, sorted).await, "16000000");
 }
