@@ -100,7 +100,7 @@ pub struct Reject {
 pub struct Decoder {
     markets: Arc<Vec<Arc<Market>>>,
     ids: HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>,
-    /// The key of a market in `ids`: each name behind its length, so that no two markets share one.
+    /// The key of a market in `ids`: its names and the lengths of the first two, so that no two markets share one.
     scratch: Vec<u8>,
     headers: LastHeaders,
 }
@@ -133,12 +133,12 @@ struct LastHeaders {
 }
 
 impl LastHeaders {
-    fn of(&mut self, record: RecordRef<'_>) -> &Headers {
-        let text = record.headers.unwrap_or_default();
+    fn of(&mut self, record: RecordRef<'_>) -> Option<&Headers> {
+        let text = record.headers?;
         if self.text != text {
             *self = Self { text: text.to_owned(), headers: Headers::parse(text) };
         }
-        &self.headers
+        Some(&self.headers)
     }
 }
 
@@ -206,8 +206,8 @@ impl Decoder {
             Ok(market) => market,
             Err(reason) => return rejects.push(Reject { offset, index: 0, reason }),
         };
-        let headers = self.headers.of(record);
-        let range = headers.fill_from.unwrap_or(Micros::MIN)..headers.fill_to.unwrap_or(Micros::MAX);
+        let (from, to) = self.headers.of(record).map_or((None, None), |headers| (headers.fill_from, headers.fill_to));
+        let range = from.unwrap_or(Micros::MIN)..to.unwrap_or(Micros::MAX);
         let (caps, volumes) = (values(fields.market_caps), values(fields.total_volumes));
         let tick = |index: i32, point: &RawValue| -> Result<Option<Tick>, Reason> {
             let (at, value) = serde_json::from_str::<Point<'_>>(point.get()).map_err(|_| Reason::PriceMissing)?;
@@ -248,14 +248,12 @@ impl Decoder {
         let stated = fields.quote.and_then(string);
         let quote = lower_case(match &stated {
             Some(quote) => quote,
-            None => self.headers.of(record).quote.as_deref().unwrap_or("usd"),
+            None => self.headers.of(record).and_then(|headers| headers.quote.as_deref()).unwrap_or("usd"),
         });
         let names = [&*source, &*coin_id, &*quote];
         self.scratch.clear();
-        for name in names {
-            self.scratch.extend_from_slice(&name.len().to_le_bytes());
-            self.scratch.extend_from_slice(name.as_bytes());
-        }
+        names.into_iter().for_each(|name| self.scratch.extend_from_slice(name.as_bytes()));
+        self.scratch.extend_from_slice([source.len(), coin_id.len()].map(usize::to_le_bytes).as_flattened());
         if let Some(&id) = self.ids.get(self.scratch.as_slice()) {
             return Ok(id);
         }

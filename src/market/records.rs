@@ -32,6 +32,7 @@ pub struct RecordRef<'a> {
 
 impl RecordRef<'_> {
     /// Bytes of its key, value, source and headers.
+    #[inline]
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.key.map_or(0, str::len) + self.value.len() + self.source.len() + self.headers.map_or(0, str::len)

@@ -5,6 +5,7 @@ use chrono::DateTime;
 use super::Micros;
 
 /// The time that a text spells: RFC 3339, or an epoch in seconds, milliseconds or microseconds, told apart by size.
+#[inline]
 #[must_use]
 pub fn parse(text: &str) -> Option<Micros> {
     let text = text.trim();

@@ -15,6 +15,7 @@ pub enum TradeId {
 
 impl TradeId {
     /// The id that `text` spells; only the canonical spelling of a number is a [`TradeId::Number`].
+    #[inline]
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text.parse::<i64>() {
@@ -24,6 +25,7 @@ impl TradeId {
     }
 
     /// The number that orders trades of one instant, where the id is one (`007` is 7).
+    #[inline]
     #[must_use]
     pub fn sequence(&self) -> Option<Sequence> {
         match self {
@@ -77,6 +79,7 @@ impl Sequence {
     }
 
     /// The number, where it has 64 bits: what the column `sequence` holds.
+    #[inline]
     #[must_use]
     pub fn number(&self) -> Option<i64> {
         match self {

@@ -1,6 +1,7 @@
 -- The newest candles of one market in buckets of $6 µs that are aligned to the epoch, newest first.
 -- $1 source, $2 coin_id, $3 quote, $4 only candles that start before this time (µs), $5 at most so many
--- Sums run in time order, so that they come out the same to the last bit every time; a mean never leaves its range.
+-- Sums run in time order, so that they come out the same to the last bit every time; a mean never leaves its range, and its sum, scaled
+-- by a power of two, not that of a double.
 SELECT
     bucket,
     bucket + $6,
@@ -9,7 +10,7 @@ SELECT
     min(min_price),
     arg_max(close_price, window_start),
     greatest(min(min_price), least(max(max_price),
-        sum(avg_price * tick_count ORDER BY window_start) / sum(tick_count))),
+        sum(avg_price / pow(2, 64) * tick_count ORDER BY window_start) / sum(tick_count) * pow(2, 64))),
     sum(volume ORDER BY window_start),
     sum(tick_count)::BIGINT
 FROM (

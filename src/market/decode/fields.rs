@@ -118,6 +118,7 @@ pub(super) fn first<const N: usize>(aliases: [Option<&str>; N]) -> Option<&str> 
 }
 
 /// The text of a raw JSON string; none for any other value.
+#[inline]
 pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
@@ -131,6 +132,7 @@ pub(super) enum NotANumber {
 }
 
 /// A raw JSON number or numeric string.
+#[inline]
 pub(super) fn number(raw: Option<&str>) -> Result<f64, NotANumber> {
     let raw = raw.filter(|raw| !matches!(*raw, "null" | "true" | "false")).ok_or(NotANumber::Missing)?;
     let parsed = match string(raw) {
@@ -145,6 +147,7 @@ pub(super) fn number(raw: Option<&str>) -> Result<f64, NotANumber> {
 }
 
 /// A time of at most `latest`.
+#[inline]
 pub(super) fn time(raw: Option<&str>, latest: Micros) -> Result<Micros, Reason> {
     let raw = raw.filter(|raw| !matches!(*raw, "true" | "false")).ok_or(Reason::TimeMissing)?;
     let text = string(raw).unwrap_or(Cow::Borrowed(raw));
@@ -153,6 +156,7 @@ pub(super) fn time(raw: Option<&str>, latest: Micros) -> Result<Micros, Reason> 
 }
 
 /// A price: finite and above zero.
+#[inline]
 pub(super) fn price(raw: Option<&str>) -> Result<f64, Reason> {
     let price = number(raw).map_err(|error| match error {
         NotANumber::Missing => Reason::PriceMissing,
@@ -163,6 +167,7 @@ pub(super) fn price(raw: Option<&str>) -> Result<f64, Reason> {
 }
 
 /// The fields of a record's value.
+#[inline]
 pub(super) fn parse(value: &[u8]) -> Result<Fields<'_>, Reason> {
     let text = std::str::from_utf8(value).map_err(|_| Reason::NotUtf8)?;
     match text.trim_start().bytes().next() {
