@@ -38,6 +38,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'de> Deserialize<'de> for Fields<'de> {
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct FieldsVisitor;
         impl<'de> Visitor<'de> for FieldsVisitor {
@@ -47,6 +48,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                 f.write_str("an object")
             }
 
+            #[inline]
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = Fields::default();
                 while let Some(Key(key)) = map.next_key()? {
@@ -91,6 +93,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 struct Key<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct KeyVisitor;
         impl<'de> Visitor<'de> for KeyVisitor {
@@ -100,6 +103,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
                 f.write_str("a key")
             }
 
+            #[inline]
             fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
                 Ok(Key(Cow::Borrowed(key)))
             }
@@ -113,6 +117,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
 }
 
 /// The first of some aliases that is there and not null.
+#[inline]
 pub(super) fn first<const N: usize>(aliases: [Option<&str>; N]) -> Option<&str> {
     aliases.into_iter().flatten().find(|raw| *raw != "null")
 }
