@@ -51,7 +51,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
         Some(command) => {
             to_stderr(quiet("warn"))?;
             match command {
-                Command::Candles { coin, last, format } => on_runtime(look::candles(&settings, &coin, last, format)),
+                Command::Candles { coin, quote, last, format } => {
+                    on_runtime(look::candles(&settings, &coin, quote.as_deref(), last, format))
+                }
                 Command::Query { sql, format } => on_runtime(look::query(&settings, sql, format)),
                 Command::Verify { layer } => on_runtime(look::verify(&settings, layer)),
                 Command::Screenshot { size, output } => on_runtime(look::screenshot(&settings, size, output.as_deref())),

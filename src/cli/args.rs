@@ -51,6 +51,9 @@ pub enum Command {
     Candles {
         /// The coin's id, such as bitcoin
         coin: String,
+        /// The currency of the prices, such as eur [default: usd, or the only one that there is]
+        #[arg(long, value_name = "CURRENCY")]
+        quote: Option<String>,
         /// Only the newest N
         #[arg(long, value_name = "N")]
         last: Option<usize>,

@@ -1,6 +1,8 @@
 //! Commands that only read the storage.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -11,7 +13,7 @@ use super::wiring::{self, Backend};
 use super::{print, print_with};
 use crate::config::{Origin, Settings};
 use crate::lake::verify::{self, Scope};
-use crate::market::{Interval, candle};
+use crate::market::{Interval, Market, candle};
 use crate::pipeline::monitor;
 use crate::pipeline::supervisor::{self, WhenHeld};
 use crate::query::output::{self, write_answer, write_candles};
@@ -32,21 +34,23 @@ const fn format(format: Format) -> output::Format {
 }
 
 /// Candles of a coin, the open one last.
-pub(super) async fn candles(settings: &Settings, coin: &str, last: Option<usize>, as_format: Format) -> anyhow::Result<()> {
+pub(super) async fn candles(
+    settings: &Settings,
+    coin: &str,
+    quote: Option<&str>,
+    last: Option<usize>,
+    as_format: Format,
+) -> anyhow::Result<()> {
     let coin_id = coin.trim().to_lowercase();
     // A width that the settings file names is the dashboard's.
     let asked = matches!(settings.origin("ui.interval"), Origin::Flag(_));
     let interval = settings.ui.interval.filter(|_| asked).unwrap_or(Interval::Minute1);
-    let market = MarketFilter { coin_id: coin_id.as_str().into(), source: settings.from.clone(), quote: "usd".into() };
     let queries = wiring::queries(settings)?;
+    let known: Vec<Market> = queries.known().await?.into_iter().map(|known| (*known.market).clone()).collect();
+    let quote = choose_quote(settings, &coin_id, quote, &known)?;
+    let market = MarketFilter { coin_id: coin_id.as_str().into(), source: settings.from.clone(), quote };
     let mut series = queries.candles(CandleQuery { market, interval, last, before: None }).await?;
-    let Some(found) = &series.market else {
-        let known: Vec<String> = queries.known().await?.into_iter().map(|known| known.market.coin_id.to_string()).collect();
-        if known.is_empty() {
-            bail!("there are no candles in {} yet", settings.storage.display());
-        }
-        bail!("there are no candles of '{coin_id}' in {}; there are of {}", settings.storage.display(), dedup(known).join(", "));
-    };
+    let Some(found) = &series.market else { bail!("the candles of '{coin_id}' are gone from {}", settings.storage.display()) };
     let open = monitor::open_candles(&wiring::storage(settings)?, found).await?;
     series.candles = candle::with_open(&series.candles, &open, interval);
     if let Some(last) = last {
@@ -55,10 +59,29 @@ pub(super) async fn candles(settings: &Settings, coin: &str, last: Option<usize>
     print_with(|mut out| write_candles(&mut out, format(as_format), &series, wiring::width()))
 }
 
-fn dedup(mut names: Vec<String>) -> Vec<String> {
-    names.sort();
-    names.dedup();
-    names
+/// The currency to answer in: the one asked for, else usd, else the only one that there is.
+fn choose_quote(settings: &Settings, coin_id: &str, asked: Option<&str>, known: &[Market]) -> anyhow::Result<Arc<str>> {
+    let storage = settings.storage.display();
+    let names = |pick: fn(&Market) -> &Arc<str>, of: &[&Market]| of.iter().map(|market| pick(market).to_string()).collect::<BTreeSet<_>>();
+    let told = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
+    let from: Vec<_> = known.iter().filter(|market| settings.from.as_ref().is_none_or(|source| *source == market.source)).collect();
+    let of_coin: Vec<_> = from.iter().copied().filter(|market| *market.coin_id == *coin_id).collect();
+    let quotes = names(|market| &market.quote, &of_coin);
+    match asked.map(|quote| quote.trim().to_lowercase()) {
+        _ if known.is_empty() => bail!("there are no candles in {storage} yet"),
+        _ if from.is_empty() => bail!(
+            "there are no candles of that source in {storage}; there are of {}",
+            told(names(|market| &market.source, &known.iter().collect::<Vec<_>>()))
+        ),
+        _ if quotes.is_empty() => {
+            bail!("there are no candles of '{coin_id}' in {storage}; there are of {}", told(names(|market| &market.coin_id, &from)))
+        }
+        Some(quote) if quotes.contains(&quote) => Ok(quote.into()),
+        Some(quote) => bail!("there are no candles of '{coin_id}' in '{quote}' in {storage}; there are in {}", told(quotes)),
+        None if quotes.contains("usd") => Ok("usd".into()),
+        None if quotes.len() == 1 => Ok(quotes.into_iter().collect::<String>().into()),
+        None => bail!("the candles of '{coin_id}' in {storage} are in {}: choose one with --quote", told(quotes)),
+    }
 }
 
 /// A user's SQL. A signal ends it wherever it is, also while a pager does not read on.

@@ -268,11 +268,17 @@ fn write_table(out: &mut impl Write, columns: &[Column<'_>], rows: usize, width:
     (0..rows).try_for_each(|row| line(out, &|column| (column.cell)(row)))
 }
 
-/// Floats with as many decimals as the most exact of them needs, at most `most`, so that the points stand below each other.
+/// Floats with as many decimals as the most exact of them needs, at most `most`, so that the points stand below each other. Where that
+/// leaves fewer than four significant digits, a float has an exponent instead.
 fn aligned(values: &[Option<f64>], most: usize) -> Vec<String> {
     let decimals = |value: &f64| format!("{value}").split_once('.').map_or(0, |(_, decimals)| decimals.len());
-    let decimals = values.iter().flatten().map(decimals).max().unwrap_or(0).min(most);
-    values.iter().map(|value| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.decimals$}"))).collect()
+    // The fourth significant digit of 10^-most stands that far behind the point.
+    let is_tiny =
+        |value: f64| value != 0.0 && decimals(&value) > most && value.abs() < 10f64.powi(3 - i32::try_from(most).unwrap_or(i32::MAX));
+    let plain = values.iter().flatten().filter(|value| !is_tiny(**value));
+    let decimals = plain.map(decimals).max().unwrap_or(0).min(most);
+    let text = |value: f64| if is_tiny(value) { format!("{value:.3e}") } else { format!("{value:.decimals$}") };
+    values.iter().map(|value| value.map_or_else(|| "–".to_owned(), text)).collect()
 }
 
 /// Decimals of prices in a table; the cheapest coins need them all.
@@ -293,7 +299,8 @@ fn candle_table(out: &mut impl Write, series: &CandleSeries, width: Option<usize
     let mut price = |head: &str| Column::numbers(&format!("{head} {quote}"), prices.by_ref().take(candles.len()).collect());
     let start = |row: usize| rfc3339(candles[row].window_start).replace('T', " ").trim_end_matches(":00Z").to_owned();
     let mut columns = vec![Column::new("start UTC", false, start), price("open"), price("high"), price("low"), price("close")];
-    columns.push(Column::new(&format!("mean {quote}"), true, |row| format!("{:.*}", decimals + 1, candles[row].avg)));
+    let means: Vec<_> = candles.iter().map(|candle| Some(candle.avg)).collect();
+    columns.push(Column::numbers(&format!("mean {quote}"), aligned(&means, decimals + 1)));
     columns.push(Column::numbers("volume coins", aligned(&candles.iter().map(|candle| candle.volume).collect::<Vec<_>>(), 8)));
     columns.push(Column::new("ticks", true, |row| candles[row].ticks.to_string()));
     columns.push(Column::new("change %", true, |row| format!("{:+.3}", candles[row].change_pct())));

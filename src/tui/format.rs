@@ -92,6 +92,13 @@ pub fn price(price: f64) -> String {
     price_with(price, price_decimals(price))
 }
 
+/// A price in at most `width` columns, nine or more: written out where that fits, else with four significant digits and an exponent.
+#[must_use]
+pub fn price_within(value: f64, width: usize) -> String {
+    let written = price(value);
+    if written.len() <= width { written } else { format!("{value:.3e}") }
+}
+
 /// A price with a given number of decimals; beyond what fits a screen in scientific notation.
 #[must_use]
 pub fn price_with(price: f64, decimals: usize) -> String {
@@ -317,6 +324,11 @@ mod tests {
         ] {
             assert_eq!(price(value), text);
         }
+        for (value, text) in
+            [(0.000_012_36, "0.00001236"), (0.000_007_312, "7.312e-6"), (3.2e-13, "3.200e-13"), (1e15, "1.000e15"), (0.5, "0.5000")]
+        {
+            assert_eq!(price_within(value, 10), text);
+        }
         assert_eq!(price_with(-1_234_567.891, 2), "-1,234,567.89");
         assert_eq!(price_with(999.0, 0), "999");
     }
@@ -383,6 +395,14 @@ mod tests {
         fn compact_numbers_keep_to_six_columns(n in 0.0..9.9e14f64) {
             let text = compact(n.round());
             prop_assert!(text.width() <= 6, "{text}");
+        }
+
+        #[test]
+        fn a_price_fits_its_column_and_keeps_four_digits(exponent in -25.0..25.0f64, width in 10usize..16) {
+            let value = 10f64.powf(exponent);
+            let text = price_within(value, width);
+            let back: f64 = text.replace(',', "").parse().unwrap();
+            prop_assert!(text.len() <= width && (back - value).abs() <= value * 0.000_51, "{} {}", value, text);
         }
 
         #[test]

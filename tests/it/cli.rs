@@ -147,6 +147,33 @@ fn config_shows_values_with_their_origin_and_no_secret() {
 }
 
 #[test]
+fn candles_are_in_the_currency_that_there_is_or_the_choice_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines_in = [("bitcoin", "eur", "80000"), ("ethereum", "btc", "0.03"), ("ethereum", "eur", "3000"), ("tiny", "usd", "3.1e-13")].map(
+        |(coin, quote, price)| {
+            format!(r#"{{"source":"kraken","coin_id":"{coin}","quote":"{quote}","price":{price},"event_time":1741082400000}}"#)
+        },
+    );
+    std::fs::write(folder.path().join("in.ndjson"), lines_in.join("\n")).unwrap();
+    let fed = run(folder.path(), &["--no-tui", "--input", "in.ndjson", "--speed", "max"], &[]);
+    assert!(fed.status.success(), "{:?}", lines(&fed.stderr));
+    for (args, expected) in [
+        (&["bitcoin"][..], "bitcoin in EUR from kraken"),
+        (&["ethereum", "--quote", "BTC"], "ethereum in BTC from kraken"),
+        (&["tiny"], "tiny in USD from kraken"),
+        (&["ethereum"], "error: the candles of 'ethereum' in ./storage are in btc, eur: choose one with --quote"),
+        (&["bitcoin", "--quote", "gbp"], "error: there are no candles of 'bitcoin' in 'gbp' in ./storage; there are in eur"),
+        (&["solana"], "error: there are no candles of 'solana' in ./storage; there are of bitcoin, ethereum, tiny"),
+        (&["bitcoin", "--from", "binance"], "error: there are no candles of that source in ./storage; there are of kraken"),
+    ] {
+        let output = run(folder.path(), &[&["candles"], args].concat(), &[]);
+        let told = if output.status.success() { lines(&output.stdout) } else { lines(&output.stderr) };
+        assert_eq!(told[0], expected, "{args:?}");
+        assert!(args != ["tiny"] || told[3].contains(" 3.100e-13 "), "{told:?}");
+    }
+}
+
+#[test]
 fn completions_and_the_manual_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -277,7 +277,7 @@ fn content(app: &App, cell: Cell, market: &Row, at: usize, selected: bool, width
         ),
         Cell::Coin => (market.symbol.clone(), theme.text.patch(theme.title)),
         Cell::Name => (market.name.clone(), theme.muted),
-        Cell::Price => (format::price(market.price), theme.text),
+        Cell::Price => (format::price_within(market.price, width.saturating_sub(1)), theme.text),
         Cell::Minute => moved(market.change_1m),
         Cell::Hour => moved(market.change_1h),
         Cell::Day => moved(market.change_24h),
