@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cryptostream::lake::{Storage, Table, TableKind, gold};
-use cryptostream::market::{Candle, MINUTE};
+use cryptostream::market::{Candle, Interval, MINUTE};
 use cryptostream::pipeline::supervisor::Summary;
+use cryptostream::query::{CandleQuery, MarketFilter, Queries};
 
 use crate::support::tables::{assert_same, assert_sound, dump, replay};
 
@@ -162,6 +163,11 @@ async fn the_largest_prices_are_summed_exactly_in_any_order() {
         let gold = dump(&replayed.storage()).await.remove("gold").unwrap();
         assert!(!gold.iter().any(|row| row.contains("NaN")), "{gold:?}");
         candles.extend(replayed.candles().await.into_values());
+        let market = MarketFilter { coin_id: "max".into(), source: None, quote: "usd".into() };
+        let query = CandleQuery { market, interval: Interval::Minute5, last: None, before: None };
+        let queries = Queries::open(Storage::new(&replayed.storage()).unwrap(), None).unwrap();
+        let wide = queries.candles(query).await.unwrap().candles;
+        assert_eq!((wide[0].avg, wide[0].volume), (1.6e308, Some(f64::INFINITY)), "a wider candle");
     }
     assert!(candles.iter().all(|candle| *candle == candles[0]), "{candles:?}");
     assert_eq!((candles[0].avg, candles[0].volume), (1.6e308, Some(f64::INFINITY)));
