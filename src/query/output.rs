@@ -269,15 +269,15 @@ fn write_table(out: &mut impl Write, columns: &[Column<'_>], rows: usize, width:
 }
 
 /// Floats with as many decimals as the most exact of them needs, at most `most`, so that the points stand below each other. Where that
-/// leaves fewer than four significant digits, a float has an exponent instead.
+/// leaves fewer than four significant digits, and where a float has more digits than it means, it has an exponent instead.
 fn aligned(values: &[Option<f64>], most: usize) -> Vec<String> {
     let decimals = |value: &f64| format!("{value}").split_once('.').map_or(0, |(_, decimals)| decimals.len());
     // The fourth significant digit of 10^-most stands that far behind the point.
-    let is_tiny =
-        |value: f64| value != 0.0 && decimals(&value) > most && value.abs() < 10f64.powi(3 - i32::try_from(most).unwrap_or(i32::MAX));
-    let plain = values.iter().flatten().filter(|value| !is_tiny(**value));
+    let least = 10f64.powi(3 - i32::try_from(most).unwrap_or(i32::MAX));
+    let is_odd = |value: f64| value.abs() >= 1e16 || (value != 0.0 && value.abs() < least && decimals(&value) > most);
+    let plain = values.iter().flatten().filter(|value| !is_odd(**value));
     let decimals = plain.map(decimals).max().unwrap_or(0).min(most);
-    let text = |value: f64| if is_tiny(value) { format!("{value:.3e}") } else { format!("{value:.decimals$}") };
+    let text = |value: f64| if is_odd(value) { format!("{value:.3e}") } else { format!("{value:.decimals$}") };
     values.iter().map(|value| value.map_or_else(|| "–".to_owned(), text)).collect()
 }
 
