@@ -8,7 +8,7 @@ use cryptostream::market::{Candle, Interval, MINUTE};
 use cryptostream::pipeline::supervisor::Summary;
 use cryptostream::query::{CandleQuery, MarketFilter, Queries};
 
-use crate::support::tables::{assert_same, assert_sound, dump, replay};
+use crate::support::tables::{NULL, Row, assert_same, assert_sound, dump, replay, rows};
 
 /// 2025-03-04T10:00:00Z.
 const TEN: i64 = 1_741_082_400_000_000;
@@ -70,9 +70,8 @@ impl Replayed {
     }
 
     /// Quarantine's cells, row by row: topic, partition, offset, index, key, value, `value_raw`, source, reason.
-    async fn rejected(&self) -> Vec<Vec<String>> {
-        let tables = dump(&self.storage()).await;
-        tables["quarantine"].iter().map(|row| row.split('|').map(str::to_owned).collect()).collect()
+    async fn rejected(&self) -> Vec<Row> {
+        dump(&self.storage()).await.remove("quarantine").unwrap()
     }
 
     async fn reasons(&self) -> Vec<String> {
@@ -102,9 +101,8 @@ async fn trade_ids_of_any_length_order_trades_of_one_instant() {
         assert_eq!(replayed.prices("big27", 0).await, (101.0, 103.0, 101.0, 103.0, 3), "{order:?}");
         assert_eq!(replayed.prices("u64", 0).await, (50.0, 52.0, 50.0, 52.0, 3), "{order:?}");
         assert_eq!(replayed.prices("cross", 0).await, (70.0, 72.0, 70.0, 72.0, 3), "{order:?}");
-        let silver = dump(&replayed.storage()).await.remove("silver").unwrap();
-        let sequences: Vec<String> = silver.iter().map(|row| row.split('|').nth(7).unwrap().to_owned()).collect();
-        assert_eq!(sequences.iter().filter(|sequence| !sequence.is_empty()).count(), 2, "those within 64 bits");
+        let sequences = rows(&replayed.storage(), TableKind::Silver, &["sequence"]).await;
+        assert_eq!(sequences.iter().filter(|row| row[0] != NULL).count(), 2, "those within 64 bits");
     }
 }
 
@@ -161,7 +159,7 @@ async fn the_largest_prices_are_summed_exactly_in_any_order() {
         let replayed = Replayed::new(&order).await;
         assert_eq!(replayed.prices("max", 0).await, (1.7e308, 1.7e308, 1.5e308, 1.5e308, 3));
         let gold = dump(&replayed.storage()).await.remove("gold").unwrap();
-        assert!(!gold.iter().any(|row| row.contains("NaN")), "{gold:?}");
+        assert!(!gold.iter().flatten().any(|cell| cell == "NaN"), "{gold:?}");
         candles.extend(replayed.candles().await.into_values());
         let market = MarketFilter { coin_id: "max".into(), source: None, quote: "usd".into() };
         let query = CandleQuery { market, interval: Interval::Minute5, last: None, before: None };
@@ -182,7 +180,7 @@ async fn a_line_of_very_many_rejects_is_stored_once() {
     assert_eq!(replayed.totals, (2, 0, 33_501));
     let rejected = replayed.rejected().await;
     assert_eq!(rejected.iter().filter(|row| row[2] == "1").count(), 33_500);
-    let values: Vec<_> = rejected.iter().filter(|row| !row[5].is_empty()).map(|row| (&*row[2], &*row[3], &*row[5])).collect();
+    let values: Vec<_> = rejected.iter().filter(|row| row[5] != NULL).map(|row| (&*row[2], &*row[3], &*row[5])).collect();
     assert_eq!(values, [("1", "0", &*zeros), ("2", "0", "[]")]);
     assert!(replayed.again(&lines).await.nothing_new);
     // The same records with other borders: each of them a batch of its own.

@@ -1,15 +1,17 @@
-//! Made-up streams with all that a bad network does to them, and a plain reference of what the tables must hold.
+//! Made-up streams with all that a bad network does to them.
 
-use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
+/// Source, coin and quote currency.
+pub(crate) type RefMarket = (&'static str, &'static str, &'static str);
+
 /// A tick as the reference knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RefTick {
-    pub(crate) coin: &'static str,
+    pub(crate) market: RefMarket,
     /// Microseconds since the epoch.
     pub(crate) time: i64,
     pub(crate) price: f64,
@@ -17,11 +19,12 @@ pub(crate) struct RefTick {
     pub(crate) trade: Option<i64>,
 }
 
-/// A line and what it says: a tick, or nothing valid.
+/// A line and what it says, each tick and each reject with its place in the record.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) text: String,
-    pub(crate) tick: Option<RefTick>,
+    pub(crate) ticks: Vec<(i32, RefTick)>,
+    pub(crate) rejects: Vec<(i32, &'static str)>,
 }
 
 /// A seeded source of choices.
@@ -37,27 +40,45 @@ impl Dice {
         self.0.next_u64() % n
     }
 
+    /// A time below `n`.
+    fn time(&mut self, n: i64) -> i64 {
+        i64::try_from(self.below(n.unsigned_abs())).unwrap()
+    }
+
     fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[usize::try_from(self.below(of.len() as u64)).unwrap()]
     }
 }
 
-const COINS: [&str; 4] = ["bitcoin", "ethereum", "solana", "avalanche-2"];
+const SECOND: i64 = 1_000_000;
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
 /// 2025-05-12T23:50:00Z, so that streams cross midnight.
-const START: i64 = 1_747_093_800_000_000;
-const JUNK: [&str; 12] = [
-    "",
-    "{",
-    "<html>error code: 1015</html>",
-    "[]",
-    "null",
-    r#"{"coin_id":"bitcoin","price":null,"event_time":"2025-05-12T00:00:00Z"}"#,
-    r#"{"coin_id":"bitcoin","price":-1,"event_time":"2025-05-12T00:00:00Z"}"#,
-    r#"{"coin_id":" ","price":1,"event_time":"2025-05-12T00:00:00Z"}"#,
-    r#"{"coin_id":"bitcoin","price":1e400,"event_time":"2025-05-12T00:00:00Z"}"#,
-    r#"{"coin_id":"bitcoin","price":1,"event_time":"yesterday"}"#,
-    r#"{"coin_id":"bitcoin","price":1,"event_time":"1999-01-01T00:00:00Z"}"#,
-    r#"{"coin_id":"bitcoin","price":"n/a","event_time":"2025-05-12T00:00:00Z"}"#,
+const START: i64 = 1_747_093_800 * SECOND;
+
+/// Coin, quote currency and first price.
+const MARKETS: [(&str, &str, f64); 5] = [
+    ("bitcoin", "usd", 104_000.0),
+    ("ethereum", "usd", 2_500.0),
+    ("solana", "usd", 170.0),
+    ("avalanche-2", "usd", 24.0),
+    ("bitcoin", "eur", 93_000.0),
+];
+
+/// Lines that hold no tick, and why.
+const JUNK: [(&str, &str); 12] = [
+    ("", "blank"),
+    ("{", "not JSON"),
+    ("<html>error code: 1015</html>", "not JSON"),
+    ("[]", "not an object"),
+    ("null", "not an object"),
+    (r#"{"coin_id":"bitcoin","price":null,"event_time":"2025-05-12T00:00:00Z"}"#, "price missing"),
+    (r#"{"coin_id":"bitcoin","price":-1,"event_time":"2025-05-12T00:00:00Z"}"#, "price not positive"),
+    (r#"{"coin_id":" ","price":1,"event_time":"2025-05-12T00:00:00Z"}"#, "coin_id missing"),
+    (r#"{"coin_id":"bitcoin","price":1e400,"event_time":"2025-05-12T00:00:00Z"}"#, "price not finite"),
+    (r#"{"coin_id":"bitcoin","price":1,"event_time":"yesterday"}"#, "event_time does not parse"),
+    (r#"{"coin_id":"bitcoin","price":1,"event_time":"1999-01-01T00:00:00Z"}"#, "event_time out of range"),
+    (r#"{"coin_id":"bitcoin","price":"n/a","event_time":"2025-05-12T00:00:00Z"}"#, "price is no number"),
 ];
 
 fn rfc3339(micros: i64) -> String {
@@ -66,9 +87,10 @@ fn rfc3339(micros: i64) -> String {
 
 /// The tick as text, in one of several spellings.
 fn spell(tick: &RefTick, dice: &mut Dice) -> String {
+    let (source, coin, quote) = tick.market;
     let coin = match dice.below(6) {
-        0 => format!(" {} ", tick.coin.to_uppercase()),
-        _ => tick.coin.to_owned(),
+        0 => format!(" {} ", coin.to_uppercase()),
+        _ => coin.to_owned(),
     };
     let price = match dice.below(4) {
         0 => format!("\"{}\"", tick.price),
@@ -81,12 +103,18 @@ fn spell(tick: &RefTick, dice: &mut Dice) -> String {
         3 => format!("\"{}\"", rfc3339(tick.time).replace('Z', "+00:00")),
         _ => format!("\"{}\"", rfc3339(tick.time)),
     };
-    let mut text = format!(r#"{{"source":"test","coin_id":"{coin}","price":{price},"event_time":{time}"#);
+    let mut text = format!(r#"{{"source":"{source}","coin_id":"{coin}","price":{price},"event_time":{time}"#);
     if let Some(size) = tick.size {
         write!(text, r#","size":{size}"#).unwrap();
     }
     if let Some(trade) = tick.trade {
-        write!(text, r#","trade_id":{trade}"#).unwrap();
+        let quoted = if dice.below(4) == 0 { "\"" } else { "" };
+        write!(text, r#","trade_id":{quoted}{trade}{quoted}"#).unwrap();
+    }
+    match dice.below(4) {
+        0 => write!(text, r#","quote":"{}""#, quote.to_uppercase()).unwrap(),
+        _ if quote != "usd" => write!(text, r#","quote":"{quote}""#).unwrap(),
+        _ => {}
     }
     if dice.below(8) == 0 {
         text += r#","unknown":{"nested":[1,null]}"#;
@@ -94,107 +122,134 @@ fn spell(tick: &RefTick, dice: &mut Dice) -> String {
     text + "}"
 }
 
-/// About `count` lines: disorder, ties, lateness, repeats (at once and much later, spelled anew), junk.
-pub(crate) fn random(seed: u64, count: u64) -> Vec<Line> {
-    let mut dice = Dice::new(seed);
-    let mut prices = [104_000.0, 2_500.0, 170.0, 24.0];
-    let mut lines: Vec<(i64, Line)> = Vec::new();
-    let mut now = START;
-    for n in 0..count {
-        now += i64::try_from(dice.below(1_500_000)).unwrap();
-        let i = usize::try_from(dice.below(4)).unwrap();
-        let step = (dice.below(2001) as f64 - 1000.0) / 1_000_000.0;
-        prices[i] = ((prices[i] * (1.0 + step)) * 1000.0).round() / 1000.0;
-        // Milliseconds, often the same one for several trades.
-        let time = now / 1_000_000 * 1_000_000 + i64::try_from(dice.below(3)).unwrap() * 1000;
-        let tick = RefTick {
-            coin: COINS[i],
-            time,
-            price: prices[i],
-            size: (dice.below(3) > 0).then(|| dice.below(1000) as f64 / 8.0),
-            trade: (dice.below(4) > 0).then(|| i64::try_from(1_000_000 - n).unwrap()),
-        };
-        // When it arrives: up to 20 s late, now and then minutes or an hour.
-        let delay = match dice.below(50) {
-            0 => dice.below(3_600_000_000),
-            1..=5 => dice.below(200_000_000),
-            _ => dice.below(20_000_000),
-        };
-        let arrival = now + i64::try_from(delay).unwrap();
-        lines.push((arrival, Line { text: spell(&tick, &mut dice), tick: Some(tick.clone()) }));
-        if dice.below(12) == 0 {
-            let again = arrival + dice.pick(&[0, 60_000_000, 400_000_000, 9_000_000_000]);
-            lines.push((again, Line { text: spell(&tick, &mut dice), tick: Some(tick) }));
+/// A price history as one record: some of its points are ticks, some are not.
+fn history(market: RefMarket, until: i64, price: f64, dice: &mut Dice) -> Line {
+    let (source, coin, quote) = market;
+    let mut line = Line { text: String::new(), ticks: Vec::new(), rejects: Vec::new() };
+    let points = (0..3 + i32::try_from(dice.below(6)).unwrap()).map(|index| {
+        let time = (until - dice.time(6 * HOUR)) / SECOND * SECOND;
+        match dice.below(5) {
+            0 => {
+                line.rejects.push((index, "price missing"));
+                format!("[{},null]", time / 1000)
+            }
+            1 => {
+                line.rejects.push((index, "price not positive"));
+                format!("[{},-1]", time / 1000)
+            }
+            2 => {
+                line.rejects.push((index, "event_time out of range"));
+                format!("[0,{price}]")
+            }
+            _ => {
+                line.ticks.push((index, RefTick { market, time, price, size: None, trade: None }));
+                format!("[{},{price}]", time / 1000)
+            }
         }
-        if dice.below(30) == 0 {
-            lines.push((arrival, Line { text: dice.pick(&JUNK).to_owned(), tick: None }));
+    });
+    let points = points.collect::<Vec<_>>().join(",");
+    line.text = format!(r#"{{"source":"{source}","id":"{coin}","quote":"{quote}","prices":[{points}]}}"#);
+    line
+}
+
+/// What a stream is like. Times are upper bounds, in microseconds of event time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Habits {
+    /// The source of its markets.
+    pub(crate) source: &'static str,
+    /// Its first time.
+    pub(crate) start: i64,
+    /// About so many lines.
+    pub(crate) count: u64,
+    /// `(n, time)`: one tick in `n` comes after a pause of up to `time`; the others follow each other within 1.5 s.
+    pub(crate) pauses: Option<(u64, i64)>,
+    /// One tick in fifty is late by up to this, five by up to a tenth of it, the others by 20 s.
+    pub(crate) late: i64,
+    /// How much later one tick in twelve comes again.
+    pub(crate) repeats: &'static [i64],
+    /// The largest step of a price, in millionths of it.
+    pub(crate) step: u64,
+    /// Whether price histories come in between.
+    pub(crate) histories: bool,
+}
+
+impl Habits {
+    /// An hour or so of a lively market.
+    pub(crate) const HOURS: Self = Self {
+        source: "test",
+        start: START,
+        count: 1_500,
+        pauses: None,
+        late: HOUR,
+        repeats: &[0, MINUTE, 400 * SECOND, 9_000 * SECOND],
+        step: 1_000,
+        histories: false,
+    };
+    /// Bursts over three to five days; ticks come hours and days late, and again.
+    pub(crate) const DAYS: Self = Self {
+        source: "test",
+        start: START,
+        count: 2_400,
+        pauses: Some((40, 3 * HOUR)),
+        late: 30 * HOUR,
+        repeats: &[0, MINUTE, 150 * MINUTE, 26 * HOUR, 70 * HOUR],
+        step: 100,
+        histories: true,
+    };
+
+    /// The stream that a seed makes: disorder, ties, lateness, repeats (at once and much later, spelled anew), junk.
+    pub(crate) fn stream(self, seed: u64) -> Vec<Line> {
+        let mut dice = Dice::new(seed);
+        let mut prices = MARKETS.map(|(_, _, price)| price);
+        let mut lines: Vec<(i64, Line)> = Vec::new();
+        let mut now = self.start;
+        for n in 0..self.count {
+            now += match self.pauses {
+                Some((every, pause)) if dice.below(every) == 0 => dice.time(pause),
+                _ => dice.time(1_500_000),
+            };
+            let i = usize::try_from(dice.below(MARKETS.len() as u64)).unwrap();
+            let step = (dice.below(2 * self.step + 1) as f64 - self.step as f64) / 1_000_000.0;
+            prices[i] = ((prices[i] * (1.0 + step)) * 1000.0).round() / 1000.0;
+            let market = (self.source, MARKETS[i].0, MARKETS[i].1);
+            let tick = RefTick {
+                market,
+                // Milliseconds, often the same one for several trades.
+                time: now / SECOND * SECOND + dice.time(3) * 1000,
+                price: prices[i],
+                size: (dice.below(3) > 0).then(|| dice.below(1000) as f64 / 8.0),
+                trade: (dice.below(4) > 0).then(|| i64::try_from(1_000_000 - n).unwrap()),
+            };
+            let arrival = now
+                + match dice.below(50) {
+                    0 => dice.time(self.late),
+                    1..=5 => dice.time(self.late / 10),
+                    _ => dice.time(20 * SECOND),
+                };
+            let one = |dice: &mut Dice| Line { text: spell(&tick, dice), ticks: vec![(0, tick.clone())], rejects: Vec::new() };
+            lines.push((arrival, one(&mut dice)));
+            if dice.below(12) == 0 {
+                lines.push((arrival + dice.pick(self.repeats), one(&mut dice)));
+            }
+            if dice.below(30) == 0 {
+                let (text, why) = dice.pick(&JUNK);
+                lines.push((arrival, Line { text: text.to_owned(), ticks: Vec::new(), rejects: vec![(0, why)] }));
+            }
+            if self.histories && dice.below(60) == 0 {
+                lines.push((arrival, history(market, now, prices[i], &mut dice)));
+            }
         }
+        lines.sort_by_key(|(arrival, _)| *arrival);
+        lines.into_iter().map(|(_, line)| line).collect()
     }
-    lines.sort_by_key(|(arrival, _)| *arrival);
-    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+/// About `count` lines of [`Habits::HOURS`].
+pub(crate) fn random(seed: u64, count: u64) -> Vec<Line> {
+    Habits { count, ..Habits::HOURS }.stream(seed)
 }
 
 /// The lines as a file's content.
 pub(crate) fn text(lines: &[Line]) -> String {
     lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect()
-}
-
-/// A candle as the reference computes it: open, high, low, close, ticks, and its terms in canonical order.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct RefCandle {
-    pub(crate) open: f64,
-    pub(crate) high: f64,
-    pub(crate) low: f64,
-    pub(crate) close: f64,
-    pub(crate) ticks: i64,
-    pub(crate) volume: Option<f64>,
-}
-
-/// What silver, quarantine and gold must hold.
-#[derive(Debug, Default)]
-pub(crate) struct Expected {
-    pub(crate) ticks: u64,
-    pub(crate) duplicates: u64,
-    pub(crate) rejected: u64,
-    /// By coin and start of the minute.
-    pub(crate) candles: BTreeMap<(String, i64), RefCandle>,
-}
-
-/// A tick behind what orders it: time, trade number, offset.
-type Placed<'a> = (i64, Option<i64>, usize, &'a RefTick);
-
-/// The plain reference: everything at once, in memory, sorted.
-pub(crate) fn expected(lines: &[Line]) -> Expected {
-    let mut expected = Expected::default();
-    let mut seen = HashSet::new();
-    let mut minutes: BTreeMap<(String, i64), Vec<Placed<'_>>> = BTreeMap::new();
-    for (offset, line) in lines.iter().enumerate() {
-        let Some(tick) = &line.tick else {
-            expected.rejected += 1;
-            continue;
-        };
-        if !seen.insert((tick.coin, tick.time, tick.trade, tick.price.to_bits(), tick.size.map(f64::to_bits))) {
-            expected.duplicates += 1;
-            continue;
-        }
-        expected.ticks += 1;
-        let minute = tick.time.div_euclid(60_000_000) * 60_000_000;
-        minutes.entry((tick.coin.to_owned(), minute)).or_default().push((tick.time, tick.trade, offset, tick));
-    }
-    for (key, mut ticks) in minutes {
-        ticks.sort_by_key(|(time, trade, offset, _)| (*time, *trade, *offset));
-        let prices = || ticks.iter().map(|t| t.3.price);
-        // Sizes are eighths and small: their sum is exact in any order.
-        let sizes: Vec<f64> = ticks.iter().filter_map(|t| t.3.size).collect();
-        let candle = RefCandle {
-            open: ticks[0].3.price,
-            close: ticks[ticks.len() - 1].3.price,
-            high: prices().fold(f64::MIN, f64::max),
-            low: prices().fold(f64::MAX, f64::min),
-            ticks: i64::try_from(ticks.len()).unwrap(),
-            volume: (!sizes.is_empty()).then(|| sizes.iter().sum()),
-        };
-        expected.candles.insert(key, candle);
-    }
-    expected
 }
