@@ -1,20 +1,12 @@
-//! Processes that are killed at every step, fenced, refused: the tables end as if nothing had happened.
+//! Processes that are killed at every step, and steps that fail: the tables end as if nothing had happened.
 
-use std::io::Read as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use crate::support::stream::{random, text};
-use crate::support::tables::{assert_same, assert_sound, replay};
+use cryptostream::lake::TableKind;
 
-fn pipeline(storage: &Path, input: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cryptostream"));
-    command.args(["--no-tui", "--speed", "max", "--batch-records", "50", "--log-level", "error", "--storage"]).arg(storage);
-    command.arg("--input").arg(input).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.env_clear();
-    command
-}
+use crate::support::process::{Running, commits, killed_at, program, replaying, simulating, succeed, told, wait_for};
+use crate::support::stream::{Habits, random, text};
+use crate::support::tables::{assert_rows, assert_same, assert_sound, columns_without, replay, rows, values};
 
 /// The places of a pipeline's commits; each run is ended at one of them and gets a little further than the one before.
 const COMMITS: [&str; 22] = [
@@ -60,12 +52,6 @@ const MAINTENANCE: [&str; 14] = [
     "gold.cleanup.after",
 ];
 
-fn killed_at(place: &str, mut command: Command) {
-    let ended = command.env("FAIL_POINT", place).output().unwrap();
-    let how = std::os::unix::process::ExitStatusExt::signal(&ended.status);
-    assert!(how.is_some(), "nothing was killed at {place}: {}", String::from_utf8_lossy(&ended.stderr));
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_process_killed_at_every_step_leaves_the_tables_of_an_undisturbed_run() {
     let folder = tempfile::tempdir().unwrap();
@@ -75,10 +61,9 @@ async fn a_process_killed_at_every_step_leaves_the_tables_of_an_undisturbed_run(
     replay(&undisturbed, &input, 50_000).await.unwrap();
     let storage = folder.path().join("killed");
     for place in COMMITS {
-        killed_at(place, pipeline(&storage, &input));
+        killed_at(place, replaying(&storage, &input, 50));
     }
-    let ended = pipeline(&storage, &input).output().unwrap();
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    succeed(replaying(&storage, &input, 50));
     assert_same(&undisturbed, &storage, "after kills at every commit").await;
     assert_sound(&storage, "after kills at every commit").await;
 
@@ -86,21 +71,107 @@ async fn a_process_killed_at_every_step_leaves_the_tables_of_an_undisturbed_run(
     let more = folder.path().join("more.ndjson");
     std::fs::write(&more, text(&random(8, 300))).unwrap();
     replay(&undisturbed, &more, 50).await.unwrap();
-    replay(&storage, &more, 100).await.unwrap();
-    let compact = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cryptostream"));
-        command.args(["compact", "--storage"]).arg(&storage).env_clear();
-        command
-    };
+    succeed(replaying(&storage, &more, 100));
     for place in MAINTENANCE {
-        killed_at(place, compact());
+        killed_at(place, program(&["compact"], &storage));
         assert_sound(&storage, place).await;
     }
-    assert!(compact().status().unwrap().success());
+    succeed(program(&["compact"], &storage));
     assert_same(&undisturbed, &storage, "after kills in maintenance").await;
-    assert!(pipeline(&storage, &input).output().unwrap().status.success());
+    succeed(replaying(&storage, &input, 50));
     assert_same(&undisturbed, &storage, "after all of it").await;
 }
+
+/// Places at which processes over two streams are killed.
+const SOME: [&str; 5] =
+    ["bronze.commit.after@2", "silver.commit.before@2", "quarantine.commit.after", "gold.commit.after@2", "alerts.commit.after"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_streams_one_after_the_other_survive_kills() {
+    let folder = tempfile::tempdir().unwrap();
+    // The second begins within the first, with markets of its own and the first one's.
+    let own = Habits { source: "other", count: 400, ..Habits::HOURS }.stream(52);
+    let shared = Habits { start: Habits::HOURS.start + 600_000_000, count: 400, ..Habits::HOURS }.stream(53);
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    std::fs::write(&first, text(&random(51, 800))).unwrap();
+    std::fs::write(&second, text(&own) + &text(&shared)).unwrap();
+    let (undisturbed, storage) = (folder.path().join("undisturbed"), folder.path().join("killed"));
+    for input in [first, second] {
+        replay(&undisturbed, &input, 50_000).await.unwrap();
+        for place in SOME {
+            killed_at(place, replaying(&storage, &input, 40));
+        }
+        succeed(replaying(&storage, &input, 40));
+    }
+    assert_same(&undisturbed, &storage, "after kills in both streams").await;
+    assert_sound(&storage, "after kills in both streams").await;
+}
+
+/// The end of the second stream closes the open candles of the first one, too; what it has of ticks later restates them. So the
+/// alerts may be others, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_stream_that_goes_on_after_another_one_survives_kills() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["one", "two"].map(|source| {
+        let input = folder.path().join(source);
+        std::fs::write(&input, text(&Habits { source, count: 800, ..Habits::HOURS }.stream(54))).unwrap();
+        input
+    });
+    let (undisturbed, storage) = (folder.path().join("undisturbed"), folder.path().join("killed"));
+    for input in [&first, &second] {
+        replay(&undisturbed, input, 50_000).await.unwrap();
+    }
+    killed_at("silver.commit.after@9", replaying(&storage, &first, 40));
+    for place in SOME {
+        killed_at(place, replaying(&storage, &second, 40));
+    }
+    succeed(replaying(&storage, &second, 40));
+    succeed(replaying(&storage, &first, 40));
+    let same = async |when: &str| {
+        for kind in [TableKind::Bronze, TableKind::Quarantine, TableKind::Silver, TableKind::Gold] {
+            let columns = columns_without(kind, &[]);
+            assert_rows(&rows(&storage, kind, &columns).await, &rows(&undisturbed, kind, &columns).await, &format!("{when}: {kind}"));
+        }
+        assert_sound(&storage, when).await;
+    };
+    same("after kills in both streams").await;
+    for lost in [TableKind::Silver, TableKind::Quarantine, TableKind::Gold, TableKind::Alerts] {
+        std::fs::remove_dir_all(storage.join(lost.path())).unwrap();
+    }
+    succeed(replaying(&storage, &first, 40));
+    same("rebuilt").await;
+}
+
+/// Runs one process for each place, all at once, each on a storage named after it; the step there fails the second time.
+fn failing_at(places: &[&str], folder: &Path, pipeline: impl Fn(&Path) -> std::process::Command) {
+    let running: Vec<_> = places
+        .iter()
+        .map(|place| {
+            let mut command = pipeline(&folder.join(place));
+            command.env("FAIL_POINT", format!("{place}@2=error"));
+            (place, Running::start(command))
+        })
+        .collect();
+    for (place, process) in running {
+        let ended = process.wait();
+        let told = told(&ended);
+        assert!(ended.status.success(), "{place}: {told}");
+        assert!(told.contains("fail point"), "{place} was not reached: {told}");
+    }
+}
+
+/// Where a step fails. A commit that failed "after" has landed although it reported an error.
+const STEPS: [&str; 9] = [
+    "bronze.write.before",
+    "bronze.write.after",
+    "bronze.commit.before",
+    "bronze.commit.after",
+    "quarantine.commit.after",
+    "silver.commit.before",
+    "silver.commit.after",
+    "gold.commit.after",
+    "alerts.commit.after",
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_step_that_fails_is_taken_again_and_nothing_is_doubled() {
@@ -109,67 +180,63 @@ async fn a_step_that_fails_is_taken_again_and_nothing_is_doubled() {
     std::fs::write(&input, text(&random(11, 600))).unwrap();
     let undisturbed = folder.path().join("undisturbed");
     replay(&undisturbed, &input, 50_000).await.unwrap();
-    for place in [
-        "bronze.write.before",
-        "bronze.commit.after",
-        "quarantine.commit.after",
-        "silver.commit.before",
-        "silver.commit.after",
-        "gold.commit.after",
-        "alerts.commit.after",
-    ] {
-        let storage = folder.path().join(place);
-        let ended = pipeline(&storage, &input).env("FAIL_POINT", format!("{place}@2=error")).output().unwrap();
-        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert!(ended.status.success(), "{place}: {told}");
-        assert!(told.contains("fail point"), "{place} was not reached: {told}");
-        assert_same(&undisturbed, &storage, place).await;
+    failing_at(&STEPS, folder.path(), |storage| replaying(storage, &input, 50));
+    for place in STEPS {
+        assert_same(&undisturbed, &folder.path().join(place), place).await;
     }
-}
-
-/// Waits until something holds; a test that waits for longer has failed.
-fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_mins(1), "waited in vain for {what}");
-        std::thread::yield_now();
-    }
-}
-
-fn commits(storage: &Path) -> usize {
-    std::fs::read_dir(storage.join("silver/crypto_transformed/_delta_log"))
-        .map_or(0, |entries| entries.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "json")).count())
-}
-
-fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_paused_pipeline_that_was_replaced_commits_nothing_more() {
+async fn records_without_a_position_are_there_once_after_a_step_that_failed() {
     let folder = tempfile::tempdir().unwrap();
-    let input = folder.path().join("stream.ndjson");
-    std::fs::write(&input, text(&random(13, 6_000))).unwrap();
     let undisturbed = folder.path().join("undisturbed");
-    replay(&undisturbed, &input, 50_000).await.unwrap();
-    let storage = folder.path().join("storage");
-    let mut first = pipeline(&storage, &input).spawn().unwrap();
-    wait_for("the first pipeline's commits", || commits(&storage) > 10);
-    signal(&first, "STOP");
+    succeed(simulating(&undisturbed, 1_000, 50_000));
+    let places: Vec<_> = STEPS.into_iter().filter(|place| !place.starts_with("quarantine")).collect();
+    failing_at(&places, folder.path(), |storage| simulating(storage, 1_000, 100));
+    let all = values(&undisturbed).await;
+    assert!(all.iter().map(|(offset, _)| *offset).eq(0..1_000));
+    for place in places {
+        let storage = folder.path().join(place);
+        let left = values(&storage).await;
+        assert!(left == all, "{place}: {} of 1,000 records in bronze, or others than those delivered", left.len());
+        assert_same(&undisturbed, &storage, place).await;
+        assert_sound(&storage, place).await;
+    }
+}
 
-    let refused = pipeline(&storage, &input).output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("another process feeds"), "{}", String::from_utf8_lossy(&refused.stderr));
-
-    let second = pipeline(&storage, &input).arg("--take-over").output().unwrap();
-    assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stderr));
-    signal(&first, "CONT");
-    assert_eq!(first.wait().unwrap().code(), Some(1));
-    let mut told = String::new();
-    first.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-    assert!(told.contains("another process has taken over"), "{told}");
-    assert_same(&undisturbed, &storage, "after a take-over").await;
-    assert_sound(&storage, "after a take-over").await;
+/// The simulator begins anew with each process and numbers nothing: bronze holds what each process delivered until it was killed,
+/// one after the other; silver holds each tick once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn records_without_a_position_are_there_once_after_kills() {
+    const EVENTS: u32 = 4_000;
+    let folder = tempfile::tempdir().unwrap();
+    let (undisturbed, storage) = (folder.path().join("undisturbed"), folder.path().join("killed"));
+    succeed(simulating(&undisturbed, EVENTS, 50_000));
+    let delivered: Vec<String> = values(&undisturbed).await.into_iter().map(|(_, value)| value).collect();
+    let mut before = Vec::new();
+    let places = COMMITS.iter().filter(|place| !place.starts_with("quarantine") && !place.ends_with("write.after"));
+    for place in places.map(|place| Some(*place)).chain([None]) {
+        match place {
+            Some(place) => killed_at(place, simulating(&storage, EVENTS, 50)),
+            None => drop(succeed(simulating(&storage, EVENTS, 50))),
+        }
+        let place = place.unwrap_or("the end");
+        let now = values(&storage).await;
+        assert!(now.iter().map(|(offset, _)| *offset).eq(0..i64::try_from(now.len()).unwrap()), "{place}: offsets with gaps");
+        assert!(now.starts_with(&before), "{place}: what was committed before is not there any more");
+        let new: Vec<_> = now[before.len()..].iter().map(|(_, value)| value.clone()).collect();
+        assert!(delivered.starts_with(&new), "{place}: records lost, doubled or out of order among {}", new.len());
+        if place == "the end" {
+            assert_eq!(new.len(), delivered.len());
+        }
+        before = now;
+    }
+    // Where a tick stands depends on who was killed when.
+    for kind in [TableKind::Silver, TableKind::Gold, TableKind::Alerts] {
+        let columns = columns_without(kind, &["offset"]);
+        assert_rows(&rows(&storage, kind, &columns).await, &rows(&undisturbed, kind, &columns).await, kind.label());
+    }
+    assert_sound(&storage, "after kills").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -180,13 +247,13 @@ async fn a_pipeline_that_is_told_to_stop_commits_what_it_holds_and_goes_on_later
     let undisturbed = folder.path().join("undisturbed");
     replay(&undisturbed, &input, 50_000).await.unwrap();
     let storage = folder.path().join("storage");
-    let stopped = pipeline(&storage, &input).spawn().unwrap();
-    wait_for("some commits", || commits(&storage) > 5);
-    signal(&stopped, "TERM");
-    let stopped = stopped.wait_with_output().unwrap();
-    assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
+    let mut stopped = Running::start(replaying(&storage, &input, 50));
+    wait_for("some commits", || commits(&storage, TableKind::Silver) > 5);
+    stopped.signal("TERM");
+    let stopped = stopped.wait();
+    assert!(stopped.status.success(), "{}", told(&stopped));
     assert!(String::from_utf8_lossy(&stopped.stdout).contains("records"));
     assert_sound(&storage, "after SIGTERM").await;
-    assert!(pipeline(&storage, &input).output().unwrap().status.success());
+    succeed(replaying(&storage, &input, 50));
     assert_same(&undisturbed, &storage, "after SIGTERM and a second run").await;
 }

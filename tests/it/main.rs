@@ -16,3 +16,4 @@ mod monitor;
 mod recording;
 mod sql;
 mod support;
+mod takeover;
