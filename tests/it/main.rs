@@ -13,6 +13,7 @@ mod faults;
 mod layers;
 mod log;
 mod monitor;
+mod rebuild;
 mod recording;
 mod sql;
 mod support;
