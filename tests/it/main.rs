@@ -15,6 +15,7 @@ mod log;
 mod monitor;
 mod rebuild;
 mod recording;
+mod scenarios;
 mod sql;
 mod support;
 mod takeover;
