@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod exact;
 mod faults;
+mod history;
 mod layers;
 mod log;
 mod monitor;
