@@ -245,20 +245,6 @@ async fn old_log_entries_and_files_of_crashed_commits_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn polls_of_a_long_time_leave_few_files() {
-    let folder = tempfile::tempdir().unwrap();
-    let input = folder.path().join("stream.ndjson");
-    std::fs::write(&input, text(&random(23, 3_000))).unwrap();
-    let storage = folder.path().join("storage");
-    replay(&storage, &input, 10).await.unwrap();
-    for kind in TableKind::ALL {
-        let table = Table::open(&Storage::new(&storage).unwrap(), kind).await.unwrap().unwrap();
-        assert!(table.files().len() <= 400, "{kind}: {} files", table.files().len());
-    }
-    assert_sound(&storage, "after many small commits").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_table_that_is_not_ours_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("silver/crypto_transformed");

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 #![allow(clippy::cast_precision_loss, reason = "made-up numbers are small")]
 
+mod bounds;
 mod cli;
 mod coingecko;
 mod crash;
