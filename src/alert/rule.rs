@@ -101,6 +101,8 @@ impl Judge {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::market::Candle;
 
@@ -161,6 +163,87 @@ mod tests {
     fn a_coin_may_have_its_own_threshold() {
         let rule = Rule { overrides: BTreeMap::from([("bitcoin".to_owned(), 5.0)]), ..Rule::default() };
         assert_eq!(Judge::new(rule, HashMap::new()).judge(&row(0, 104.0, 0), 0), Verdict::Quiet);
+    }
+
+    /// A candle as the reference sees it: the commit that closed it, market, minute, percent of volatility, seconds from its end
+    /// to its close.
+    type Closed = (i64, usize, i64, u32, i64);
+
+    fn market(n: usize) -> Arc<Market> {
+        Arc::new(
+            [("s", "bitcoin", "usd"), ("s", "bitcoin", "eur"), ("t", "bitcoin", "usd")].map(|(s, c, q)| Market::new(s, c, q))[n].clone(),
+        )
+    }
+
+    fn judged((closed_in, n, minute, percent, seconds): Closed) -> Row {
+        Row { market: market(n), closed_in, ..row(minute, 100.0 + f64::from(percent), seconds * SECOND) }
+    }
+
+    prop_compose! {
+        /// Candles of a few markets, each minute once, in the order in which they are judged: of (closing commit, market, window).
+        fn candles()(
+            closed in prop::collection::btree_map((0..3_usize, 0..25_i64), (0..6_i64, 0..4_u32, 298..303_i64), 0..60),
+        ) -> Vec<Closed> {
+            let mut closed: Vec<Closed> =
+                closed.into_iter().map(|((n, minute), (commit, percent, seconds))| (commit, n, minute, percent, seconds)).collect();
+            closed.sort_by_key(|candle| (candle.0, market(candle.1), candle.2));
+            closed
+        }
+    }
+
+    /// The rule in one sentence: above the threshold, in time, and no alert of the market less than the cool-down before.
+    fn reference(closed: &[Closed], threshold: u32, cooldown: i64) -> Vec<Closed> {
+        let mut raised: Vec<Closed> = Vec::new();
+        for candle in closed {
+            let (_, n, minute, percent, seconds) = *candle;
+            let newest = raised.iter().filter(|alert| alert.1 == n).map(|alert| alert.2).max();
+            if percent > threshold && seconds <= 300 && newest.is_none_or(|newest| minute - newest >= cooldown) {
+                raised.push(*candle);
+            }
+        }
+        raised
+    }
+
+    proptest! {
+        #[test]
+        fn it_raises_what_the_reference_raises_also_after_a_restart(
+            closed in candles(), threshold in 0..3_u32, cooldown in 0..8_i64, restart in 0..60_usize,
+        ) {
+            let rule = Rule { threshold: f64::from(threshold), cooldown: cooldown * MINUTE, ..Rule::default() };
+            let mut judge = Judge::new(rule.clone(), HashMap::new());
+            let mut log: Vec<Alert> = Vec::new();
+            for (n, candle) in closed.iter().enumerate() {
+                if n == restart {
+                    // What the log tells: the newest alerted window of each market.
+                    let mut last = HashMap::new();
+                    for alert in &log {
+                        let newest = last.entry(Arc::new(alert.market.clone())).or_insert(alert.window_start);
+                        *newest = alert.window_start.max(*newest);
+                    }
+                    judge = Judge::new(rule.clone(), last);
+                }
+                let row = judged(*candle);
+                if let Verdict::Raised(alert) = judge.judge(&row, 7) {
+                    prop_assert_eq!(alert.alert_id.as_str(), Alert::id(VOLATILITY, &row.market, row.candle.window_start));
+                    prop_assert_eq!((alert.volatility, alert.threshold), (f64::from(candle.3), f64::from(threshold)));
+                    log.push(*alert);
+                }
+            }
+            let raised: Vec<_> = log.iter().map(|alert| (alert.market.clone(), alert.window_start)).collect();
+            let wanted: Vec<_> = reference(&closed, threshold, cooldown).into_iter().map(judged).collect();
+            prop_assert_eq!(raised, wanted.iter().map(|row| ((*row.market).clone(), row.candle.window_start)).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn markets_are_judged_apart(closed in candles(), only in 0..3_usize) {
+            let verdicts = |closed: &mut dyn Iterator<Item = &Closed>| -> Vec<(Closed, Verdict)> {
+                let mut judge = Judge::new(Rule { threshold: 0.5, ..Rule::default() }, HashMap::new());
+                closed.map(|candle| (*candle, judge.judge(&judged(*candle), 7))).collect()
+            };
+            let mut of_all = verdicts(&mut closed.iter());
+            of_all.retain(|(candle, _)| candle.1 == only);
+            prop_assert_eq!(of_all, verdicts(&mut closed.iter().filter(|candle| candle.1 == only)));
+        }
     }
 
     #[test]
