@@ -1,13 +1,14 @@
 //! Small inputs that went wrong once: names, numbers and times at their borders, and a line that decodes to very many rejects.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cryptostream::lake::{Storage, Table, TableKind, gold};
 use cryptostream::market::{Candle, Interval, MINUTE};
 use cryptostream::pipeline::supervisor::Summary;
 use cryptostream::query::{CandleQuery, MarketFilter, Queries};
 
+use crate::support::shared_data;
 use crate::support::tables::{NULL, Row, assert_same, assert_sound, dump, replay, rows};
 
 /// 2025-03-04T10:00:00Z.
@@ -15,13 +16,8 @@ const TEN: i64 = 1_741_082_400_000_000;
 
 /// The lines of an input beside the project, where it is there.
 fn lines(name: &str) -> Option<Vec<String>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/faults").join(name);
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        return Some(text.lines().map(str::to_owned).collect());
-    }
-    assert!(std::env::var_os("CRYPTOSTREAM_TEST_ALL").is_none(), "{} is not there", path.display());
-    println!("skipped: {} is not there", path.display());
-    None
+    let path = shared_data(&format!("data/faults/{name}"))?;
+    Some(std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect())
 }
 
 /// A storage of its own that holds what some lines make.

@@ -2,13 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+
+use crate::support::shared_data;
 
 /// The program in a folder and an empty environment.
 fn program(folder: &Path, args: &[&str]) -> Command {
@@ -266,24 +268,13 @@ fn a_paced_replay_of_a_damaged_recording_keeps_its_pace_and_ends_in_words() {
     assert_eq!(count(folder.path(), "s", "silver"), "20");
 }
 
-/// A file of the recorded faults; none, said in words, where they are not.
-fn fault(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/faults").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(std::env::var_os("CRYPTOSTREAM_TEST_ALL").is_none(), "{} is missing", path.display());
-    println!("skipped: {} is not there", path.display());
-    None
-}
-
 #[test]
 fn the_damaged_recordings_that_went_wrong_once() {
     let folder = tempfile::tempdir().unwrap();
     for (name, lines, is_damaged) in
         [("h22-cut.ndjson.gz", "1198", true), ("h22-zero-padded.ndjson.gz", "1200", false), ("h08-bom.ndjson", "3", false)]
     {
-        let Some(input) = fault(name) else { continue };
+        let Some(input) = shared_data(&format!("data/faults/{name}")) else { continue };
         replays(folder.path(), &input, |storage, code, words| {
             assert_eq!(code, Some(i32::from(is_damaged)), "{words}");
             assert_eq!(words.contains("is damaged behind line 1198, the last good one"), is_damaged, "{words}");

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::shared_data;
+
 fn program(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cryptostream"));
     command.args(args).current_dir(folder).env_clear().env("TMPDIR", folder.join("temporary"));
@@ -106,12 +108,8 @@ fn csv_tells_null_from_the_empty_text_and_has_no_blank_line() {
 
 #[test]
 fn the_queries_that_went_wrong_once() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/faults/query-output.sql");
-    let Ok(text) = fs::read_to_string(&path) else {
-        assert!(std::env::var_os("CRYPTOSTREAM_TEST_ALL").is_none(), "{} is missing", path.display());
-        println!("skipped: {} is not there", path.display());
-        return;
-    };
+    let Some(path) = shared_data("data/faults/query-output.sql") else { return };
+    let text = fs::read_to_string(path).unwrap();
     let folder = storage();
     for sql in text.lines().filter(|line| !line.starts_with("--") && !line.trim().is_empty()) {
         let rows: Value = serde_json::from_str(&query(folder.path(), sql, "json")).unwrap_or_else(|error| panic!("{sql}: {error}"));
