@@ -17,7 +17,7 @@ use crate::market::{Interval, Market, candle};
 use crate::pipeline::monitor;
 use crate::pipeline::supervisor::{self, WhenHeld};
 use crate::query::output::{self, write_answer, write_candles};
-use crate::query::{CandleQuery, MarketFilter, QueryError};
+use crate::query::{CandleQuery, KnownMarket, MarketFilter, QueryError};
 use crate::{staged, tui};
 
 /// How long a user's query may run.
@@ -46,9 +46,7 @@ pub(super) async fn candles(
     let asked = matches!(settings.origin("ui.interval"), Origin::Flag(_));
     let interval = settings.ui.interval.filter(|_| asked).unwrap_or(Interval::Minute1);
     let queries = wiring::queries(settings)?;
-    let known: Vec<Market> = queries.known().await?.into_iter().map(|known| (*known.market).clone()).collect();
-    let quote = choose_quote(settings, &coin_id, quote, &known)?;
-    let market = MarketFilter { coin_id: coin_id.as_str().into(), source: settings.from.clone(), quote };
+    let market = choose_market(settings, &coin_id, quote, &queries.known().await?)?;
     let mut series = queries.candles(CandleQuery { market, interval, last, before: None }).await?;
     let Some(found) = &series.market else { bail!("the candles of '{coin_id}' are gone from {}", settings.storage.display()) };
     let open = monitor::open_candles(&wiring::storage(settings)?, found).await?;
@@ -59,29 +57,42 @@ pub(super) async fn candles(
     print_with(|mut out| write_candles(&mut out, format(as_format), &series, wiring::width()))
 }
 
-/// The currency to answer in: the one asked for, else usd, else the only one that there is.
-fn choose_quote(settings: &Settings, coin_id: &str, asked: Option<&str>, known: &[Market]) -> anyhow::Result<Arc<str>> {
+/// The market to answer for: of the source that `--from` or, if it has the coin, `--source` names, else of the one with the newest candle;
+/// in the currency that was asked for, else in usd, else in the only one that there is.
+fn choose_market(settings: &Settings, coin_id: &str, quote: Option<&str>, known: &[KnownMarket]) -> anyhow::Result<MarketFilter> {
     let storage = settings.storage.display();
-    let names = |pick: fn(&Market) -> &Arc<str>, of: &[&Market]| of.iter().map(|market| pick(market).to_string()).collect::<BTreeSet<_>>();
+    let names = |pick: fn(&Market) -> &Arc<str>, of: &[&KnownMarket]| {
+        of.iter().map(|known| pick(&known.market).to_string()).collect::<BTreeSet<_>>()
+    };
     let told = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
-    let from: Vec<_> = known.iter().filter(|market| settings.from.as_ref().is_none_or(|source| *source == market.source)).collect();
-    let of_coin: Vec<_> = from.iter().copied().filter(|market| *market.coin_id == *coin_id).collect();
-    let quotes = names(|market| &market.quote, &of_coin);
-    match asked.map(|quote| quote.trim().to_lowercase()) {
-        _ if known.is_empty() => bail!("there are no candles in {storage} yet"),
-        _ if from.is_empty() => bail!(
-            "there are no candles of that source in {storage}; there are of {}",
-            told(names(|market| &market.source, &known.iter().collect::<Vec<_>>()))
-        ),
-        _ if quotes.is_empty() => {
-            bail!("there are no candles of '{coin_id}' in {storage}; there are of {}", told(names(|market| &market.coin_id, &from)))
-        }
-        Some(quote) if quotes.contains(&quote) => Ok(quote.into()),
-        Some(quote) => bail!("there are no candles of '{coin_id}' in '{quote}' in {storage}; there are in {}", told(quotes)),
-        None if quotes.contains("usd") => Ok("usd".into()),
-        None if quotes.len() == 1 => Ok(quotes.into_iter().collect::<String>().into()),
-        None => bail!("the candles of '{coin_id}' in {storage} are in {}: choose one with --quote", told(quotes)),
+    let quote = quote.map(|quote| quote.trim().to_lowercase());
+    let all: Vec<_> = known.iter().collect();
+    let from: Vec<_> = known.iter().filter(|known| settings.from.as_ref().is_none_or(|source| *source == known.market.source)).collect();
+    let of_coin: Vec<_> = from.iter().copied().filter(|known| *known.market.coin_id == *coin_id).collect();
+    let candidates: Vec<_> =
+        of_coin.iter().copied().filter(|known| quote.as_ref().is_none_or(|quote| *known.market.quote == **quote)).collect();
+    if known.is_empty() {
+        bail!("there are no candles in {storage} yet");
+    } else if from.is_empty() {
+        bail!("there are no candles of that source in {storage}; there are of {}", told(names(|market| &market.source, &all)));
+    } else if of_coin.is_empty() {
+        bail!("there are no candles of '{coin_id}' in {storage}; there are of {}", told(names(|market| &market.coin_id, &from)));
     }
+    let preferred = wiring::preferred_source(settings);
+    let newest = || candidates.iter().max_by_key(|known| known.newest);
+    let chosen = candidates.iter().find(|known| preferred.as_ref() == Some(&known.market.source)).or_else(newest);
+    let Some(source) = chosen.map(|known| Arc::clone(&known.market.source)) else {
+        let (asked, there) = (quote.unwrap_or_default(), told(names(|market| &market.quote, &of_coin)));
+        bail!("there are no candles of '{coin_id}' in '{asked}' in {storage}; there are in {there}");
+    };
+    let of_source: Vec<_> = candidates.into_iter().filter(|known| known.market.source == source).collect();
+    let quotes = names(|market| &market.quote, &of_source);
+    let quote: Arc<str> = match quotes.first() {
+        Some(only) if quotes.len() == 1 => only.as_str().into(),
+        _ if quotes.contains("usd") => "usd".into(),
+        _ => bail!("the candles of '{coin_id}' from {source} are in {}: choose one with --quote", told(quotes)),
+    };
+    Ok(MarketFilter { coin_id: coin_id.into(), source: Some(source), quote })
 }
 
 /// A user's SQL. A signal ends it wherever it is, also while a pager does not read on.

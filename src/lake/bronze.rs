@@ -179,28 +179,30 @@ struct Pending {
 }
 
 impl Pending {
-    /// Reads on until something is ready, or all was read.
-    async fn fill(&mut self, table: &Table) -> Result<(), LakeError> {
-        let Reader { stream, to, .. } = &self.reader;
-        let (stream, to) = (Arc::clone(stream), *to);
-        let gap = |from: i64, next: i64| {
-            let what = format!("no records {from} to {} of {stream}, which its position says were written", next - 1);
-            Err(LakeError::Corrupt { table: TableKind::Bronze, what })
-        };
-        while self.ready.is_empty() {
-            let Some(runs) = self.reader.next(table).await? else {
-                // Only Kafka leaves gaps: what is missing elsewhere must not be passed over.
-                return if stream.is_dense() && self.read < to { gap(self.read + 1, to + 1) } else { Ok(()) };
-            };
-            for offset in runs.iter().flat_map(|run| run.records.iter().map(|record| record.offset)) {
-                if stream.is_dense() && offset > self.read + 1 {
-                    return gap(self.read + 1, offset);
-                }
-                self.read = offset;
-            }
-            self.ready.extend(runs);
+    /// When what comes next came in, or no later than that; none where all was read and handed out.
+    fn next_at(&self) -> Option<Micros> {
+        let unread = || self.reader.files.last().map(|(_, _, file)| file.times("ingested_at").map_or(Micros::MIN, |(min, _)| min));
+        self.ready.front().map(|run| run.ingested_at).or_else(unread)
+    }
+
+    /// Reads the next file. Only Kafka leaves gaps between offsets: what is missing elsewhere must not be passed over.
+    async fn read_on(&mut self, table: &Table) -> Result<(), LakeError> {
+        let runs = self.reader.next(table).await?.unwrap_or_default();
+        for offset in runs.iter().flat_map(|run| run.records.iter().map(|record| record.offset)) {
+            self.expect(offset)?;
+            self.read = offset;
         }
-        Ok(())
+        self.ready.extend(runs);
+        if self.reader.files.is_empty() { self.expect(self.reader.to + 1) } else { Ok(()) }
+    }
+
+    fn expect(&self, offset: i64) -> Result<(), LakeError> {
+        let stream = &self.reader.stream;
+        if !stream.is_dense() || offset <= self.read + 1 {
+            return Ok(());
+        }
+        let what = format!("no records {} to {} of {stream}, which its position says were written", self.read + 1, offset - 1);
+        Err(LakeError::Corrupt { table: TableKind::Bronze, what })
     }
 }
 
@@ -211,21 +213,27 @@ impl Backlog {
     /// As [`Reader::new`].
     pub async fn add(&mut self, table: &Table, stream: Stream, after: i64, to: i64) -> Result<(), LakeError> {
         let reader = Reader::new(table, &Arc::new(stream), after, to).await?;
-        self.streams.push(Pending { reader, ready: VecDeque::new(), read: after });
+        let pending = Pending { reader, ready: VecDeque::new(), read: after };
+        if pending.reader.files.is_empty() {
+            pending.expect(to + 1)?;
+        }
+        self.streams.push(pending);
         Ok(())
     }
 
-    /// The next records of one stream; none at the end.
+    /// The next records of one stream; none at the end. A file is read when its records are the next to come.
     ///
     /// # Errors
     /// [`LakeError::Corrupt`] where a stream without gaps has one; otherwise as [`Reader::next`].
     pub async fn next(&mut self, table: &Table) -> Result<Option<RawBatch>, LakeError> {
-        for pending in &mut self.streams {
-            pending.fill(table).await?;
+        loop {
+            self.streams.retain(|pending| pending.next_at().is_some());
+            let Some(pending) = self.streams.iter_mut().min_by_key(|pending| pending.next_at()) else { return Ok(None) };
+            match pending.ready.pop_front() {
+                Some(run) => return Ok(Some(run)),
+                None => pending.read_on(table).await?,
+            }
         }
-        self.streams.retain(|pending| !pending.ready.is_empty());
-        let earliest = self.streams.iter_mut().min_by_key(|pending| pending.ready.front().map(|run| run.ingested_at));
-        Ok(earliest.and_then(|pending| pending.ready.pop_front()))
     }
 }
 

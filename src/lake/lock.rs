@@ -53,10 +53,11 @@ impl Lock {
         Ok(Attempt::Acquired(lock))
     }
 
-    /// Whether no other process has taken over.
+    /// Whether no other process is known to have taken over.
     #[must_use]
     pub fn is_mine(&self) -> bool {
-        std::fs::read_to_string(&self.owner).is_ok_and(|id| id == self.id)
+        // Who owns a storage that cannot be read is not known: the fences of the commits decide.
+        std::fs::read_to_string(&self.owner).map_or(true, |id| id == self.id)
     }
 
     /// After a take-over: gets hold of the file lock once its old holder is gone.
@@ -73,5 +74,23 @@ fn try_lock(path: &std::path::Path) -> std::io::Result<Option<File>> {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_owner_that_is_named_has_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::new(folder.path()).unwrap();
+        let Attempt::Acquired(lock) = Lock::attempt(&storage, false).unwrap() else { panic!("the storage is new") };
+        assert!(lock.is_mine());
+        let Attempt::Acquired(other) = Lock::attempt(&storage, true).unwrap() else { panic!("a take-over asks nobody") };
+        assert!(!lock.is_mine() && other.is_mine());
+        // A storage that is away says nothing about its owner.
+        std::fs::remove_file(&other.owner).unwrap();
+        assert!(other.is_mine());
     }
 }

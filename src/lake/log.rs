@@ -134,8 +134,7 @@ impl Log {
     /// lists nor takes such names.
     pub(super) fn delete_staged(&self, older_than: Duration) -> std::io::Result<usize> {
         let is_staged = |name: &str| name.rsplit_once('#').is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-        let is_old = |about: &std::fs::Metadata| about.modified().is_ok_and(|time| time.elapsed().is_ok_and(|age| age > older_than));
-        sweep(&self.folder, &|name, about| is_staged(name) && is_old(about))
+        tokio::task::block_in_place(|| sweep(&self.folder, &is_staged, older_than))
     }
 
     /// All files of the log, with the version that each belongs to.
@@ -175,17 +174,19 @@ impl Log {
     }
 }
 
-/// Deletes what `is_waste` says, in a folder and those below it.
-fn sweep(folder: &Path, is_waste: &impl Fn(&str, &std::fs::Metadata) -> bool) -> std::io::Result<usize> {
+/// Deletes the files of these names that are older than `age`, in a folder and those below it. A file that goes away meanwhile is none.
+fn sweep(folder: &Path, is_waste: &impl Fn(&str) -> bool, age: Duration) -> std::io::Result<usize> {
+    let gone = |error: std::io::Error| if error.kind() == std::io::ErrorKind::NotFound { Ok(0) } else { Err(error) };
     let mut deleted = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        let about = entry.metadata()?;
-        if about.is_dir() {
-            deleted += sweep(&entry.path(), is_waste)?;
-        } else if entry.file_name().to_str().is_some_and(|name| is_waste(name, &about)) {
-            std::fs::remove_file(entry.path())?;
-            deleted += 1;
+        if entry.file_type()?.is_dir() {
+            deleted += sweep(&entry.path(), is_waste, age).or_else(gone)?;
+        } else if entry.file_name().to_str().is_some_and(is_waste) {
+            let is_old = |about: std::fs::Metadata| about.modified().is_ok_and(|time| time.elapsed().is_ok_and(|passed| passed > age));
+            let removed =
+                entry.metadata().and_then(|about| if is_old(about) { std::fs::remove_file(entry.path()).map(|()| 1) } else { Ok(0) });
+            deleted += removed.or_else(gone)?;
         }
     }
     Ok(deleted)

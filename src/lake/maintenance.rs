@@ -42,7 +42,7 @@ const VACUUM_EVERY: std::time::Duration = std::time::Duration::from_mins(20);
 pub(super) const RETENTION: Duration = Duration::hours(1);
 /// Time without compaction after one has failed.
 const REST: std::time::Duration = std::time::Duration::from_mins(1);
-/// Bytes of rows, not yet compressed, in a row group of a compacted file at most, but for one batch.
+/// Bytes of rows in memory in a row group of a compacted file at most, but for one batch: a reader takes a row group at once.
 const ROW_GROUP: usize = 128 << 20;
 /// App ids of the counters that fence whoever was paused: each vacuum and each maintenance commit raises them.
 const VACUUM: &str = "vacuum";
@@ -68,7 +68,7 @@ pub struct Report {
     pub into: usize,
     /// Whether a checkpoint was made.
     pub checkpoint: bool,
-    /// Entries of the log that were deleted.
+    /// Entries and checkpoints of the log that were deleted.
     pub log_entries: usize,
     /// Files without a reference that were deleted.
     pub vacuumed: usize,
@@ -87,14 +87,14 @@ impl Report {
         self.problems.extend(problems);
     }
 
-    /// Notes the failure of a step and goes on; a writer that was fenced stops.
-    fn outcome<T>(&mut self, step: Result<T, LakeError>) -> Result<Option<T>, LakeError> {
+    /// Notes the failure of a step. A writer that was fenced, or does not know whether its commit landed, goes no further.
+    fn outcome(&mut self, table: &Table, step: Result<(), LakeError>) -> Result<bool, LakeError> {
         match step {
-            Ok(done) => Ok(Some(done)),
-            Err(error @ (LakeError::Conflict { .. } | LakeError::Gone { .. })) => Err(error),
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error, LakeError::Conflict { .. } | LakeError::Gone { .. }) || table.tried().is_some() => Err(error),
             Err(error) => {
                 self.problems.push(chain(&error));
-                Ok(None)
+                Ok(false)
             }
         }
     }
@@ -124,6 +124,21 @@ fn order(file: &DataFile) -> (i64, String) {
     (first, file.path().to_owned())
 }
 
+/// Cuts files into groups that make one file each.
+fn cut(kind: TableKind, files: Vec<Arc<DataFile>>) -> Vec<Vec<Arc<DataFile>>> {
+    let (mut groups, mut group, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for file in files {
+        if bytes + file.bytes() > target(kind) && !group.is_empty() {
+            groups.push(std::mem::take(&mut group));
+            bytes = 0;
+        }
+        bytes += file.bytes();
+        group.push(file);
+    }
+    groups.push(group);
+    groups
+}
+
 /// The groups of files to rewrite as one each.
 fn plan(kind: TableKind, files: impl Iterator<Item = Arc<DataFile>>, effort: Effort) -> Vec<Vec<Arc<DataFile>>> {
     let mut parts: BTreeMap<Shared, Vec<Arc<DataFile>>> = BTreeMap::new();
@@ -139,27 +154,26 @@ fn plan(kind: TableKind, files: impl Iterator<Item = Arc<DataFile>>, effort: Eff
         return Vec::new();
     }
     let newest = parts.keys().next_back().and_then(|(date, _)| date.clone());
+    let enough = |date: &Option<String>| match effort {
+        Effort::All => 2,
+        Effort::Due | Effort::Behind if *date == newest => ENOUGH_FILES,
+        Effort::Due | Effort::Behind => ENOUGH_OLD_FILES,
+    };
     let mut groups = Vec::new();
+    // Many streams with a few files each: these are joined with each other.
+    let mut left_over: BTreeMap<Option<String>, Vec<Arc<DataFile>>> = BTreeMap::new();
     for ((date, _), mut small) in parts {
-        let enough = match effort {
-            Effort::All => 2,
-            Effort::Due | Effort::Behind if date == newest => ENOUGH_FILES,
-            Effort::Due | Effort::Behind => ENOUGH_OLD_FILES,
-        };
-        if small.len() < enough {
-            continue;
-        }
         small.sort_by_key(|file| order(file));
-        let (mut group, mut bytes) = (Vec::new(), 0);
-        for file in small {
-            if bytes + file.bytes() > target(kind) && !group.is_empty() {
-                groups.push(std::mem::take(&mut group));
-                bytes = 0;
-            }
-            bytes += file.bytes();
-            group.push(file);
+        if small.len() < enough(&date) {
+            left_over.entry(date).or_default().extend(small);
+        } else {
+            groups.extend(cut(kind, small));
         }
-        groups.push(group);
+    }
+    for (date, small) in left_over {
+        if small.len() >= enough(&date) {
+            groups.extend(cut(kind, small));
+        }
     }
     groups.retain(|group| group.len() > 1);
     groups
@@ -171,7 +185,7 @@ async fn compact(table: &mut Table, effort: Effort, report: &mut Report) -> Resu
     let readable = table.files().filter(|file| !table.upkeep.unreadable.contains(file.path())).cloned();
     for group in plan(kind, readable, effort) {
         let mut writer = writer(kind, kind.file_schema()).when("compact", kind)?;
-        let mut joined = Vec::with_capacity(group.len());
+        let (mut joined, mut gathered) = (Vec::with_capacity(group.len()), 0);
         for file in group {
             let batches = match table.read(&file, None).await {
                 Ok(batches) => batches,
@@ -183,10 +197,12 @@ async fn compact(table: &mut Table, effort: Effort, report: &mut Report) -> Resu
             };
             tokio::task::block_in_place(|| {
                 for batch in &batches {
-                    writer.write(batch)?;
-                    if writer.in_progress_size() > ROW_GROUP {
+                    gathered += batch.get_array_memory_size();
+                    if gathered > ROW_GROUP {
                         writer.flush()?;
+                        gathered = batch.get_array_memory_size();
                     }
+                    writer.write(batch)?;
                 }
                 Ok::<_, ParquetError>(())
             })
@@ -216,6 +232,7 @@ async fn plan_vacuum(table: &mut Table) -> Result<Vec<StorePath>, LakeError> {
     let unwanted: Vec<_> = paths.filter(|path| is_data_file(path) && !table.is_wanted(path.as_ref())).collect();
     if !unwanted.is_empty() {
         let txns = [VACUUM, MAINTENANCE].map(|counter| (counter.to_owned(), table.txn(counter).unwrap_or(0) + 1)).to_vec();
+        // Where a commit may go over foreign entries, what these refer to has to be left out again after this one.
         table.commit(Commit { change: Change::Compact, adds: Vec::new(), removes: Vec::new(), txns, facts: &[] }).await?;
     }
     Ok(unwanted)
@@ -288,7 +305,8 @@ async fn tidy(kind: TableKind, log: Log, chores: Chores) -> Report {
 /// is asked for. What fails is in the report.
 ///
 /// # Errors
-/// [`LakeError::Conflict`] and [`LakeError::Gone`] where another writer has committed: this process no longer owns the table.
+/// [`LakeError::Conflict`] and [`LakeError::Gone`] where another writer has committed: this process no longer owns the table. What the
+/// storage says where it is not known whether a commit landed: open the table anew.
 pub async fn maintain(table: &mut Table, effort: Effort) -> Result<Report, LakeError> {
     let all = effort == Effort::All;
     let mut report = Report::default();
@@ -299,13 +317,13 @@ pub async fn maintain(table: &mut Table, effort: Effort) -> Result<Report, LakeE
         return Ok(report);
     }
     let compacted = compact(table, effort, &mut report).await;
-    let mut failed = report.outcome(compacted)?.is_none();
+    let mut failed = !report.outcome(table, compacted)?;
     let since = table.version() - table.upkeep.checkpoint;
     let checkpoint_due = since >= CHECKPOINT_EVERY || (all && since > 0);
     let vacuum_due = all || (effort == Effort::Due && table.upkeep.vacuumed.elapsed() >= VACUUM_EVERY);
     if table.upkeep.tidying.is_none() && (checkpoint_due || vacuum_due) {
         let begun = begin(table, checkpoint_due, vacuum_due).await;
-        failed |= report.outcome(begun)?.is_none();
+        failed |= !report.outcome(table, begun)?;
     }
     table.upkeep.resting = failed.then(|| Instant::now() + REST);
     if all {
@@ -320,6 +338,9 @@ async fn begin(table: &mut Table, checkpoint: bool, vacuum: bool) -> Result<(), 
     let mut chores = Chores { checkpoint: None, unwanted: None };
     if vacuum {
         chores.unwanted = Some(plan_vacuum(table).await?);
+        if table.upkeep.vacuumed.elapsed() >= VACUUM_EVERY {
+            table.upkeep.unreadable.clear(); // a file may have been out of reach for a time only
+        }
         table.upkeep.vacuumed = Instant::now();
     }
     if checkpoint {

@@ -209,15 +209,17 @@ pub(super) fn checkpoint(bytes: Bytes) -> Result<Checkpoint, ParquetError> {
     for batch in builder.with_projection(mask).build()? {
         let batch = batch?;
         let mut pairs = |action: &str, name: &str, number: &str, into: fn(&mut Checkpoint) -> &mut BTreeMap<String, i64>| {
-            let action = batch.column_by_name(action)?.as_struct_opt()?;
-            let (names, numbers) = (action.column_by_name(name)?.as_string_opt::<i32>()?, action.column_by_name(number)?);
-            let numbers = numbers.as_primitive_opt::<Int64Type>()?;
+            let missing = || ParquetError::General(format!("a checkpoint without {action}.{name} and {action}.{number}"));
+            let action = batch.column_by_name(action).and_then(|column| column.as_struct_opt()).ok_or_else(missing)?;
+            let (names, numbers) = action.column_by_name(name).zip(action.column_by_name(number)).ok_or_else(missing)?;
+            let (names, numbers) = (cast(names, &DataType::Utf8)?, cast(numbers, &DataType::Int64)?);
+            let (names, numbers) = (names.as_string::<i32>(), numbers.as_primitive::<Int64Type>());
             let rows = (0..batch.num_rows()).filter(|&i| action.is_valid(i) && names.is_valid(i));
             into(&mut checkpoint).extend(rows.map(|i| (names.value(i).to_owned(), if numbers.is_valid(i) { numbers.value(i) } else { 0 })));
-            Some(())
+            Ok::<_, ParquetError>(())
         };
-        pairs("txn", "appId", "version", |checkpoint| &mut checkpoint.txns);
-        pairs("remove", "path", "deletionTimestamp", |checkpoint| &mut checkpoint.removed);
+        pairs("txn", "appId", "version", |checkpoint| &mut checkpoint.txns)?;
+        pairs("remove", "path", "deletionTimestamp", |checkpoint| &mut checkpoint.removed)?;
     }
     Ok(checkpoint)
 }

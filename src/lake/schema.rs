@@ -222,7 +222,7 @@ impl TableKind {
     pub const fn statistics(self) -> &'static [&'static str] {
         match self {
             Self::Bronze | Self::Quarantine => &["topic", "partition", "offset", "ingested_at"],
-            Self::Silver => &["source", "coin_id", "quote", "event_time", "topic", "partition", "offset"],
+            Self::Silver => &["source", "coin_id", "quote", "event_time", "ingested_at", "topic", "partition", "offset"],
             Self::Gold => &["source", "coin_id", "quote", "window_start", "closed_in"],
             Self::Alerts => &["source", "coin_id", "window_start", "timestamp"],
         }

@@ -230,13 +230,20 @@ pub struct Part {
 /// # Errors
 /// What the storage says.
 pub async fn read_on(table: &Table, parts: &mut Vec<Part>, most: i64) -> Result<Vec<TickBatch>, LakeError> {
-    let each = (most / i64::try_from(parts.len()).unwrap_or(1).max(1)).max(1);
-    let windows: Vec<Part> = parts.iter().map(|part| Part { to: part.to.min(part.after.saturating_add(each)), ..part.clone() }).collect();
+    // Parts that begin after the first one has ended wait for their turn.
+    parts.sort_by_cached_key(|part| came_in(table, part));
+    let until = parts.first().map_or(Micros::MAX, |part| came_in(table, part).1);
+    let turn = parts.iter().position(|part| came_in(table, part).0 > until).unwrap_or(parts.len());
+    let later = parts.get(turn).map_or(Micros::MAX, |part| came_in(table, part).0 - 1);
+    let each = (most / i64::try_from(turn).unwrap_or(1).max(1)).max(1);
+    let windows: Vec<Part> =
+        parts[..turn].iter().map(|part| Part { to: part.to.min(part.after.saturating_add(each)), ..part.clone() }).collect();
     let mut rows = rows_of(table, &windows).await?;
     // Beyond the end of a window that is cut short lies what came in later than its last row.
     let newest = |rows: &Vec<Row>| rows.iter().map(|row| row.tick.ingested_at).max();
     let is_cut = |i: usize| windows[i].to < parts[i].to;
-    let limit = rows.iter().enumerate().filter(|(i, _)| is_cut(*i)).filter_map(|(_, rows)| newest(rows)).min().unwrap_or(Micros::MAX);
+    let cut = rows.iter().enumerate().filter(|(i, _)| is_cut(*i)).filter_map(|(_, rows)| newest(rows)).min();
+    let limit = later.min(cut.unwrap_or(Micros::MAX));
     let mut ordered = Vec::new();
     let mut read = Vec::new();
     for (i, rows) in rows.iter_mut().enumerate() {
@@ -265,7 +272,7 @@ pub async fn read_on(table: &Table, parts: &mut Vec<Part>, most: i64) -> Result<
     }
     let markets = Arc::new(markets);
     batches.iter_mut().for_each(|(_, batch)| batch.ticks.markets = Arc::clone(&markets));
-    for (i, part) in parts.iter_mut().enumerate() {
+    for (i, part) in parts[..turn].iter_mut().enumerate() {
         match batches.iter_mut().rev().find(|(of, _)| *of == i) {
             Some((_, batch)) => batch.last = read[i],
             None => batches.push((i, TickBatch { stream: Arc::clone(&part.stream), ticks: Ticks::default(), last: read[i] })),
@@ -274,6 +281,13 @@ pub async fn read_on(table: &Table, parts: &mut Vec<Part>, most: i64) -> Result<
     }
     parts.retain(|part| part.after < part.to);
     Ok(batches.into_iter().map(|(_, batch)| batch).collect())
+}
+
+/// Bounds of the times at which the ticks of a part came in.
+fn came_in(table: &Table, part: &Part) -> (Micros, Micros) {
+    let files = table.files().filter(|file| file.may_hold_offsets(&part.stream, part.after.saturating_add(1), part.to));
+    let times = files.map(|file| file.times("ingested_at").unwrap_or((Micros::MIN + 1, Micros::MAX)));
+    times.reduce(|(first, last), (from, to)| (from.min(first), to.max(last))).unwrap_or((Micros::MIN + 1, Micros::MIN + 1))
 }
 
 /// The rows of some parts, each part's in order of position.

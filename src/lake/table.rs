@@ -1,7 +1,7 @@
 //! One Delta table: its live files, its `txn`s, and commits that compare and swap on the version.
 //!
 //! Promises: [`Table::commit`] lands exactly one version above the one that this object knows, or fails with
-//! [`LakeError::Conflict`] or [`LakeError::Gone`] and changes nothing; that is stricter than Delta's own conflict check and fences every
+//! [`LakeError::Conflict`] or [`LakeError::Gone`] and changes nothing that anybody reads; that is stricter than Delta's own conflict check and fences every
 //! writer that was paused and replaced. A commit costs the same however many went before: the state is folded from the log's entries,
 //! and no snapshot is rebuilt.
 
@@ -380,6 +380,9 @@ impl Table {
         match self.log.put(self.anchor, bytes).await {
             Ok(anchor) => self.anchor = anchor,
             Err(error) => {
+                if matches!(error, LakeError::Conflict { .. } | LakeError::Gone { .. }) {
+                    self.tried = None; // lost, or void whatever stands there
+                }
                 if matches!(error, LakeError::Conflict { .. }) {
                     for path in written {
                         self.store().delete(&path).await.ok(); // else the next vacuum finds it
@@ -394,7 +397,7 @@ impl Table {
         Ok(self.version())
     }
 
-    /// The commit that has failed through this object, if any.
+    /// The commit that failed through this object and may have landed all the same, if any: what this object knows may be out of date.
     #[must_use]
     pub fn tried(&self) -> Option<Tried> {
         self.tried

@@ -29,8 +29,8 @@ pub(super) struct Raw {
 pub(super) struct Bronze {
     context: Context,
     table: Option<Table>,
-    /// The failed commit of the batch at hand, which may have landed all the same: a batch that this stage numbers cannot be told
-    /// by its offsets from the next one.
+    /// The failed commit of the batch at hand, which may have landed all the same. In direct transport the table's position does not
+    /// tell: the batch would be numbered from there anew.
     tried: Option<Tried>,
 }
 
@@ -72,6 +72,7 @@ impl Stage for Bronze {
             let landed = table.holds(tried).await?;
             self.tried = None;
             if landed {
+                self.context.meters.count(|totals| totals.records += input.delivery.records.len() as u64);
                 return Ok(()); // silver finds it in the table
             }
         }

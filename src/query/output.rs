@@ -268,17 +268,35 @@ fn write_table(out: &mut impl Write, columns: &[Column<'_>], rows: usize, width:
     (0..rows).try_for_each(|row| line(out, &|column| (column.cell)(row)))
 }
 
-/// Floats with as many decimals as the most exact of them needs, at most `most`, so that the points stand below each other. Where that
-/// leaves fewer than four significant digits, and where a float has more digits than it means, it has an exponent instead.
-fn aligned(values: &[Option<f64>], most: usize) -> Vec<String> {
-    let decimals = |value: &f64| format!("{value}").split_once('.').map_or(0, |(_, decimals)| decimals.len());
-    // The fourth significant digit of 10^-most stands that far behind the point.
+fn decimals(value: f64) -> usize {
+    format!("{value}").split_once('.').map_or(0, |(_, decimals)| decimals.len())
+}
+
+/// Whether a float cannot be told with `most` decimals: less than four significant digits would be left of it, or it would have more
+/// digits than it means.
+fn needs_exponent(value: f64, most: usize) -> bool {
     let least = 10f64.powi(3 - i32::try_from(most).unwrap_or(i32::MAX));
-    let is_odd = |value: f64| value.abs() >= 1e16 || (value != 0.0 && value.abs() < least && decimals(&value) > most);
-    let plain = values.iter().flatten().filter(|value| !is_odd(**value));
-    let decimals = plain.map(decimals).max().unwrap_or(0).min(most);
-    let text = |value: f64| if is_odd(value) { format!("{value:.3e}") } else { format!("{value:.decimals$}") };
-    values.iter().map(|value| value.map_or_else(|| "–".to_owned(), text)).collect()
+    value.abs() >= 1e16 || (value != 0.0 && value.abs() < least && decimals(value) > most)
+}
+
+/// A float with so many decimals, or with an exponent where `most` decimals are too few.
+fn cell(value: Option<f64>, decimals: usize, most: usize) -> String {
+    match value {
+        None => "–".to_owned(),
+        Some(value) if needs_exponent(value, most) => format!("{value:.3e}"),
+        Some(value) => format!("{value:.decimals$}"),
+    }
+}
+
+/// The decimals that the most exact of some floats needs, at most `most`, so that the points stand below each other.
+fn common_decimals(values: &[Option<f64>], most: usize) -> usize {
+    let plain = values.iter().flatten().filter(|value| !needs_exponent(**value, most));
+    plain.map(|value| decimals(*value)).max().unwrap_or(0).min(most)
+}
+
+fn aligned(values: &[Option<f64>], most: usize) -> Vec<String> {
+    let decimals = common_decimals(values, most);
+    values.iter().map(|value| cell(*value, decimals, most)).collect()
 }
 
 /// Decimals of prices in a table; the cheapest coins need them all.
@@ -294,13 +312,12 @@ fn candle_table(out: &mut impl Write, series: &CandleSeries, width: Option<usize
         .iter()
         .flat_map(|price| candles.iter().map(|candle| Some(price(candle))))
         .collect();
-    let mut prices = aligned(&prices, PRICE_DECIMALS).into_iter();
-    let decimals = prices.as_slice().first().and_then(|cell| cell.split_once('.')).map_or(0, |(_, decimals)| decimals.len());
+    let decimals = common_decimals(&prices, PRICE_DECIMALS);
+    let mut prices = prices.iter().map(|price| cell(*price, decimals, PRICE_DECIMALS));
     let mut price = |head: &str| Column::numbers(&format!("{head} {quote}"), prices.by_ref().take(candles.len()).collect());
     let start = |row: usize| rfc3339(candles[row].window_start).replace('T', " ").trim_end_matches(":00Z").to_owned();
     let mut columns = vec![Column::new("start UTC", false, start), price("open"), price("high"), price("low"), price("close")];
-    let means: Vec<_> = candles.iter().map(|candle| Some(candle.avg)).collect();
-    columns.push(Column::numbers(&format!("mean {quote}"), aligned(&means, decimals + 1)));
+    columns.push(Column::new(&format!("mean {quote}"), true, |row| cell(Some(candles[row].avg), decimals + 1, PRICE_DECIMALS)));
     columns.push(Column::numbers("volume coins", aligned(&candles.iter().map(|candle| candle.volume).collect::<Vec<_>>(), 8)));
     columns.push(Column::new("ticks", true, |row| candles[row].ticks.to_string()));
     columns.push(Column::new("change %", true, |row| format!("{:+.3}", candles[row].change_pct())));
@@ -468,6 +485,17 @@ mod tests {
         let narrow = text(|out| write_answer(out, Format::Table, &answer(), Some(40)));
         assert!(narrow.lines().all(|line| length(line) <= 40), "{narrow}");
         assert!(narrow.contains('…'));
+    }
+
+    #[test]
+    fn numbers_of_a_table_have_an_exponent_only_where_decimals_do_not_tell_them() {
+        assert_eq!(aligned(&[Some(1.0), Some(0.995), None], 12), ["1.000", "0.995", "–"]);
+        assert_eq!(aligned(&[Some(3.1e-13), Some(0.25), Some(1e300)], 12), ["3.100e-13", "0.25", "1.000e300"]);
+        assert_eq!(aligned(&[Some(4e-9), Some(0.0)], 8), ["4.000e-9", "0"]);
+        assert_eq!(
+            (cell(Some(50.333), 1, 12), cell(Some(0.5), 2, 12), cell(Some(2e-13), 3, 12)),
+            ("50.3".into(), "0.50".into(), "2.000e-13".into())
+        );
     }
 
     proptest! {

@@ -161,7 +161,7 @@ fn candles_are_in_the_currency_that_there_is_or_the_choice_is_told() {
         (&["bitcoin"][..], "bitcoin in EUR from kraken"),
         (&["ethereum", "--quote", "BTC"], "ethereum in BTC from kraken"),
         (&["tiny"], "tiny in USD from kraken"),
-        (&["ethereum"], "error: the candles of 'ethereum' in ./storage are in btc, eur: choose one with --quote"),
+        (&["ethereum"], "error: the candles of 'ethereum' from kraken are in btc, eur: choose one with --quote"),
         (&["bitcoin", "--quote", "gbp"], "error: there are no candles of 'bitcoin' in 'gbp' in ./storage; there are in eur"),
         (&["solana"], "error: there are no candles of 'solana' in ./storage; there are of bitcoin, ethereum, tiny"),
         (&["bitcoin", "--from", "binance"], "error: there are no candles of that source in ./storage; there are of kraken"),

@@ -186,6 +186,30 @@ async fn a_step_that_fails_is_taken_again_and_nothing_is_doubled() {
     }
 }
 
+/// A compaction that landed and reported an error, or may have: the batches after it are none of its business.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_compaction_that_fails_drops_no_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let undisturbed = folder.path().join("undisturbed");
+    succeed(simulating(&undisturbed, 2_000, 50_000));
+    let running: Vec<_> = ["bronze.compact.before", "bronze.compact.after", "silver.compact.after"]
+        .into_iter()
+        .map(|place| {
+            let mut command = simulating(&folder.path().join(place), 2_000, 20);
+            command.env("FAIL_POINT", format!("{place}=error"));
+            (place, Running::start(command))
+        })
+        .collect();
+    for (place, process) in running {
+        let ended = process.wait();
+        assert!(ended.status.success() && told(&ended).contains("fail point"), "{place}: {}", told(&ended));
+        let storage = folder.path().join(place);
+        assert!(values(&storage).await == values(&undisturbed).await, "{place}: bronze holds others than the records delivered");
+        assert_same(&undisturbed, &storage, place).await;
+        assert_sound(&storage, place).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn records_without_a_position_are_there_once_after_a_step_that_failed() {
     let folder = tempfile::tempdir().unwrap();

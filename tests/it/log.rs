@@ -196,10 +196,30 @@ async fn one_unreadable_file_stops_no_maintenance() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn small_files_of_many_streams_are_joined_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::new(folder.path()).unwrap();
+    let streams: Vec<_> = (0..60).map(|n| Arc::new(Stream::new(&format!("replay:{n:02}"), 0))).collect();
+    for (effort, records) in [(Effort::Due, 3), (Effort::All, 7)] {
+        let mut table = several_streams(&storage, &streams[..], records, &mut Dice::new(2)).await;
+        let report = maintain(&mut table, effort).await.unwrap();
+        assert!(report.compacted >= 60 && table.files().len() <= 6, "{effort:?}: {report:?}");
+        for stream in &streams {
+            let mut reader = Reader::new(&table, stream, -1, records - 1).await.unwrap();
+            let mut offsets = Vec::new();
+            while let Some(runs) = reader.next(&table).await.unwrap() {
+                offsets.extend(runs.iter().flat_map(|run| run.records.iter().map(|record| record.offset)));
+            }
+            assert_eq!(offsets, (0..records).collect::<Vec<_>>(), "{stream}");
+        }
+    }
+}
+
 /// A bronze table of several streams whose records come in batches of random sizes, the streams in turn.
 async fn several_streams(storage: &Storage, streams: &[Arc<Stream>], records: i64, dice: &mut Dice) -> Table {
     let mut table = Table::open_or_create(storage, TableKind::Bronze).await.unwrap();
-    let mut next = vec![0; streams.len()];
+    let mut next: Vec<i64> = streams.iter().map(|stream| table.position(stream).map_or(0, |last| last + 1)).collect();
     loop {
         let open: Vec<usize> = (0..streams.len()).filter(|i| next[*i] < records).collect();
         if open.is_empty() {

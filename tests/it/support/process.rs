@@ -23,7 +23,7 @@ pub(crate) fn replaying(storage: &Path, input: &Path, batch: u32) -> Command {
 
 /// A pipeline over a made-up market of `events` ticks in virtual time, in batches of `batch` records: the same ticks every time.
 pub(crate) fn simulating(storage: &Path, events: u32, batch: u32) -> Command {
-    let mut command = program(&["--no-tui", "--source", "simulator", "--rate", "max", "--seed", "5", "--log-level", "error"], storage);
+    let mut command = program(&["--no-tui", "--source", "simulator", "--rate", "max", "--seed", "5", "--log-level", "warn"], storage);
     command.args(["--start", "2025-05-12T00:00:00Z", "--tick", "2s"]);
     command.arg("--events").arg(events.to_string()).arg("--batch-records").arg(batch.to_string());
     command
