@@ -2,7 +2,7 @@
 //!
 //! A batch is closed when its first record has waited for the latency, when it is full, or when the source ends; it holds
 //! records of one stream only, never more of them than the limit, and more than [`Records::MAX_BYTES`] only where one record has.
-//! The very first batch waits for next to nothing.
+//! The very first batch waits for 50 ms at most.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::market::Records;
 use crate::market::records::Delivery;
 
-/// Latency of the very first batch at most.
+/// Latency of the very first batch at most, so that the first price is on the screen at once.
 const FIRST_LATENCY: Duration = Duration::from_millis(50);
 
 /// When a batch is closed, whichever comes first.
@@ -43,7 +43,7 @@ pub struct Batches {
     rest: Option<(Delivery, usize, Instant)>,
     /// An empty batch with the room that the last one needed.
     room: Records,
-    /// The first batch waits for nobody, so that the first price is on the screen at once.
+    /// No batch was handed on yet: [`FIRST_LATENCY`] holds.
     first: bool,
 }
 

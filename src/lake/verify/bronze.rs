@@ -83,9 +83,7 @@ pub(super) async fn check(bronze: &mut Layer, report: &mut Report) {
         for offset in offsets.iter().filter(|offset| !(0..=*to).contains(offset)) {
             report.wrong(|| format!("bronze: {stream} has a record at offset {offset}, its position is {to}"));
         }
-        // Kafka leaves gaps; what we number ourselves has none.
-        let dense = !stream.topic.starts_with("kafka:");
-        for (first, last) in if dense { offsets.gaps(*to) } else { Vec::new() } {
+        for (first, last) in if stream.is_dense() { offsets.gaps(*to) } else { Vec::new() } {
             if bronze.unread.iter().any(|file| file.may_hold_offsets(stream, first, last)) {
                 report.not_judged += u64::try_from(last - first + 1).unwrap_or(0);
             } else {
