@@ -35,6 +35,12 @@ impl Timings {
         }
     }
 
+    /// How many were noted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.lock().map_or(0, |histogram| histogram.len())
+    }
+
     /// Median and 99th percentile; none where nothing was noted.
     #[must_use]
     pub fn percentiles(&self) -> Option<(Duration, Duration)> {

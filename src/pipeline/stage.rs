@@ -167,10 +167,13 @@ enum Work<I> {
     Finish,
 }
 
-/// Failures in a row. A restart is no success: only work that was done is, for what failed is what is tried again first.
+/// Failures in a row, with no commit and no batch worked off between them. That the state could be rebuilt does not end the row: the
+/// step that failed is still to be done.
 struct Trouble {
     since: Instant,
     failures: u32,
+    /// Commits of the stage before the first of them.
+    commits: u64,
 }
 
 impl Trouble {
@@ -272,7 +275,11 @@ pub(super) async fn run<S: Stage>(
             meter.state(StageState::Stopped);
             return Err(StageError::Fenced);
         }
-        let trouble = trouble.get_or_insert_with(|| Trouble { since: Instant::now(), failures: 0 });
+        let commits = meter.commits.count();
+        let trouble = match &mut trouble {
+            Some(trouble) if trouble.commits == commits => trouble,
+            _ => trouble.insert(Trouble { since: Instant::now(), failures: 0, commits }),
+        };
         let (backoff, error) = trouble.fail(error, context.give_up_after).inspect_err(|_| meter.state(StageState::Stopped))?;
         let why = chain(&error);
         tracing::error!(stage = name, error = %why, "stage failed, starts again in {backoff:?}");

@@ -25,7 +25,16 @@ enum Step {
 struct Fake<F> {
     steps: Arc<Mutex<Vec<(Instant, Step)>>>,
     look_around_takes: Duration,
+    recovery: Recovery,
+    meters: Arc<Meters>,
     fails: F,
+}
+
+/// How long a recovery takes, and whether it commits something.
+#[derive(Debug, Clone, Copy, Default)]
+struct Recovery {
+    takes: Duration,
+    commits: bool,
 }
 
 impl<F: FnMut(Step) -> Option<LakeError> + Send> Fake<F> {
@@ -46,6 +55,10 @@ impl<F: FnMut(Step) -> Option<LakeError> + Send> Stage for Fake<F> {
     }
 
     async fn recover(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
+        tokio::time::sleep(self.recovery.takes).await;
+        if self.recovery.commits {
+            self.meters.of(Self::STAGE).commits.note(Duration::from_millis(1));
+        }
         self.step(Step::Recover)
     }
 
@@ -99,6 +112,17 @@ async fn ran(
     give_up_after: Option<Duration>,
     fails: impl FnMut(Step) -> Option<LakeError> + Send,
 ) -> Ran {
+    ran_with(Recovery::default(), batches, every, look_around_takes, give_up_after, fails).await
+}
+
+async fn ran_with(
+    recovery: Recovery,
+    batches: u32,
+    every: Duration,
+    look_around_takes: Duration,
+    give_up_after: Option<Duration>,
+    fails: impl FnMut(Step) -> Option<LakeError> + Send,
+) -> Ran {
     let folder = tempfile::tempdir().unwrap();
     let context = Context { give_up_after, ..Context::alone(folder.path()) };
     let meters = Arc::clone(&context.meters);
@@ -117,7 +141,7 @@ async fn ran(
         stop.cancel();
     });
     let steps = Arc::new(Mutex::new(Vec::new()));
-    let stage = Fake { steps: Arc::clone(&steps), look_around_takes, fails };
+    let stage = Fake { steps: Arc::clone(&steps), look_around_takes, recovery, meters: Arc::clone(&meters), fails };
     let (started, (out, _nobody)) = (Instant::now(), mpsc::channel(1));
     let end = run(stage, inbox, out, context).await;
     let steps = steps.lock().unwrap().clone();
@@ -202,4 +226,35 @@ async fn the_time_to_give_up_counts_from_the_first_failure_after_work_that_was_d
     };
     let ran = ran(100, Duration::from_secs(5), Duration::ZERO, Some(Duration::from_secs(10)), fails).await;
     assert!(ran.end.is_ok(), "{:?}", ran.end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovery_that_commits_moves_on_however_often_it_fails() {
+    let minute = Duration::from_mins(1);
+    for commits in [true, false] {
+        let mut failures = 0;
+        let fails = |step: Step| match step {
+            Step::Recover => {
+                failures += 1;
+                (failures <= 8).then(missing)
+            }
+            _ => None,
+        };
+        let recovery = Recovery { takes: Duration::from_secs(40), commits };
+        let ran = ran_with(recovery, 1, Duration::ZERO, Duration::ZERO, Some(minute), fails).await;
+        if commits {
+            assert!(ran.end.is_ok(), "{:?}", ran.end);
+            assert!(ran.took <= 9 * recovery.takes + 8 * FIRST_BACKOFF, "each failure is a first one: {:?}", ran.took);
+        } else {
+            assert!(matches!(ran.end, Err(StageError::GaveUp { .. })), "{:?}", ran.end);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_fences_is_no_progress() {
+    let folder = tempfile::tempdir().unwrap();
+    let context = Context { fence: true, ..Context::alone(folder.path()) };
+    assert_eq!(context.open(TableKind::Silver).await.unwrap().version(), 1);
+    assert_eq!(context.meters.of(status::Stage::Silver).commits.count(), 0);
 }
