@@ -7,7 +7,7 @@ use std::time::Instant as Clock;
 
 use tokio::sync::mpsc;
 
-use super::meter::now;
+use super::meter::{Seen, now};
 use super::monitor;
 use super::silver::Refined;
 use super::stage::{Context, Stage, StageError};
@@ -39,7 +39,7 @@ struct State {
     windows: Windows,
     handed_on: i64,
     /// Silver's positions at the last look at it.
-    seen: Vec<(Stream, i64)>,
+    seen: Seen<Vec<(Stream, i64)>>,
     /// When the newest batch that was taken came in: all ticks that came in before are in the windows.
     taken: Option<Micros>,
 }
@@ -70,10 +70,10 @@ impl Gold {
 
     /// Works off what silver has committed and gold has not read.
     async fn catch_up(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
-        let state = self.state();
+        let state = self.state.as_mut().expect("recovered");
         state.silver.refresh().await?;
         let positions = state.silver.positions();
-        state.seen.clone_from(&positions);
+        state.seen = self.context.meters.of(Self::STAGE).seen(positions.clone());
         self.catch_up_to(positions, out).await
     }
 
@@ -256,7 +256,8 @@ impl Stage for Gold {
         let gold = self.context.open(TableKind::Gold).await?;
         self.context.meters.of(Self::STAGE).table(&gold);
         let handed_on = i64::try_from(gold.version()).unwrap_or(i64::MAX);
-        self.state = Some(State { silver, gold, windows: Windows::default(), handed_on, seen: Vec::new(), taken: None });
+        let seen = self.context.meters.of(Self::STAGE).seen(Vec::new());
+        self.state = Some(State { silver, gold, windows: Windows::default(), handed_on, seen, taken: None });
         self.catch_up(out).await
     }
 
@@ -281,11 +282,14 @@ impl Stage for Gold {
     }
 
     async fn look_around(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
-        let state = self.state();
-        // What came since the last look is on its way here; what was there before and was not handed over has to be fetched.
-        state.silver.refresh().await?;
-        let seen = std::mem::replace(&mut state.seen, state.silver.positions());
-        self.catch_up_to(seen, out).await?;
+        let (state, meter) = (self.state.as_mut().expect("recovered"), self.context.meters.of(Self::STAGE));
+        // What was there at the last look is on its way here as long as the rows that had been offered by then are: reading it from
+        // the table, too, would do the work twice. What is missing once they are taken was not handed over and has to be fetched.
+        if meter.has_taken(&state.seen) {
+            state.silver.refresh().await?;
+            let seen = std::mem::replace(&mut state.seen, meter.seen(state.silver.positions()));
+            self.catch_up_to(seen.upto, out).await?;
+        }
         self.close_silent(out).await
     }
 
@@ -358,6 +362,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (out, _alerts) = mpsc::channel(100);
         let mut gold = gold(folder.path(), Some(Micros::MIN), &out).await;
+        gold.context.meters.of(Gold::STAGE).offered.store(u64::MAX, Ordering::Relaxed); // something always waits
         gold.take(&mut refined(0, &[0, 1]), &out).await.unwrap();
         for offset in 1..=17 {
             // A batch of rejects tells the time, too.
@@ -392,6 +397,29 @@ mod tests {
         gold(folder.path(), None, &out).await;
         let rows = closed.try_recv().unwrap().rows;
         assert_eq!(rows.iter().map(|row| row.candle.ticks).collect::<Vec<_>>(), [3], "the other way round all three are late");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_on_its_way_is_not_fetched_but_what_was_not_handed_over_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, _alerts) = mpsc::channel(100);
+        let mut gold = gold(folder.path(), None, &out).await;
+        let meters = Arc::clone(&gold.context.meters);
+        let meter = meters.of(Gold::STAGE);
+        let mut silver = Table::open_or_create(&gold.context.storage, TableKind::Silver).await.unwrap();
+        let stream = Stream::direct();
+        let adds = silver::write(&silver, &stream, &refined(0, &[0]).batch.ticks).await.unwrap();
+        let txns = vec![(silver.app_id(&stream), 0)];
+        silver.commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] }).await.unwrap();
+        meter.offered.store(1, Ordering::Relaxed);
+        for _ in 0..3 {
+            gold.look_around(&out).await.unwrap();
+            assert_eq!(gold.state().windows.read_to(&stream), None);
+        }
+        meter.taken.store(1, Ordering::Relaxed);
+        meter.offered.store(2, Ordering::Relaxed); // more waits, but not what was offered before the last look
+        gold.look_around(&out).await.unwrap();
+        assert_eq!(gold.state().windows.read_to(&stream), Some(0));
     }
 
     #[tokio::test(flavor = "multi_thread")]

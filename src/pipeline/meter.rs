@@ -62,6 +62,15 @@ struct Facts {
     drained: bool,
 }
 
+/// A stage's look at the table that it reads.
+#[derive(Debug)]
+pub struct Seen<T> {
+    /// How far the table was.
+    pub upto: T,
+    /// Rows that had been offered to the stage by then.
+    offered: u64,
+}
+
 /// The figures of one stage.
 #[derive(Debug)]
 pub struct Meter {
@@ -125,9 +134,21 @@ impl Meter {
         self.facts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drained
     }
 
+    /// How far the stage's input has been committed, to be looked at again once what was offered up to now is worked off.
+    #[must_use]
+    pub fn seen<T>(&self, upto: T) -> Seen<T> {
+        Seen { upto, offered: self.offered.load(Ordering::Relaxed) }
+    }
+
+    /// Whether everything that had been offered at a look is worked off. What is missing up to there was not handed over.
+    #[must_use]
+    pub fn has_taken<T>(&self, seen: &Seen<T>) -> bool {
+        self.taken.load(Ordering::Relaxed) >= seen.offered
+    }
+
     /// Whether the stage is at work and nothing that was offered to it waits.
     fn is_caught_up(&self) -> bool {
-        let waits = self.offered.load(Ordering::Relaxed) > self.taken.load(Ordering::Relaxed);
+        let waits = !self.has_taken(&self.seen(()));
         let facts = self.facts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         !waits && (facts.state == StageState::Ok || facts.drained)
     }

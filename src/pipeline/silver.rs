@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::bronze::Raw;
+use super::meter::Seen;
 use super::stage::{Context, Stage, StageError};
 use super::status;
 use crate::lake::bronze::{Backlog, RawBatch};
@@ -70,7 +71,7 @@ struct State {
     silver: Table,
     dedup: Dedup,
     /// Bronze's positions at the last look at it.
-    seen: Vec<(Stream, i64)>,
+    seen: Seen<Vec<(Stream, i64)>>,
 }
 
 pub(super) struct Silver {
@@ -89,7 +90,7 @@ impl Silver {
         let state = self.state.as_mut().expect("recovered");
         state.bronze.refresh().await?;
         let positions = state.bronze.positions();
-        state.seen.clone_from(&positions);
+        state.seen = self.context.meters.of(Self::STAGE).seen(positions.clone());
         self.catch_up_to(positions, out).await
     }
 
@@ -231,8 +232,10 @@ impl Stage for Silver {
         let bronze = Table::open_or_create(&self.context.storage, TableKind::Bronze).await?;
         let quarantine = self.context.open(TableKind::Quarantine).await?;
         let silver = self.context.open(TableKind::Silver).await?;
-        self.context.meters.of(Self::STAGE).table(&silver);
-        self.state = Some(State { bronze, quarantine, silver, dedup: Dedup::default(), seen: Vec::new() });
+        let meter = self.context.meters.of(Self::STAGE);
+        meter.table(&silver);
+        let seen = meter.seen(Vec::new());
+        self.state = Some(State { bronze, quarantine, silver, dedup: Dedup::default(), seen });
         self.catch_up(out).await
     }
 
@@ -258,14 +261,52 @@ impl Stage for Silver {
     }
 
     async fn look_around(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
-        // What came since the last look is on its way here; what was there before and was not handed over has to be fetched.
-        state.bronze.refresh().await?;
-        let seen = std::mem::replace(&mut state.seen, state.bronze.positions());
-        self.catch_up_to(seen, out).await
+        let (state, meter) = (self.state.as_mut().expect("recovered"), self.context.meters.of(Self::STAGE));
+        // What was there at the last look is on its way here as long as the rows that had been offered by then are: reading it from
+        // the table, too, would do the work twice. What is missing once they are taken was not handed over and has to be fetched.
+        if meter.has_taken(&state.seen) {
+            state.bronze.refresh().await?;
+            let seen = std::mem::replace(&mut state.seen, meter.seen(state.bronze.positions()));
+            self.catch_up_to(seen.upto, out).await?;
+        }
+        Ok(())
     }
 
     async fn finish(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
         self.catch_up(out).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lake::bronze;
+    use crate::market::{RecordRef, Records};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_on_its_way_is_not_fetched_but_what_was_not_handed_over_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, _gold) = mpsc::channel(100);
+        let mut stage = Silver::new(Context::alone(folder.path()), SharedDecoder::default());
+        stage.recover(&out).await.unwrap();
+        let meters = Arc::clone(&stage.context.meters);
+        let meter = meters.of(Silver::STAGE);
+        let mut bronze = Table::open_or_create(&stage.context.storage, TableKind::Bronze).await.unwrap();
+        let mut records = Records::new();
+        records.push(RecordRef { offset: 0, key: None, value: b"no tick", source: "s", headers: None, produced_at: 0 });
+        let batch = RawBatch { stream: Arc::new(Stream::direct()), records, ingested_at: 0 };
+        let adds = vec![bronze::write(&bronze, &batch).await.unwrap()];
+        let txns = vec![(bronze.app_id(&batch.stream), 0)];
+        bronze.commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] }).await.unwrap();
+        let position = |stage: &Silver| stage.state.as_ref().unwrap().silver.position(&batch.stream);
+        meter.offered.store(1, Ordering::Relaxed);
+        for _ in 0..3 {
+            stage.look_around(&out).await.unwrap();
+            assert_eq!(position(&stage), None);
+        }
+        meter.taken.store(1, Ordering::Relaxed);
+        meter.offered.store(2, Ordering::Relaxed); // more waits, but not what was offered before the last look
+        stage.look_around(&out).await.unwrap();
+        assert_eq!(position(&stage), Some(0));
     }
 }
