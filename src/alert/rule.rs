@@ -34,6 +34,18 @@ impl Rule {
     pub fn threshold(&self, coin_id: &str) -> f64 {
         self.overrides.get(coin_id).copied().unwrap_or(self.threshold)
     }
+
+    /// Whether a candle was closed so long after its end that nobody wants to know.
+    fn is_too_old(&self, row: &Row) -> bool {
+        row.closed_at - row.candle.window_end > self.max_age
+    }
+
+    /// Whether a candle may raise an alert when it is judged as it was when it closed. Ticks that came later can only have widened
+    /// the range of its prices: its volatility was not above the one that it has now.
+    #[must_use]
+    pub fn may_raise(&self, row: &Row) -> bool {
+        !self.is_too_old(row) && row.candle.volatility_pct() > self.threshold(&row.market.coin_id)
+    }
 }
 
 /// What the rule makes of a candle.
@@ -71,7 +83,7 @@ impl Judge {
         if volatility <= threshold {
             return Verdict::Quiet;
         }
-        if row.closed_at - candle.window_end > self.rule.max_age {
+        if self.rule.is_too_old(row) {
             return Verdict::TooOld;
         }
         if self.last.get(&row.market).is_some_and(|last| candle.window_start - last < self.rule.cooldown) {
@@ -157,6 +169,26 @@ mod tests {
         let mut judge = Judge::new(Rule::default(), HashMap::new());
         assert_eq!(judge.judge(&row(0, 101.0, 300 * SECOND + 1), 0), Verdict::TooOld);
         assert!(raised(&mut judge, &row(1, 101.0, 300 * SECOND)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_raised_could_be_told_after_late_ticks(
+            low in 1e-9..1e9_f64, widths in [0.0..0.1_f64, 0.0..0.1, 0.0..0.1], threshold in 0.0..10.0_f64, seconds in 298..303_i64,
+        ) {
+            let rule = Rule { threshold, ..Rule::default() };
+            let restated = |low: f64, high: f64| {
+                let row = row(0, high, seconds * SECOND);
+                Row { candle: Candle { low, ..row.candle.clone() }, ..row }
+            };
+            let [below, inside, above] = widths.map(|width| 1.0 + width);
+            let closed = restated(low * below, low * below * inside);
+            let now = restated(low, low * below * inside * above);
+            if raised(&mut Judge::new(rule.clone(), HashMap::new()), &closed) {
+                prop_assert!(rule.may_raise(&closed) && rule.may_raise(&now));
+            }
+            prop_assert!(seconds <= 300 || !rule.may_raise(&now));
+        }
     }
 
     #[test]

@@ -160,17 +160,58 @@ pub async fn newest_ends(table: &Table, markets: &HashSet<Arc<Market>>) -> Resul
     Ok(ends)
 }
 
-/// The rows first written by a commit after `after`, in the order in which they are judged: (`closed_in`, market, window).
+/// Rows first written by some commits, one after the other.
+#[derive(Debug)]
+pub struct Slice {
+    /// In the order in which they are judged: (`closed_in`, market, window).
+    pub rows: Vec<Row>,
+    /// The last of the commits.
+    pub upto: i64,
+}
+
+/// The rows first written by a commit after `after`, in the order in which they are judged.
 ///
 /// # Errors
 /// What the storage says.
 pub async fn closed_after(table: &Table, after: i64) -> Result<Vec<Row>, LakeError> {
-    let mut rows = Vec::new();
-    for file in table.files().filter(|file| file.integers("closed_in").is_none_or(|(_, max)| max > after)) {
-        rows.extend(read(table, file).await?.into_iter().filter(|row| row.closed_in > after));
+    Ok(slice_after(table, after, i64::MAX, |_| true).await?.rows)
+}
+
+/// The `wanted` ones of the rows first written by the commits after `after`: of as many whole commits as come to `ticks` ticks at
+/// most, but of one commit at least. Not much more than that is held in memory, however many rows there are.
+///
+/// # Errors
+/// What the storage says.
+pub async fn slice_after(table: &Table, after: i64, ticks: i64, mut wanted: impl FnMut(&Row) -> bool) -> Result<Slice, LakeError> {
+    let range = |file: &Arc<DataFile>| file.integers("closed_in").unwrap_or((i64::MIN, i64::MAX));
+    let mut files: Vec<_> = table.files().map(|file| (range(file), file)).filter(|((_, max), _)| *max > after).collect();
+    files.sort_by_key(|((min, _), _)| *min);
+    let mut slice = Slice { rows: Vec::new(), upto: i64::try_from(table.version()).unwrap_or(i64::MAX) };
+    for ((min, _), file) in files {
+        if min > slice.upto {
+            break;
+        }
+        let inside = read(table, file).await?.into_iter().filter(|row| row.closed_in > after && row.closed_in <= slice.upto);
+        slice.rows.extend(inside.filter(|row| wanted(row)));
+        slice.cut(ticks);
     }
-    rows.sort_by(|a, b| (a.closed_in, &a.market, a.candle.window_start).cmp(&(b.closed_in, &b.market, b.candle.window_start)));
-    Ok(rows)
+    Ok(slice)
+}
+
+impl Slice {
+    /// Drops the commits at the end that make it more than so many ticks.
+    fn cut(&mut self, ticks: i64) {
+        self.rows.sort_by(|a, b| (a.closed_in, &a.market, a.candle.window_start).cmp(&(b.closed_in, &b.market, b.candle.window_start)));
+        let mut sum = 0_i64;
+        let mut exceeds = |row: &Row| {
+            sum = sum.saturating_add(row.candle.ticks);
+            sum > ticks
+        };
+        let Some(excess) = self.rows.iter().find(|row| exceeds(row)).map(|row| row.closed_in) else { return };
+        let before = self.rows.partition_point(|row| row.closed_in < excess);
+        self.rows.truncate(if before > 0 { before } else { self.rows.partition_point(|row| row.closed_in == excess) });
+        self.upto = self.rows.last().map_or(self.upto, |row| row.closed_in);
+    }
 }
 
 /// The rows as they were when they closed, worked out from silver: what a later tick restated is taken back. A window that had no
@@ -189,7 +230,7 @@ pub async fn as_closed(silver: &Table, rows: Vec<Row>) -> Result<Vec<Row>, LakeE
 pub(super) struct History(BTreeMap<(Arc<Market>, Micros), Vec<silver::Row>>);
 
 /// What orders ticks as they came in.
-fn arrival(tick: &silver::Row) -> (Micros, &Stream, i64, i32) {
+pub(super) fn arrival(tick: &silver::Row) -> (Micros, &Stream, i64, i32) {
     (tick.tick.ingested_at, &tick.place.stream, tick.tick.offset, tick.tick.index)
 }
 
@@ -261,13 +302,15 @@ fn ended(row: &Row) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::lake::Storage;
+    use crate::lake::table::{Change, Commit};
     use crate::market::window::Place;
     use crate::market::{SECOND, Tick};
 
     /// A tick by a stream: offset, second of its event, second at which it came in. Its price is its offset.
-    fn tick(topic: &str, offset: i64, event: i64, came_in: i64) -> silver::Row {
+    pub(in crate::lake) fn tick(topic: &str, offset: i64, event: i64, came_in: i64) -> silver::Row {
         let tick = Tick {
             market: 0,
             index: 0,
@@ -296,11 +339,52 @@ mod tests {
         (history.as_closed(&row).map(of), history.may_have_closed_as(&row).into_iter().map(of).collect())
     }
 
-    fn all<'a>(mut ticks: impl Iterator<Item = &'a silver::Row>) -> Row {
+    pub(in crate::lake) fn all<'a>(mut ticks: impl Iterator<Item = &'a silver::Row>) -> Row {
         let first = ticks.next().unwrap();
         let mut window = Window::new(first.place.clone(), first.tick.price, None);
         ticks.for_each(|tick| window.add(tick.place.clone(), tick.tick.price, None));
         window.row(&first.market, 0, 1)
+    }
+
+    /// The row of a minute with so many ticks, first written by this commit.
+    fn row(closed_in: i64, minute: i64, ticks: i64) -> Row {
+        let ticks: Vec<_> = (0..ticks).map(|n| tick("a", n, minute * 60 + n, minute * 60 + n)).collect();
+        Row { closed_in, ..all(ticks.iter()) }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn slices_are_whole_commits_and_together_all_rows_in_the_order_of_judging() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut table = Table::open_or_create(&Storage::new(folder.path()).unwrap(), TableKind::Gold).await.unwrap();
+        let fresh = table.version();
+        // As after compaction and restatement: files that overlap, not in the order of their commits.
+        let files = [vec![row(5, 9, 2), row(2, 3, 4)], vec![row(3, 5, 1), row(1, 1, 2), row(4, 7, 7)], vec![row(2, 2, 1), row(1, 8, 1)]];
+        let rest = (6..=9).map(|version| vec![row(version, 20 + version, 1)]);
+        for rows in files.into_iter().chain(rest) {
+            let adds = write(&table, &rows).await.unwrap();
+            table.commit(Commit { change: Change::Append, adds, removes: vec![], txns: vec![], facts: &[] }).await.unwrap();
+        }
+        while table.version() < fresh + 9 {
+            table.commit(Commit { change: Change::Append, adds: vec![], removes: vec![], txns: vec![], facts: &[] }).await.unwrap();
+        }
+        let version = i64::try_from(table.version()).unwrap();
+        for (after, fewest) in [(0, 0), (2, 0), (0, 2)] {
+            let whole = closed_after(&table, after).await.unwrap().into_iter().filter(|row| row.candle.ticks >= fewest).collect::<Vec<_>>();
+            assert!(whole.is_sorted_by_key(|row| (row.closed_in, row.candle.window_start)) && !whole.is_empty());
+            for most in [0, 1, 3, 5, 9, 100] {
+                let (mut judged, mut rows) = (after, Vec::new());
+                while judged < version {
+                    let slice = slice_after(&table, judged, most, |row| row.candle.ticks >= fewest).await.unwrap();
+                    let commits: BTreeSet<i64> = slice.rows.iter().map(|row| row.closed_in).collect();
+                    let ticks: i64 = slice.rows.iter().map(|row| row.candle.ticks).sum();
+                    assert!(ticks <= most || commits.len() == 1, "{ticks} ticks of {commits:?} where {most} are the most");
+                    assert!(slice.upto > judged && commits.iter().all(|commit| (judged + 1..=slice.upto).contains(commit)));
+                    judged = slice.upto;
+                    rows.extend(slice.rows);
+                }
+                assert_eq!((judged, &rows), (version, &whole), "slices of {most}");
+            }
+        }
     }
 
     #[test]

@@ -9,17 +9,21 @@ use std::time::Instant as Clock;
 use tokio::sync::mpsc;
 
 use super::gold::Closed;
-use super::meter::now;
+use super::meter::{Seen, now};
 use super::stage::{Context, Stage, StageError};
 use super::status::{self, Cooling};
 use crate::alert::rule::{Judge, Rule, Verdict};
 use crate::alert::store::Store;
+use crate::lake::gold::{self, Slice};
 use crate::lake::maintenance::Effort;
-use crate::lake::{Table, TableKind, gold};
+use crate::lake::{Table, TableKind};
+use crate::market::Alert;
 use crate::market::window::Row;
 
 /// Versions of gold that may be judged without an alert before the progress is committed.
 const NOTE_PROGRESS: i64 = 500;
+/// Ticks of unjudged candles that are read back from silver at once, about: memory for them is bounded by it.
+const CATCH_UP: i64 = 200_000;
 
 struct State {
     gold: Table,
@@ -30,7 +34,7 @@ struct State {
     /// Whether the log does not say so yet.
     unnoted: bool,
     /// Gold's version at the last look at it.
-    seen: i64,
+    seen: Seen<i64>,
 }
 
 impl State {
@@ -43,12 +47,14 @@ pub(super) struct Alerts {
     context: Context,
     rule: Rule,
     cooling: Arc<Mutex<Arc<Vec<Cooling>>>>,
+    /// [`CATCH_UP`], but in tests.
+    catch_up: i64,
     state: Option<State>,
 }
 
 impl Alerts {
     pub(super) fn new(context: Context, rule: Rule, cooling: Arc<Mutex<Arc<Vec<Cooling>>>>) -> Self {
-        Self { context, rule, cooling, state: None }
+        Self { context, rule, cooling, catch_up: CATCH_UP, state: None }
     }
 
     fn state(&mut self) -> &mut State {
@@ -69,10 +75,7 @@ impl Alerts {
         state.judged = version;
         state.unnoted = true;
         if !alerts.is_empty() || version - state.store.judged() >= NOTE_PROGRESS {
-            let started = Clock::now();
-            state.store.append(&alerts, version).await?;
-            state.unnoted = false;
-            self.context.meters.of(Self::STAGE).commit(state.store.table(), alerts.len() as u64, started.elapsed());
+            self.append(&alerts).await?;
         }
         if let Some(newest) = alerts.last() {
             tracing::info!(count = alerts.len(), newest = %newest.market, volatility = %format_args!("{:.3} %", newest.volatility), "alerts raised");
@@ -81,7 +84,7 @@ impl Alerts {
             totals.alerts += alerts.len() as u64;
             totals.cooled_down += cooled_down;
         });
-        let silent = state.judge.cooling().map(|(market, until)| Cooling { market: Arc::clone(market), until });
+        let silent = self.state().judge.cooling().map(|(market, until)| Cooling { market: Arc::clone(market), until });
         *self.cooling.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(silent.collect());
         if !alerts.is_empty() {
             self.context.meters.revise();
@@ -89,20 +92,52 @@ impl Alerts {
         Ok(())
     }
 
-    /// Judges what gold has closed and nobody has judged.
-    async fn catch_up(&mut self) -> Result<(), StageError> {
-        let state = self.state();
+    /// Commits alerts with the version up to which gold was judged.
+    async fn append(&mut self, alerts: &[Alert]) -> Result<(), StageError> {
+        let started = Clock::now();
+        let state = self.state.as_mut().expect("recovered");
+        state.store.append(alerts, state.judged).await?;
+        state.unnoted = false;
+        self.context.meters.of(Self::STAGE).commit(state.store.table(), alerts.len() as u64, started.elapsed());
+        Ok(())
+    }
+
+    /// Looks at gold; its version.
+    async fn look(&mut self) -> Result<i64, StageError> {
+        let state = self.state.as_mut().expect("recovered");
         state.gold.refresh().await?;
-        let rows = gold::closed_after(&state.gold, state.judged).await?;
         let version = state.gold_version();
-        state.seen = version;
-        if rows.is_empty() {
-            state.judged = version;
+        state.seen = self.context.meters.of(Self::STAGE).seen(version);
+        Ok(version)
+    }
+
+    /// Judges what gold has closed and nobody has judged, some commits at a time, and notes the progress after each part.
+    async fn catch_up(&mut self) -> Result<(), StageError> {
+        let version = self.look().await?;
+        if self.state().judged == version {
             return Ok(());
         }
         let silver = Table::open_or_create(&self.context.storage, TableKind::Silver).await?;
-        let rows = gold::as_closed(&silver, rows).await?;
-        self.judge(&rows, version).await
+        while self.state().judged < version {
+            let (mut any, rule, state) = (false, &self.rule, self.state.as_mut().expect("recovered"));
+            let may_raise = |row: &Row| {
+                any = true;
+                rule.may_raise(row)
+            };
+            let Slice { mut rows, upto } = gold::slice_after(&state.gold, state.judged, self.catch_up, may_raise).await?;
+            if !any {
+                state.judged = upto; // commits that closed nothing: not worth a note
+                continue;
+            }
+            if !rows.is_empty() {
+                rows = gold::as_closed(&silver, rows).await?;
+            }
+            self.judge(&rows, upto).await?;
+            if self.state().unnoted {
+                self.append(&[]).await?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -124,7 +159,8 @@ impl Stage for Alerts {
         let judge = Judge::new(self.rule.clone(), store.last_windows().await?);
         let judged = store.judged();
         let gold = Table::open_or_create(&self.context.storage, TableKind::Gold).await?;
-        self.state = Some(State { gold, store, judge, judged, unnoted: false, seen: judged });
+        let seen = self.context.meters.of(Self::STAGE).seen(judged);
+        self.state = Some(State { gold, store, judge, judged, unnoted: false, seen });
         self.catch_up().await
     }
 
@@ -149,21 +185,119 @@ impl Stage for Alerts {
     }
 
     async fn look_around(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
-        let state = self.state();
-        if state.judged < state.seen {
-            return self.catch_up().await; // it was there at the last look and nobody has handed it on since
+        let state = self.state.as_ref().expect("recovered");
+        if !self.context.meters.of(Self::STAGE).has_taken(&state.seen) {
+            return Ok(()); // what was there at the last look is still on its way here
         }
-        state.gold.refresh().await?;
-        state.seen = state.gold_version();
+        if state.judged < state.seen.upto {
+            return self.catch_up().await; // it was there at the last look and was not handed over
+        }
+        self.look().await?;
         Ok(())
     }
 
     async fn finish(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
         self.catch_up().await?;
-        let state = self.state();
-        if std::mem::take(&mut state.unnoted) {
-            state.store.append(&[], state.judged).await?; // or the same candles are judged again at the next start
+        if self.state().unnoted {
+            self.append(&[]).await?; // or the same candles are judged again at the next start
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::rule::VOLATILITY;
+    use crate::lake::silver;
+    use crate::lake::table::{Change, Commit};
+    use crate::market::window::{GRACE, Place, Window};
+    use crate::market::{MINUTE, Market, Micros, SECOND, Stream, Tick, Ticks};
+
+    const MINUTES: i64 = 24;
+
+    /// Two ticks a minute of each of two markets: 1 % apart in every third minute. A later tick makes it 3 % in every other one.
+    async fn tables(context: &Context) {
+        let markets = Arc::new(["a", "b"].map(|coin| Arc::new(Market::new("s", coin, "usd"))).to_vec());
+        let stream = Arc::new(Stream::direct());
+        let mut ticks = Ticks { markets: Arc::clone(&markets), ticks: Vec::new() };
+        let mut add = |market: u32, event_time: Micros, came_in: Micros, price: f64| {
+            let offset = i64::try_from(ticks.ticks.len()).unwrap();
+            let tick =
+                Tick { market, index: 0, offset, event_time, price, size: None, trade_id: None, details: None, ingested_at: came_in };
+            ticks.ticks.push(tick);
+        };
+        let closes = |minute: i64| (minute + 1) * MINUTE + GRACE;
+        for minute in 0..MINUTES {
+            for market in 0..2 {
+                let start = minute * MINUTE;
+                add(market, start, start, 100.0);
+                add(market, start + SECOND, start + SECOND, if minute % 3 == 0 { 101.0 } else { 100.0 });
+                add(market, start + GRACE, start + GRACE, 100.0);
+            }
+        }
+        let late = MINUTES * MINUTE + MINUTE;
+        (0..MINUTES).step_by(2).for_each(|minute| add(0, minute * MINUTE + 2 * SECOND, late, 103.0));
+        let mut silver = Table::open_or_create(&context.storage, TableKind::Silver).await.unwrap();
+        let adds = silver::write(&silver, &stream, &ticks).await.unwrap();
+        silver.commit(Commit { change: Change::Append, adds, removes: vec![], txns: vec![], facts: &[] }).await.unwrap();
+        let mut gold = Table::open_or_create(&context.storage, TableKind::Gold).await.unwrap();
+        for minute in 0..MINUTES {
+            let closed_in = i64::try_from(gold.version() + 1).unwrap();
+            let mut rows = Vec::new();
+            for (id, market) in (0..).zip(markets.iter()) {
+                let mut inside = ticks.ticks.iter().filter(|tick| tick.market == id && tick.event_time.div_euclid(MINUTE) == minute);
+                let first = inside.next().unwrap();
+                let mut window = Window::new(Place::of(&stream, first), first.price, None);
+                inside.for_each(|tick| window.add(Place::of(&stream, tick), tick.price, None));
+                // The ninth minute of one market closed too late for an alert.
+                let closed_at = if (id, minute) == (1, 9) { late + 10 * MINUTE } else { closes(minute) };
+                rows.push(window.row(market, closed_at, closed_in));
+            }
+            let adds = gold::write(&gold, &rows).await.unwrap();
+            gold.commit(Commit { change: Change::Append, adds, removes: vec![], txns: vec![], facts: &[] }).await.unwrap();
+        }
+    }
+
+    /// The log after a start that catches up in slices of so many ticks, and how many commits that took.
+    async fn caught_up(slice: i64, cooldown: Micros) -> (Vec<(String, Micros, u64)>, i64, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let context = Context::alone(folder.path());
+        tables(&context).await;
+        let rule = Rule { threshold: 0.5, cooldown, ..Rule::default() };
+        let mut alerts = Alerts { catch_up: slice, ..Alerts::new(context, rule, Arc::default()) };
+        alerts.recover(&mpsc::channel(1).0).await.unwrap();
+        let commits = alerts.context.meters.of(Alerts::STAGE).commits.count();
+        let state = alerts.state();
+        assert!(!state.unnoted && state.judged == state.gold_version());
+        let judged = state.store.judged();
+        let mut log = Vec::new();
+        let mut files: Vec<_> = state.store.table().files().cloned().collect();
+        files.sort_by_key(|file| file.times("window_start"));
+        for file in files {
+            for alert in crate::lake::alerts::read(state.store.table(), &file).await.unwrap() {
+                assert_eq!(alert.alert_id, Alert::id(VOLATILITY, &alert.market, alert.window_start));
+                log.push((alert.market.coin_id.to_string(), alert.window_start / MINUTE, alert.volatility.to_bits()));
+            }
+        }
+        (log, judged, commits)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_start_judges_the_same_in_slices_of_any_size() {
+        for cooldown in [0, 5 * MINUTE] {
+            let (whole, judged, commits) = caught_up(CATCH_UP, cooldown).await;
+            assert_eq!(commits, 1);
+            let minutes = |coin: &str| whole.iter().filter(|(of, ..)| of == coin).map(|(_, minute, _)| *minute).collect::<Vec<_>>();
+            let (every, fifth) = (vec![0, 3, 6, 9, 12, 15, 18, 21], vec![0, 6, 12, 18]);
+            assert_eq!(minutes("a"), if cooldown == 0 { every.clone() } else { fifth.clone() });
+            assert_eq!(minutes("b"), if cooldown == 0 { every.into_iter().filter(|minute| *minute != 9).collect() } else { fifth });
+            assert!(whole.iter().all(|(_, _, volatility)| *volatility == 1.0_f64.to_bits()), "as they closed: {whole:?}");
+            for slice in [1, 7, 20, 50] {
+                let (log, upto, commits) = caught_up(slice, cooldown).await;
+                assert_eq!((log, upto), (whole.clone(), judged), "slices of {slice}");
+                assert!(commits > 1, "the progress is noted after each of the slices of {slice}");
+            }
+        }
     }
 }
