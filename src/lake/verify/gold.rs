@@ -3,14 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::super::gold::History;
+use super::super::gold::{History, arrival};
 use super::super::{Context as _, LakeError, TableKind, alerts, gold, silver};
 use super::{Layer, Prints, Report};
-use crate::market::window::{Aggregation, Place, Row, Window, window_start};
+use crate::market::window::{Aggregation, Row, Window, window_start};
 use crate::market::{Alert, MINUTE, Market, Micros, Stream, date, rfc3339};
-
-/// A tick as a window sums it up: its place, price and size.
-type Term = (Place, f64, Option<f64>);
 
 /// Rows of gold with the fingerprint of each.
 type Candles = BTreeMap<(Arc<Market>, Micros), (Row, u64)>;
@@ -64,7 +61,7 @@ pub(super) async fn check(silver: &mut Layer, gold: &Layer, candles: &Candles, r
     let positions: HashMap<Stream, i64> = gold.table.positions().into_iter().collect();
     let mut sums = Aggregation::default();
     // Windows with ticks beyond gold's position: their candle may stand for some of their ticks only.
-    let mut unsettled: BTreeMap<(Arc<Market>, Micros), Vec<Term>> = BTreeMap::new();
+    let mut unsettled: BTreeMap<(Arc<Market>, Micros), Vec<silver::Row>> = BTreeMap::new();
     each_tick(
         silver,
         |_, _| true,
@@ -83,8 +80,9 @@ pub(super) async fn check(silver: &mut Layer, gold: &Layer, candles: &Candles, r
             |_, _| true,
             report,
             |row| {
-                if let Some(ticks) = unsettled.get_mut(&(row.market, window_start(row.tick.event_time))) {
-                    ticks.push((row.place, row.tick.price, row.tick.size));
+                let key = (Arc::clone(&row.market), window_start(row.tick.event_time));
+                if let Some(ticks) = unsettled.get_mut(&key).filter(|_| candles.contains_key(&key)) {
+                    ticks.push(row);
                 }
             },
         )
@@ -125,14 +123,14 @@ pub(super) async fn check(silver: &mut Layer, gold: &Layer, candles: &Candles, r
     Ok(())
 }
 
-/// Whether a candle is the sum of the first so many ticks of its window, in order of position: late ones are still to come.
-fn is_prefix(row: &Row, mut ticks: Vec<Term>) -> bool {
-    ticks.sort_by(|(a, ..), (b, ..)| (&a.stream, a.offset, a.index).cmp(&(&b.stream, b.offset, b.index)));
+/// Whether a candle is the sum of the first so many ticks of its window, in the order in which they came in: late ones are still to come.
+fn is_prefix(row: &Row, mut ticks: Vec<silver::Row>) -> bool {
+    ticks.sort_by(|a, b| arrival(a).cmp(&arrival(b)));
     let mut window: Option<Window> = None;
-    ticks.into_iter().any(|(place, price, size)| {
+    ticks.into_iter().any(|silver::Row { place, tick, .. }| {
         match &mut window {
-            Some(window) => window.add(place, price, size),
-            None => window = Some(Window::new(place, price, size)),
+            Some(window) => window.add(place, tick.price, tick.size),
+            None => window = Some(Window::new(place, tick.price, tick.size)),
         }
         window.as_ref().is_some_and(|window| window.row(&row.market, row.closed_at, row.closed_in).same_sums(row))
     })
@@ -202,4 +200,21 @@ fn differing_column(alert: &Alert, row: &Row) -> Option<&'static str> {
         ("volatility", alert.volatility, candle.volatility_pct()),
     ];
     columns.into_iter().find(|(_, told, found)| told.to_bits() != found.to_bits()).map(|(name, ..)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::gold::tests::{all, tick};
+    use super::*;
+
+    #[test]
+    fn a_candle_may_lack_what_came_in_last_whatever_its_stream() {
+        let ticks = [tick("b", 1, 10, 10), tick("a", 1, 20, 30), tick("b", 2, 30, 40), tick("a", 2, 40, 50)];
+        let mut reversed = ticks.to_vec();
+        reversed.reverse();
+        for taken in 1..=ticks.len() {
+            assert!(is_prefix(&all(ticks[..taken].iter()), reversed.clone()), "{taken}");
+            assert!(taken == 1 || !is_prefix(&all(ticks[1..taken].iter()), reversed.clone()), "{taken} without the first");
+        }
+    }
 }
