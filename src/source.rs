@@ -188,7 +188,7 @@ pub enum SourceError {
         /// Lines delivered until then.
         line: u64,
     },
-    /// A recording would destroy something, or nothing could read it: nothing was written.
+    /// A recording would destroy something, or nothing could read it: what is there stays as it is.
     #[error("{0}")]
     Refused(String),
     /// A recording cannot be written.

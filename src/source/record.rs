@@ -51,7 +51,7 @@ pub struct Recorder {
 
 enum Output {
     /// Beside the recording that it becomes at the end.
-    Staged(StagedFile),
+    Staged(StagedFile, Existing),
     /// The end of a recording.
     End(File),
     /// Standard output, a pipe, a device.
@@ -61,7 +61,7 @@ enum Output {
 impl Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Staged(staged) => staged.file().write_all(bytes),
+            Self::Staged(staged, _) => staged.file().write_all(bytes),
             Self::End(file) => file.write_all(bytes),
             Self::Stream(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
         }
@@ -70,7 +70,7 @@ impl Output {
     /// Cuts a file back to so many bytes.
     fn cut(&mut self, length: u64) -> io::Result<()> {
         match self {
-            Self::Staged(staged) => staged.file().set_len(length),
+            Self::Staged(staged, _) => staged.file().set_len(length),
             Self::End(file) => file.set_len(length),
             Self::Stream(_) => Ok(()),
         }
@@ -129,13 +129,12 @@ impl Recorder {
             );
             return Err(SourceError::Refused(words));
         }
-        Ok(Self::with(&name, Output::Staged(staged), gzip))
+        Ok(Self::with(&name, Output::Staged(staged, existing), gzip))
     }
 
     /// A recorder to the end of a recording.
     fn append(name: &str, path: &Path) -> Result<Self, SourceError> {
-        let mut file = File::options().read(true).append(true).open(path).map_err(|error| in_use(name, error))?;
-        staged::lock(&file).map_err(|error| in_use(name, error))?;
+        let mut file = staged::locked(path, File::options().read(true).append(true)).map_err(|error| in_use(name, error))?;
         let Ending { gzip, is_line_open } = ending(&mut file).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => SourceError::Refused(format!(
                 "nothing can be added to '{name}': its gzip data is damaged, or something stands behind it; what can be read of it is \
@@ -208,11 +207,11 @@ impl Recorder {
         let (records, length) = self.written;
         let is_cut = self.output.cut(length).is_ok();
         let kept = match std::mem::replace(&mut self.output, Output::Stream(Box::new(io::sink()))) {
-            Output::Staged(staged) if records == 0 => {
+            Output::Staged(staged, _) if records == 0 => {
                 let _ = staged.discard(); // the first error is the one to tell
                 String::new()
             }
-            Output::Staged(staged) => format!("; its first {records} records are in '{}'", staged.path().display()),
+            Output::Staged(staged, _) => format!("; its first {records} records are in '{}'", staged.path().display()),
             Output::End(_) if is_cut && records > 0 => format!("; {records} records were added to it"),
             Output::End(_) | Output::Stream(_) => String::new(),
         };
@@ -223,15 +222,22 @@ impl Recorder {
     /// writing.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written; [`SourceError::Refused`] when there is one of its name by now that is not to be replaced.
     pub fn finish(mut self) -> Result<u64, SourceError> {
         self.flush()?;
         let mut kept = String::new();
         let ended = match self.output {
-            Output::Staged(staged) if self.records == 0 => staged.discard(),
-            Output::Staged(staged) => {
-                kept = format!("; its records are in '{}'", staged.path().display());
-                staged.commit()
+            Output::Staged(staged, _) if self.records == 0 => staged.discard(),
+            Output::Staged(staged, existing) => {
+                let partial = staged.path().display().to_string();
+                kept = format!("; its records are in '{partial}'");
+                let ended = if existing == Existing::Replace { staged.commit() } else { staged.commit_new() };
+                if ended.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+                    let words =
+                        format!("'{}' appeared while it was being recorded, and stays as it is; the records are in '{partial}'", self.name);
+                    return Err(SourceError::Refused(words));
+                }
+                ended
             }
             Output::End(file) => file.sync_all(),
             Output::Stream(_) => Ok(()),

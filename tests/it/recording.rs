@@ -157,6 +157,58 @@ fn a_killed_recorder_destroys_nothing_and_leaves_what_it_had() {
 }
 
 #[test]
+fn one_that_replaces_and_one_that_adds_exclude_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ndjson");
+    fs::write(&path, "{}\n").unwrap();
+    let refused = |flag: &str| {
+        let (code, words) = record(folder.path(), &["a.ndjson", flag], "10");
+        assert!(code == Some(2) && words.contains("another recorder writes 'a.ndjson'"), "{words}");
+    };
+    let mut replacing = recorder(folder.path(), &["a.ndjson", "--force"]);
+    refused("--append");
+    signal(&replacing, "-INT");
+    assert!(replacing.wait().unwrap().success());
+    let before = lines(&path);
+    let args = ["record", "a.ndjson", "--append", "--source", "simulator", "--rate", "500"];
+    let mut adding = program(folder.path(), &args).stderr(Stdio::piped()).spawn().unwrap();
+    let length = fs::metadata(&path).unwrap().len();
+    wait("waited for records", || fs::metadata(&path).unwrap().len() > length);
+    refused("--force");
+    refused("--append");
+    signal(&adding, "-INT");
+    assert!(adding.wait().unwrap().success());
+    assert!(lines(&path) > before);
+    assert_eq!(names(folder.path()), ["a.ndjson"]);
+}
+
+#[test]
+fn a_file_that_appears_meanwhile_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    for flags in [&[][..], &["--append"]] {
+        let child = recorder(folder.path(), &[&["a.ndjson"], flags].concat());
+        fs::write(folder.path().join("a.ndjson"), "appeared\n").unwrap();
+        signal(&child, "-INT");
+        let (code, words) = told(&child.wait_with_output().unwrap());
+        assert_eq!(code, Some(1));
+        assert!(words.contains("appeared while it was being recorded") && words.contains("'a.ndjson.partial'"), "{words}");
+        assert_eq!(fs::read(folder.path().join("a.ndjson")).unwrap(), b"appeared\n");
+        assert!(lines(&folder.path().join("a.ndjson.partial")) > 0);
+        names(folder.path()).iter().for_each(|name| fs::remove_file(folder.path().join(name)).unwrap());
+    }
+}
+
+#[test]
+fn a_link_to_nothing_stays_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("disk")).unwrap();
+    std::os::unix::fs::symlink("disk/day.ndjson", folder.path().join("a.ndjson")).unwrap();
+    assert_eq!(record(folder.path(), &["a.ndjson"], "10"), (Some(0), String::new()));
+    assert!(fs::symlink_metadata(folder.path().join("a.ndjson")).unwrap().is_symlink());
+    assert_eq!((lines(&folder.path().join("disk/day.ndjson")), names(&folder.path().join("disk"))), (10, vec!["day.ndjson".to_owned()]));
+}
+
+#[test]
 fn a_recorder_that_is_told_to_stop_ends_its_recording() {
     let folder = tempfile::tempdir().unwrap();
     for (name, stop) in [("a.ndjson", "-INT"), ("b.ndjson.gz", "-TERM")] {
