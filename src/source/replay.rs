@@ -5,9 +5,10 @@
 //!   position never means another record: the file is read twice, first to hash it, and no block is delivered that is
 //!   not what was hashed. Standard input (and any other file that can be read only once) has a fresh identity per run.
 //! * Every line is a record: blank ones, ones that are not UTF-8, a last one without a line break. Only `\n` is stripped,
-//!   and a byte order mark before the first line; a `\r` belongs to the value.
+//!   and a byte order mark before the first line; a `\r` belongs to the value. A text that begins with the byte order mark of
+//!   UTF-16 or UTF-32 is refused as a whole.
 //! * Of a damaged gzip file all whole lines that can be read are delivered, then an error names the last of them. Its
-//!   identity is the hash of what can be read.
+//!   identity is the hash of what can be read. Where only what follows its gzip data is wrong, its content is whole.
 //! * A line that [`Recorder`](super::record::Recorder) wrote gives back the record that it holds; a broken one is itself the value.
 
 mod content;

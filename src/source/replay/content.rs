@@ -21,7 +21,7 @@ pub(super) const MARK: &[u8] = b"\xef\xbb\xbf";
 pub(super) struct Map {
     /// Hash of the whole content, as far as it can be read.
     pub(super) identity: blake3::Hash,
-    /// Number of records; a last line without a line break is one, unless the file is damaged behind it.
+    /// Number of records; a last line without a line break is one, unless the damage of the file may have cut it.
     pub(super) lines: u64,
     /// Bytes of the content.
     length: u64,
@@ -106,7 +106,7 @@ impl Content {
             blocks.push(blake3::hash(block));
             length += block.len() as u64;
         }
-        lines += u64::from(is_line_open && damage.is_none());
+        lines += u64::from(is_line_open && damage.as_ref().is_none_or(gunzip::is_behind_content));
         Ok(Some(Map { identity: hasher.finalize(), lines, length, blocks, damage }))
     }
 

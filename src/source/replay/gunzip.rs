@@ -178,8 +178,18 @@ fn corrupt() -> io::Error {
     damage(io::ErrorKind::InvalidData, "its gzip data is corrupt")
 }
 
+/// The content before it is whole: its checksum was right.
+#[derive(Debug, thiserror::Error)]
+#[error("something that is not gzip follows its gzip data")]
+struct Foreign;
+
 fn foreign() -> io::Error {
-    damage(io::ErrorKind::InvalidData, "something that is not gzip follows its gzip data")
+    io::Error::new(io::ErrorKind::InvalidData, Foreign)
+}
+
+/// Whether the content is whole and only what follows it is wrong.
+pub(super) fn is_behind_content(error: &io::Error) -> bool {
+    matches!(error.get_ref(), Some(cause) if cause.is::<Foreign>())
 }
 
 #[cfg(test)]

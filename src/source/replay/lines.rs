@@ -9,6 +9,7 @@ use super::super::record::envelope;
 use super::super::{SourceError, now};
 use super::MAX_LINE;
 use super::content::{Content, MARK, Map};
+use super::gunzip;
 use super::pace::{Pacer, Speed};
 use crate::market::{Micros, RecordRef, Records};
 
@@ -96,7 +97,13 @@ impl Reader {
             }
             let block = match self.content.next(&mut reading, map.as_mut(), number) {
                 Ok(block) => block,
-                Err(error) => {
+                Err(mut error) => {
+                    if let SourceError::Damaged { line, source, .. } = &mut error
+                        && gunzip::is_behind_content(source)
+                    {
+                        self.last_line(&part)?;
+                        *line = self.content.lines;
+                    }
                     self.flush()?;
                     return Err(error.into());
                 }
@@ -126,11 +133,14 @@ impl Reader {
                 self.flush()?;
             }
         }
-        let is_only_a_mark = self.content.lines == 0 && part == MARK;
-        if !part.is_empty() && !is_only_a_mark {
-            self.line(&part)?;
-        }
+        self.last_line(&part)?;
         Ok(self.flush()?)
+    }
+
+    /// What stands behind the last line break.
+    fn last_line(&mut self, part: &[u8]) -> Result<(), Stop> {
+        let is_only_a_mark = self.content.lines == 0 && part == MARK;
+        if part.is_empty() || is_only_a_mark { Ok(()) } else { self.line(part) }
     }
 
     fn line(&mut self, mut line: &[u8]) -> Result<(), Stop> {

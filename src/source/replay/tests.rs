@@ -179,6 +179,15 @@ async fn of_a_damaged_file_all_whole_lines_come_before_the_error() {
         let values: Vec<u8> = values(&run(open(), None).await).join(&b'\n');
         assert_eq!(values, text.strip_suffix(b"\n").unwrap_or_default());
     }
+    // What follows a whole content does not cut its last line; the content may go on where it is cut.
+    for (bytes, whole) in [(&b"trailing junk"[..], true), (b"\0\0junk", true), (&gzip(b"c")[..5], false)] {
+        let bytes = [gzip(b"a\n"), gzip(b"b"), bytes.to_vec()].concat();
+        let lines = 1 + u64::from(whole);
+        assert_eq!(Replay::open(file(&bytes).path(), Speed::Max).expect("opened").lines(), Some(lines));
+        let run = replayed(&bytes).await;
+        assert_eq!(values(&run), &[b"a".as_slice(), b"b"][..lines as usize]);
+        assert!(matches!(run.end, Err(SourceError::Damaged { line, .. }) if line == lines), "{:?}", run.end);
+    }
     let zeros = [gzip(b"a\nb"), vec![0; 2_000_000]].concat();
     let run = replayed(&zeros).await;
     assert_eq!((values(&run).as_slice(), run.end.as_ref().ok()), ([b"a".as_slice(), b"b"].as_slice(), Some(&End::Finished)));
