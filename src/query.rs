@@ -149,13 +149,16 @@ pub enum QueryError {
     TooLarge(usize),
     /// A user's SQL needs more memory than it may have.
     #[error(
-        "the query needs more than {memory} of memory and {spill} of temporary files: select fewer columns or rows, or aggregate less at once \
+        "the query needs more than {memory} of memory and about {spill} of temporary files: select fewer columns or rows, or aggregate less at once \
          ({what})",
         memory = worker::MEMORY,
         spill = worker::SPILL,
         what = .0
     )]
     OutOfMemory(String),
+    /// What does not fit in memory cannot be put into files.
+    #[error("the query needs temporary files: {0}")]
+    Spill(String),
     /// The thread that answers has ended.
     #[error("the query engine has stopped")]
     Stopped,
@@ -290,7 +293,7 @@ impl Queries {
     ///
     /// # Errors
     /// [`QueryError::Interrupted`] soon after `cancel` is raised, [`QueryError::Timeout`]; [`QueryError::Refused`], [`QueryError::Sql`];
-    /// [`QueryError::TooManyRows`], [`QueryError::TooLarge`], [`QueryError::OutOfMemory`]; otherwise as [`Self::candles`].
+    /// [`QueryError::TooManyRows`], [`QueryError::TooLarge`], [`QueryError::OutOfMemory`], [`QueryError::Spill`]; otherwise as [`Self::candles`].
     pub async fn sql(&self, text: String, timeout: Duration, cancel: &CancellationToken) -> Result<SqlAnswer, QueryError> {
         let limits = sandbox::Limits { deadline: tokio::time::Instant::now() + timeout, timeout, cancel };
         let mut retried = false;

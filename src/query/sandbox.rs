@@ -122,7 +122,10 @@ pub(super) async fn run(views: Views, text: String, limits: Limits<'_>) -> Resul
     let mut work = tokio::task::spawn_blocking(move || {
         let db = connect(&folder).map_err(QueryError::engine("start DuckDB"))?;
         started.send(db.interrupt_handle()).ok();
-        answer(&db, &views, &text, &wanted)
+        answer(&db, &views, &text, &wanted).map_err(|error| match error {
+            QueryError::Sql(words) if words.contains(&*folder.to_string_lossy()) => QueryError::Spill(words),
+            error => error,
+        })
     });
     stop.handle = handle.await.ok();
     let reason = tokio::select! {

@@ -1,5 +1,7 @@
 //! The thread that owns the DuckDB connection: what it keeps between answers and how it reads.
 
+use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,26 +19,61 @@ pub(super) type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
 /// Enough for a year of ten coins at once; the pipeline beside it needs the rest.
 pub(super) const MEMORY: &str = "512MB";
-/// What does not fit goes to files; so much of it at most.
-pub(super) const SPILL: &str = "2GB";
+/// What does not fit goes to files; so much of it at most, as the engine counts. On the disk it may be twice as much.
+pub(super) const SPILL: &str = "1GB";
 
-/// A folder for what does not fit in memory: DuckDB makes it when it needs it; gone when dropped.
+/// A folder for what does not fit in memory; gone when dropped. Those of processes that were killed go when the next one is made.
 #[derive(Debug)]
-pub(super) struct SpillFolder(PathBuf);
+pub(super) struct SpillFolder {
+    path: PathBuf,
+    /// Its lock says that it is in use. None: it cannot be made, as the engine will say when it needs it.
+    _lock: Option<File>,
+}
+
+const SPILL_PREFIX: &str = "cryptostream-";
 
 impl SpillFolder {
     pub(super) fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("cryptostream-{}", Uuid::new_v4())))
+        let parent = std::env::temp_dir();
+        remove_abandoned(&parent);
+        let name = format!("{SPILL_PREFIX}{}", Uuid::new_v4());
+        let path = parent.join(&name);
+        // It gets its name when it is locked: until then it would look abandoned.
+        let unlocked = parent.join(format!(".{name}"));
+        let made = fs::DirBuilder::new().mode(0o700).create(&unlocked).and_then(|()| {
+            let lock = File::open(&unlocked)?;
+            lock.try_lock()?;
+            fs::rename(&unlocked, &path)?;
+            Ok(lock)
+        });
+        Self { path, _lock: made.ok() }
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for SpillFolder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0); // as a rule it was never made
+        let _ = fs::remove_dir_all(&self.path); // what remains is abandoned
+    }
+}
+
+/// Removes the folders that nobody uses any more. One that cannot be removed (it is another user's) stays.
+fn remove_abandoned(parent: &Path) {
+    let is_ours = |name: &str| {
+        name.strip_prefix(SPILL_PREFIX).is_some_and(|rest| Uuid::try_parse(rest).is_ok_and(|id| id.hyphenated().to_string() == rest))
+    };
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder
+            && entry.file_name().to_str().is_some_and(is_ours)
+            && let Ok(lock) = File::open(entry.path())
+            && lock.try_lock().is_ok()
+        {
+            let _ = fs::remove_dir_all(entry.path()); // it is tried again next time
+        }
     }
 }
 
@@ -141,4 +178,36 @@ pub(super) fn paths<'a>(view: &View, files: impl IntoIterator<Item = &'a Arc<Dat
 pub(super) fn over<'a>(template: &str, kind: TableKind, view: Option<&View>, files: impl IntoIterator<Item = &'a Arc<DataFile>>) -> String {
     let paths = view.map(|view| paths(view, files)).unwrap_or_default();
     template.replace(&format!("{{{}}}", kind.label()), &relation::files(kind, &paths))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn abandoned_folders_go_and_no_others() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let path = parent.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("file"), "x").unwrap();
+            path
+        };
+        let id = Uuid::new_v4().to_string();
+        let (abandoned, used) = (folder(&format!("cryptostream-{id}")), folder(&format!("cryptostream-{}", Uuid::new_v4())));
+        let lock = File::open(&used).unwrap();
+        lock.try_lock().unwrap();
+        let others = [
+            folder("cryptostream-data"),
+            folder(&format!("cryptostream-{id}.old")),
+            folder(&format!("cryptostream-{}", id.replace('-', ""))),
+            folder(&format!("x-cryptostream-{id}")),
+        ];
+        remove_abandoned(parent.path());
+        assert!(!abandoned.exists());
+        assert!(others.iter().chain([&used]).all(|path| path.join("file").exists()));
+        drop(lock);
+        remove_abandoned(parent.path());
+        assert!(!used.exists());
+    }
 }
