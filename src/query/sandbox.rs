@@ -163,10 +163,21 @@ fn failed(error: duckdb::Error) -> QueryError {
     }
 }
 
-/// What the engine says, without the advice to download what this program never downloads.
+/// The error of a statement of ours that holds the user's: the place that it shows is one in ours.
+fn failed_inside(error: duckdb::Error) -> QueryError {
+    match failed(error) {
+        QueryError::Sql(text) => QueryError::Sql(before(&text, "\n\nLINE ")),
+        error => error,
+    }
+}
+
+/// What the engine says, without the advice to download what this program never downloads, and without its own addresses.
 fn words(error: &duckdb::Error) -> String {
-    let text = error.to_string();
-    text.split("\n\nPlease try installing").next().unwrap_or_default().trim_end().to_owned()
+    before(&before(&error.to_string(), "\n\nPlease try installing"), "\nStack Trace:")
+}
+
+fn before(text: &str, end: &str) -> String {
+    text.split(end).next().unwrap_or_default().trim_end().to_owned()
 }
 
 /// The statement that an EXPLAIN explains, where it is one.
@@ -182,14 +193,16 @@ fn explained(text: &str) -> Option<&str> {
 /// Refuses what is not one statement that only reads.
 fn permit(db: &Connection, text: &str) -> Result<(), QueryError> {
     const READING: &str = "only one statement that reads is allowed: SELECT, WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN";
-    type Verdict = (Option<u64>, Option<String>, Option<String>, Option<u64>);
+    const PARAMETERS: &str = "a query takes no parameters: write the values instead of ?, $1 or $name";
+    type Verdict = (Option<u64>, Option<String>, Option<String>, Option<u64>, Option<u64>);
     let text = explained(text).unwrap_or(text);
-    let verdict = rows(db, PERMIT, [text], |row| Ok::<Verdict, _>((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
+    let verdict = rows(db, PERMIT, [text], |row| Ok::<Verdict, _>((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)));
     let verdict = verdict.map_err(failed)?.pop();
     match verdict {
-        Some((_, Some(kind), Some(message), _)) if kind != "not implemented" => Err(QueryError::Sql(message)),
-        Some((Some(1), None, None, Some(0))) => Ok(()),
-        Some((Some(0), None, None, _)) => Err(QueryError::Refused("there is no SQL in the query".into())),
+        Some((_, Some(kind), Some(message), ..)) if kind != "not implemented" => Err(QueryError::Sql(message)),
+        Some((Some(1), None, None, Some(0), Some(0))) => Ok(()),
+        Some((Some(1), None, None, Some(0), Some(_))) => Err(QueryError::Refused(PARAMETERS.into())),
+        Some((Some(0), None, None, ..)) => Err(QueryError::Refused("there is no SQL in the query".into())),
         _ => Err(QueryError::Refused(READING.into())),
     }
 }
@@ -261,14 +274,19 @@ fn read(db: &Connection, text: &str, stop: &AtomicBool) -> Result<SqlAnswer, Que
     let statement = format!("FROM query({})", literal(text));
     let describe = |sql: &str| rows(db, &format!("DESCRIBE {sql}"), [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
     // The statement itself tells its columns' own names, which may repeat; DESCRIBE, SHOW and SUMMARIZE cannot be described.
-    let described = describe(text).or_else(|_| db.prepare(text).and_then(|_| describe(&statement))).map_err(failed)?;
+    let described = if let Ok(described) = describe(text) {
+        described
+    } else {
+        db.prepare(text).map_err(failed)?;
+        describe(&statement).map_err(failed_inside)?
+    };
     let names: Vec<_> = (0..described.len()).map(|index| format!("c{index}")).collect();
     let (forms, columns): (Vec<_>, Vec<_>) = described.iter().zip(&names).map(|((_, kind), name)| form(name, kind)).unzip();
     let sql = format!("SELECT {} FROM (\n{statement}\n) AS t({})", columns.join(", "), names.join(", "));
-    let mut prepared = db.prepare(&sql).map_err(failed)?;
+    let mut prepared = db.prepare(&sql).map_err(failed_inside)?;
     let (mut rows, mut bytes) = (Vec::new(), 0);
-    for batch in prepared.stream_arrow([]).map_err(failed)? {
-        let batch = batch.map_err(failed)?;
+    for batch in prepared.stream_arrow([]).map_err(failed_inside)? {
+        let batch = batch.map_err(failed_inside)?;
         let texts: Option<Vec<_>> = batch.columns().iter().map(|column| column.as_string_opt::<i32>()).collect();
         let texts =
             texts.ok_or_else(|| QueryError::Engine { action: "read the answer", source: "a column did not come as text".into() })?;
@@ -335,6 +353,11 @@ mod tests {
             "with x as materialized (insert into t values (1) returning *) select * from x",
             "select * from (with x as (delete from t returning *) select * from x)",
             "explain analyze copy (select 1) to '/tmp/x'",
+            "select ?",
+            "describe select $1",
+            "explain select $name",
+            "select 1 limit ?",
+            "with a as (select ? as x) select * from a",
             "explain with x as (copy (select 1) to '/tmp/x') select * from x",
             "attach '/tmp/x'",
             "install icu",
@@ -342,6 +365,8 @@ mod tests {
             "set threads = 1",
             "pragma threads = 1",
             "create table t as select 1",
+        assert!(verdict("select ?").unwrap_err().to_string().contains("no parameters"));
+        assert!(verdict("select '?', {'type': 'VALUE_PARAMETER'}").is_ok());
             "drop view gold",
             "call duckdb_settings()",
             "export database '/tmp/x'",
