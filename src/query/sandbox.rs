@@ -255,10 +255,13 @@ fn value(form: Form, text: &str) -> SqlValue {
     }
 }
 
-/// `2025-01-02 03:04:05.5` as RFC 3339; what has no such form (infinity, years before Christ) stays as it is.
+/// `2025-01-02 03:04:05.5` as RFC 3339 with no, 3, 6 or 9 places of a second; what has no such form (infinity, years before Christ) stays as it is.
 fn time(text: &str) -> String {
     match text.split_once(' ') {
-        Some((date, time)) if !time.contains(' ') => format!("{date}T{time}Z"),
+        Some((date, time)) if !time.contains(' ') => {
+            let places = time.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+            format!("{date}T{time}{}Z", "0".repeat(places.next_multiple_of(3) - places))
+        }
         _ => text.to_owned(),
     }
 }

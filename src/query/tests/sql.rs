@@ -77,8 +77,8 @@ async fn values_of_every_type_come_out_exactly() {
         ),
         ("'nan'::DOUBLE, '-inf'::DOUBLE", "NaN,-Infinity"),
         (
-            "TIMESTAMP '2025-01-02 03:04:05', TIMESTAMP '2025-01-02 03:04:05.678', TIMESTAMP_NS '2025-01-02 03:04:05.000000001', TIMESTAMP_S '2025-01-02 03:04:05', TIMESTAMP 'infinity'",
-            "2025-01-02T03:04:05Z,2025-01-02T03:04:05.678Z,2025-01-02T03:04:05.000000001Z,2025-01-02T03:04:05Z,infinity",
+            "TIMESTAMP '2025-01-02 03:04:05', TIMESTAMP '2025-01-02 03:04:05.678', TIMESTAMP_NS '2025-01-02 03:04:05.000000001', TIMESTAMP_S '2025-01-02 03:04:05', TIMESTAMP 'infinity', TIMESTAMP '2025-01-02 03:04:05.5', TIMESTAMP '2025-01-02 03:04:05.12345'",
+            "2025-01-02T03:04:05Z,2025-01-02T03:04:05.678Z,2025-01-02T03:04:05.000000001Z,2025-01-02T03:04:05Z,infinity,2025-01-02T03:04:05.500Z,2025-01-02T03:04:05.123450Z",
         ),
         (
             "DATE '2025-01-02', TIME '03:04:05.5', INTERVAL '1 month 2 days', '101'::BIT, 12345678901234567890123::BIGNUM",
@@ -153,6 +153,18 @@ async fn a_users_sql_reaches_nothing_but_the_live_files() {
     assert!(!folder.path().join("out").exists() && !root.join("out").exists());
     let error = sql(&queries, "SELECT nothing FROM gold").await.unwrap_err().to_string();
     assert!(error.contains("\"nothing\"") && error.contains("LINE 1: SELECT nothing"), "in the user's own words: {error}");
+    for (text, words) in [
+        ("SELECT 'abc'::INT", "Conversion Error: Could not convert string 'abc' to INT32"),
+        (
+            "SELECT coin_id::INT FROM gold",
+            "Conversion Error: Could not convert string 'bitcoin' to INT32 when casting from source column coin_id",
+        ),
+        ("SELECT error('boom')", "Invalid Input Error: boom"),
+    ] {
+        assert_eq!(sql(&queries, text).await.unwrap_err().to_string(), words, "no place in a text that the user did not write: {text}");
+    }
+    let internal = sql(&queries, "SELECT * FROM query('SELECT ?')").await.unwrap_err().to_string();
+    assert!(!internal.contains("Stack Trace") && !internal.contains("0x"), "{internal}");
     assert_eq!(csv(&queries, "SELECT count(*) FROM gold").await, "5");
 }
 
