@@ -64,6 +64,7 @@ pub enum Command {
     /// SQL over the views bronze, silver, gold, quarantine and alerts; read-only
     Query {
         /// One statement
+        #[arg(allow_hyphen_values = true)] // it may begin with a comment
         sql: String,
         /// How to write the rows
         #[arg(long, value_enum, default_value_t)]
