@@ -164,7 +164,7 @@ pub enum SourceError {
         #[source]
         source: io::Error,
     },
-    /// The text is not UTF-8 throughout.
+    /// The text begins as UTF-16 or UTF-32 does.
     #[error("the recording '{name}' is UTF-16 or UTF-32 text: convert it to UTF-8 first, as 'iconv -f UTF-16 -t UTF-8' does")]
     Encoding {
         /// The file as the user named it.
