@@ -22,7 +22,7 @@ use crate::{staged, tui};
 
 /// How long a user's query may run.
 const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
-/// Memory of the whole process while it answers one: the engine's own limit does not count the vectors of rows that it works on.
+/// Memory of the whole process until it has an answer: the engine's own limit does not count the vectors of rows that it works on.
 const QUERY_MEMORY: u64 = 1536 << 20;
 
 const fn format(format: Format) -> output::Format {
@@ -97,12 +97,14 @@ fn choose_market(settings: &Settings, coin_id: &str, quote: Option<&str>, known:
 
 /// A user's SQL. A signal ends it wherever it is, also while a pager does not read on.
 pub(super) async fn query(settings: &Settings, sql: String, as_format: Format) -> anyhow::Result<()> {
-    wiring::bound_memory(QUERY_MEMORY);
+    let bound = wiring::bound_memory(QUERY_MEMORY);
     let cancel = wiring::cancel_on_signal()?;
     let answer = match wiring::queries(settings)?.sql(sql, QUERY_TIMEOUT, &cancel).await {
         Err(QueryError::Interrupted) => return Err(Interrupted.into()),
         answer => answer?,
     };
+    // The engine's failed allocations are errors, this program's own end it: an answer that is there gets written.
+    drop(bound);
     let printing =
         tokio::task::spawn_blocking(move || print_with(|mut out| write_answer(&mut out, format(as_format), &answer, wiring::width())));
     tokio::select! {

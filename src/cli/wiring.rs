@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -133,14 +134,24 @@ pub(super) fn queries(settings: &Settings) -> anyhow::Result<Queries> {
     Ok(Queries::open(storage(settings)?, preferred_source(settings))?)
 }
 
+/// A bound on the data that this process has in memory; dropped, the one before it is in force again.
+#[derive(Debug)]
+pub(super) struct MemoryBound(Rlimit);
+
+impl Drop for MemoryBound {
+    fn drop(&mut self) {
+        let _ = setrlimit(Resource::Data, self.0); // the soft limit may always be raised to the hard one
+    }
+}
+
 /// Bounds the data that this process may have in memory: an allocation beyond it fails. Where the system knows no such bound, nothing does.
-pub(super) fn bound_memory(bytes: u64) {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Data);
-    limit.current = Some(limit.current.map_or(bytes, |current| current.min(bytes)));
-    if let Err(error) = setrlimit(Resource::Data, limit) {
+pub(super) fn bound_memory(bytes: u64) -> MemoryBound {
+    let before = getrlimit(Resource::Data);
+    let current = Some(before.current.map_or(bytes, |current| current.min(bytes)));
+    if let Err(error) = setrlimit(Resource::Data, Rlimit { current, ..before }) {
         tracing::debug!(%error, "memory stays unbounded");
     }
+    MemoryBound(before)
 }
 
 /// A cancellation that the first SIGINT, SIGTERM or SIGHUP raises; the second ends the process on the spot.

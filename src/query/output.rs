@@ -4,6 +4,7 @@
 //! JSON is strict: NaN and the infinities are strings, columns of one name get a number behind it. In CSV nothing between two commas is
 //! NULL and `""` the empty text; a NULL that stands alone in its row is `NULL`, for a row must not be a blank line.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Write};
@@ -80,7 +81,7 @@ pub fn write_candles(out: &mut impl Write, format: Format, series: &CandleSeries
     let rows = series.market.iter().flat_map(|market| series.candles.iter().map(|candle| candle_values(market, candle)));
     match format {
         Format::Csv => {
-            csv_line(out, CANDLE_COLUMNS.map(csv_text))?;
+            csv_line(out, CANDLE_COLUMNS, csv_text)?;
             rows.into_iter().try_for_each(|row| csv_row(out, &row))
         }
         Format::Json => write_json(out, &CANDLE_COLUMNS, rows),
@@ -95,7 +96,7 @@ pub fn write_candles(out: &mut impl Write, format: Format, series: &CandleSeries
 pub fn write_answer(out: &mut impl Write, format: Format, answer: &SqlAnswer, width: Option<usize>) -> io::Result<()> {
     match format {
         Format::Csv => {
-            csv_line(out, answer.columns.iter().map(|name| csv_text(name)))?;
+            csv_line(out, &answer.columns, |out, name| csv_text(out, name))?;
             answer.rows.iter().try_for_each(|row| csv_row(out, row))
         }
         Format::Json => write_json(out, &distinct(&answer.columns), &answer.rows),
@@ -126,12 +127,12 @@ fn float(value: f64) -> String {
     if value.is_finite() { format!("{value:?}") } else { strict::not_finite(value).to_owned() }
 }
 
-fn plain(value: &SqlValue) -> String {
+fn plain(value: &SqlValue) -> Cow<'_, str> {
     match value {
-        SqlValue::Null => String::new(),
-        SqlValue::Bool(value) => value.to_string(),
-        SqlValue::Float(value) => float(*value),
-        SqlValue::Number(text) | SqlValue::Text(text) | SqlValue::Json(text) => text.clone(),
+        SqlValue::Null => "".into(),
+        SqlValue::Bool(value) => value.to_string().into(),
+        SqlValue::Float(value) => float(*value).into(),
+        SqlValue::Number(text) | SqlValue::Text(text) | SqlValue::Json(text) => text.into(),
     }
 }
 
@@ -139,28 +140,35 @@ fn plain(value: &SqlValue) -> String {
 const NULL: &str = "NULL";
 
 fn csv_row(out: &mut impl Write, row: &[SqlValue]) -> io::Result<()> {
-    csv_line(
-        out,
-        row.iter().map(|value| match value {
-            SqlValue::Null if row.len() == 1 => NULL.to_owned(),
-            SqlValue::Text(text) | SqlValue::Json(text) => csv_text(text),
-            value => plain(value),
-        }),
-    )
+    csv_line(out, row, |out, value| match value {
+        SqlValue::Null if row.len() == 1 => out.write_all(NULL.as_bytes()),
+        SqlValue::Text(text) | SqlValue::Json(text) => csv_text(out, text),
+        value => out.write_all(plain(value).as_bytes()),
+    })
 }
 
-/// A text as a field: quoted where it would be taken for something else, or for a blank line.
-fn csv_text(text: &str) -> String {
+/// A text as a field: quoted where it would be taken for something else, or for a blank line. Copies nothing: it may be large.
+fn csv_text(out: &mut impl Write, text: &str) -> io::Result<()> {
     let is_mistakable = text.is_empty() || text == NULL || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace);
-    if is_mistakable || text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    if !is_mistakable && !text.contains([',', '"', '\r', '\n']) {
+        return out.write_all(text.as_bytes());
+    }
+    out.write_all(b"\"")?;
+    for part in text.split_inclusive('"') {
+        out.write_all(part.as_bytes())?;
+        if part.ends_with('"') {
+            out.write_all(b"\"")?;
+        }
+    }
+    out.write_all(b"\"")
 }
 
-fn csv_line(out: &mut impl Write, fields: impl IntoIterator<Item = String>) -> io::Result<()> {
+fn csv_line<W: Write, T>(out: &mut W, fields: impl IntoIterator<Item = T>, write: impl Fn(&mut W, T) -> io::Result<()>) -> io::Result<()> {
     for (index, field) in fields.into_iter().enumerate() {
         if index > 0 {
             out.write_all(b",")?;
         }
-        out.write_all(field.as_bytes())?;
+        write(out, field)?;
     }
     out.write_all(b"\n")
 }
@@ -181,12 +189,13 @@ fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn json(value: &SqlValue) -> String {
+/// Copies nothing: a value may be large.
+fn json(out: &mut impl Write, value: &SqlValue) -> io::Result<()> {
     match value {
-        SqlValue::Null => "null".to_owned(),
-        SqlValue::Float(value) if !value.is_finite() => json_text(strict::not_finite(*value)),
-        SqlValue::Text(text) => json_text(text),
-        value => plain(value),
+        SqlValue::Null => out.write_all(b"null"),
+        SqlValue::Float(value) if !value.is_finite() => Ok(serde_json::to_writer(out, strict::not_finite(*value))?),
+        SqlValue::Text(text) => Ok(serde_json::to_writer(out, text)?),
+        value => out.write_all(plain(value).as_bytes()),
     }
 }
 
@@ -198,8 +207,12 @@ fn write_json<R: AsRef<[SqlValue]>>(
     let keys: Vec<_> = columns.iter().map(|column| json_text(column.as_ref())).collect();
     let mut before = "[\n  ";
     for row in rows {
-        let fields: Vec<_> = keys.iter().zip(row.as_ref()).map(|(key, value)| format!("{key}: {}", json(value))).collect();
-        write!(out, "{before}{{{}}}", fields.join(", "))?;
+        write!(out, "{before}{{")?;
+        for (index, (key, value)) in keys.iter().zip(row.as_ref()).enumerate() {
+            write!(out, "{}{key}: ", if index == 0 { "" } else { ", " })?;
+            json(out, value)?;
+        }
+        out.write_all(b"}")?;
         before = ",\n  ";
     }
     out.write_all(if before == ",\n  " { b"\n]\n" } else { b"[]\n" })
@@ -263,8 +276,11 @@ fn write_table(out: &mut impl Write, columns: &[Column<'_>], rows: usize, width:
         writeln!(out, "{}", text.trim_end())
     };
     line(out, &|column| column.head.clone())?;
-    let rule = widths.iter().map(|width| "─".repeat(*width)).collect::<Vec<_>>().join(GAP);
-    writeln!(out, "{rule}")?;
+    for (index, width) in widths.iter().enumerate() {
+        out.write_all(if index == 0 { "" } else { GAP }.as_bytes())?;
+        (0..*width).try_for_each(|_| out.write_all("─".as_bytes()))?;
+    }
+    writeln!(out)?;
     (0..rows).try_for_each(|row| line(out, &|column| (column.cell)(row)))
 }
 

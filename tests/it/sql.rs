@@ -160,19 +160,65 @@ fn a_query_that_needs_many_gigabytes_ends_in_words_within_its_bound() {
     assert_eq!(fs::read_dir(folder.path().join("temporary")).unwrap().count(), 0);
 }
 
+/// Far more than fits in memory: what it spills shows that it runs.
+const SPILLING: &str = "select count(*) from (select i, md5(i::varchar) h from range(2000000000) t(i) order by h)";
+
+fn wait_for_spill(child: &mut Child, temporary: &Path) {
+    let started = Instant::now();
+    while names(temporary).is_empty() {
+        assert!(started.elapsed() < Duration::from_mins(1) && child.try_wait().unwrap().is_none(), "it spills");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn temporary_files_of_a_killed_query_go_with_the_next_one() {
+    let folder = storage();
+    let temporary = folder.path().join("temporary");
+    let mut child = start(folder.path(), SPILLING);
+    wait_for_spill(&mut child, &temporary);
+    query(folder.path(), "select 1", "csv");
+    assert!(!names(&temporary).is_empty(), "those of a running query stay");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!names(&temporary).is_empty());
+    query(folder.path(), "select 1", "csv");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+}
+
+#[test]
+fn without_a_place_for_temporary_files_a_query_says_so() {
+    let folder = storage();
+    let sql = "select count(*) from (select i, md5(i::varchar) h from range(16000000) t(i) order by h)";
+    let output = program(folder.path(), &["query", sql]).env("TMPDIR", folder.path().join("nowhere")).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && told.contains("the query needs temporary files"), "{told}");
+    assert_eq!(query(folder.path(), "-- a comment\nselect 1 as x", "csv"), "x\n1\n");
+}
+
+#[test]
+fn the_largest_answers_are_written_whole() {
+    let folder = storage();
+    for (sql, format, length) in [
+        ("select repeat('x', 250000000) as v", "table", 2 + 750_000_001 + 250_000_001 + 6),
+        ("select repeat('\"', 250000000) as v", "csv", 2 + 500_000_003),
+        ("select repeat(chr(1), 200000000) as v", "json", 4 + 6 + 1_200_000_002 + 3),
+    ] {
+        let mut child = program(folder.path(), &["query", sql, "--format", format]).stdout(Stdio::piped()).spawn().unwrap();
+        let written = std::io::copy(&mut child.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
+        assert!(child.wait().unwrap().success(), "{sql}");
+        assert_eq!(written, length, "{sql}");
+    }
+}
+
 #[test]
 fn a_signal_ends_a_long_query_at_once_and_its_temporary_files_with_it() {
     let folder = storage();
     let temporary = folder.path().join("temporary");
     let before = names(&folder.path().join("storage"));
     for signal in ["-INT", "-TERM"] {
-        // Far more than fits in memory: what it spills shows that it runs.
-        let mut child = start(folder.path(), "select count(*) from (select i, md5(i::varchar) h from range(2000000000) t(i) order by h)");
-        let started = Instant::now();
-        while fs::read_dir(&temporary).unwrap().count() == 0 {
-            assert!(started.elapsed() < Duration::from_mins(1) && child.try_wait().unwrap().is_none(), "it spills");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let mut child = start(folder.path(), SPILLING);
+        wait_for_spill(&mut child, &temporary);
         assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
         let signalled = Instant::now();
         let output = child.wait_with_output().unwrap();
