@@ -295,7 +295,7 @@ impl Queries {
     /// [`QueryError::Interrupted`] soon after `cancel` is raised, [`QueryError::Timeout`]; [`QueryError::Refused`], [`QueryError::Sql`];
     /// [`QueryError::TooManyRows`], [`QueryError::TooLarge`], [`QueryError::OutOfMemory`], [`QueryError::Spill`]; otherwise as [`Self::candles`].
     pub async fn sql(&self, text: String, timeout: Duration, cancel: &CancellationToken) -> Result<SqlAnswer, QueryError> {
-        let limits = sandbox::Limits { deadline: tokio::time::Instant::now() + timeout, timeout, cancel };
+        let limits = sandbox::Limits { deadline: tokio::time::Instant::now() + timeout, timeout, spill: worker::SPILL_BYTES, cancel };
         let mut retried = false;
         loop {
             let views = tokio::select! {

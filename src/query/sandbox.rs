@@ -30,6 +30,8 @@ const MOST_BYTES: usize = 256 << 20;
 const INTERRUPT_EVERY: Duration = Duration::from_millis(20);
 /// It heeds interrupts between two vectors of rows. One that takes longer than this is not waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the temporary files are measured.
+const MEASURE_EVERY: Duration = Duration::from_millis(100);
 
 /// One value of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +100,8 @@ pub(super) struct Limits<'a> {
     pub(super) deadline: Instant,
     /// The time that the deadline came from.
     pub(super) timeout: Duration,
+    /// Most bytes of temporary files, but for what is written until they are measured.
+    pub(super) spill: u64,
     pub(super) cancel: &'a CancellationToken,
 }
 
@@ -121,12 +125,24 @@ pub(super) async fn run(views: Views, text: String, limits: Limits<'_>) -> Resul
         joined = &mut work => return joined.unwrap_or(Err(QueryError::Stopped)),
         () = limits.cancel.cancelled() => QueryError::Interrupted,
         () = sleep_until(limits.deadline) => QueryError::Timeout(limits.timeout),
+        bytes = outgrown(&spill, limits.spill) => QueryError::OutOfMemory(format!("{} MB of temporary files", bytes / 1_000_000)),
     };
     let given_up = Instant::now() + PATIENCE;
     loop {
         stop.now();
         if timeout(INTERRUPT_EVERY, &mut work).await.is_ok() || Instant::now() > given_up {
             return Err(reason);
+        }
+    }
+}
+
+/// The bytes of the temporary files, when there are more than `most`.
+async fn outgrown(spill: &SpillFolder, most: u64) -> u64 {
+    loop {
+        tokio::time::sleep(MEASURE_EVERY).await;
+        let bytes = spill.bytes();
+        if bytes > most {
+            return bytes;
         }
     }
 }
@@ -308,6 +324,16 @@ mod tests {
 
     fn verdict(text: &str) -> Result<(), QueryError> {
         permit(&connect(SpillFolder::new().path()).unwrap(), text)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn temporary_files_are_bounded() {
+        let timeout = Duration::from_mins(1);
+        let cancel = CancellationToken::new();
+        let limits = Limits { deadline: Instant::now() + timeout, timeout, spill: 50_000_000, cancel: &cancel };
+        let text = "select count(*) from (select i, md5(i::varchar) h from range(2000000000) t(i) order by h)";
+        let error = run(Views::default(), text.to_owned(), limits).await.unwrap_err();
+        assert!(matches!(&error, QueryError::OutOfMemory(what) if what.contains("MB of temporary files")), "{error:?}");
     }
 
     #[test]

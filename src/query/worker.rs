@@ -19,8 +19,10 @@ pub(super) type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
 /// Enough for a year of ten coins at once; the pipeline beside it needs the rest.
 pub(super) const MEMORY: &str = "512MB";
-/// What does not fit goes to files; so much of it at most, as the engine counts. On the disk it may be twice as much.
-pub(super) const SPILL: &str = "1GB";
+/// What does not fit goes to files; so much of it at most.
+pub(super) const SPILL: &str = "2GB";
+/// The same as a number: the engine's own bound lets its files grow to more than twice of it.
+pub(super) const SPILL_BYTES: u64 = 2_000_000_000;
 
 /// A folder for what does not fit in memory; gone when dropped. Those of processes that were killed go when the next one is made.
 #[derive(Debug)]
@@ -51,6 +53,11 @@ impl SpillFolder {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Bytes of the files in it.
+    pub(super) fn bytes(&self) -> u64 {
+        fs::read_dir(&self.path).into_iter().flatten().flatten().filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum()
     }
 }
 

@@ -193,7 +193,17 @@ fn without_a_place_for_temporary_files_a_query_says_so() {
     let output = program(folder.path(), &["query", sql]).env("TMPDIR", folder.path().join("nowhere")).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && told.contains("the query needs temporary files"), "{told}");
+}
+
+#[test]
+fn a_query_may_begin_with_a_comment_and_takes_no_parameters() {
+    let folder = storage();
     assert_eq!(query(folder.path(), "-- a comment\nselect 1 as x", "csv"), "x\n1\n");
+    for sql in ["select ?", "describe select $1", "explain select $name"] {
+        let output = program(folder.path(), &["query", sql]).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(told, "error: a query takes no parameters: write the values instead of ?, $1 or $name\n", "{sql}");
+    }
 }
 
 #[test]
@@ -202,7 +212,7 @@ fn the_largest_answers_are_written_whole() {
     for (sql, format, length) in [
         ("select repeat('x', 250000000) as v", "table", 2 + 750_000_001 + 250_000_001 + 6),
         ("select repeat('\"', 250000000) as v", "csv", 2 + 500_000_003),
-        ("select repeat(chr(1), 200000000) as v", "json", 4 + 6 + 1_200_000_002 + 3),
+        ("select repeat(chr(1), 200000000) as v", "json", 4 + 6 + 1_200_000_002 + 4),
     ] {
         let mut child = program(folder.path(), &["query", sql, "--format", format]).stdout(Stdio::piped()).spawn().unwrap();
         let written = std::io::copy(&mut child.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
