@@ -105,8 +105,13 @@ pub fn price_with(price: f64, decimals: usize) -> String {
     if !price.is_finite() {
         return "–".to_owned();
     }
-    if decimals > MAX_DECIMALS || price.abs() >= 1e12 {
+    if price.abs() >= 1e12 {
         return format!("{price:.3e}");
+    }
+    if decimals > MAX_DECIMALS && price != 0.0 {
+        // As many digits as the decimals would show, so that neighbours on an axis are told apart.
+        let digits = (decimals as f64 + price.abs().log10().floor()).max(3.0) as usize;
+        return format!("{price:.digits$e}");
     }
     group(&format!("{price:.decimals$}"))
 }
@@ -329,6 +334,7 @@ mod tests {
         {
             assert_eq!(price_within(value, 10), text);
         }
+        assert_eq!((price_with(3.987_12e-9, 14), price_with(3.987_11e-9, 14)), ("3.98712e-9".to_owned(), "3.98711e-9".to_owned()));
         assert_eq!(price_with(-1_234_567.891, 2), "-1,234,567.89");
         assert_eq!(price_with(999.0, 0), "999");
     }
