@@ -239,10 +239,10 @@ fn a_signal_ends_a_long_query_at_once_and_its_temporary_files_with_it() {
     assert_eq!(names(&folder.path().join("storage")), before, "the storage is only read");
 }
 
-/// Every file below a folder.
+/// Every file below a folder; what goes away or gets another name meanwhile is none.
 fn names(folder: &Path) -> Vec<PathBuf> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+    for entry in fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
         if entry.path().is_dir() { names.extend(self::names(&entry.path())) } else { names.push(entry.path()) }
     }
     names.sort();
