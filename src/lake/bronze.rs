@@ -36,7 +36,8 @@ pub(super) fn value_columns<'a>(values: impl Iterator<Item = Option<&'a [u8]>>, 
 fn rows(batch: &RawBatch) -> Result<RecordBatch, ArrowError> {
     let records = &batch.records;
     let count = records.len();
-    let (value, value_raw) = value_columns(records.iter().map(|r| Some(r.value)), records.bytes());
+    let bytes = records.iter().map(|r| r.value.len()).sum();
+    let (value, value_raw) = value_columns(records.iter().map(|r| Some(r.value)), bytes);
     let texts = |pick: fn(RecordRef<'_>) -> Option<&str>| -> ArrayRef {
         let mut builder = StringBuilder::with_capacity(count, count * 12);
         records.iter().for_each(|record| builder.append_option(pick(record)));
