@@ -123,6 +123,11 @@ impl Silver {
         let started = Clock::now();
         let after = state.silver.position(&raw.stream).unwrap_or(-1);
         let Some(last) = raw.records.last_offset().filter(|last| *last > after) else { return Ok(()) };
+        // Nothing may be passed over that was not read; only Kafka leaves gaps.
+        if let Some(first) = raw.records.get(0).filter(|first| raw.stream.is_dense() && first.offset > after + 1) {
+            let what = format!("records of {} from {} on, but not those from {} on", raw.stream, first.offset, after + 1);
+            return Err(LakeError::Corrupt { table: TableKind::Bronze, what }.into());
+        }
         ticks.ticks.retain(|tick| tick.offset > after);
         rejects.retain(|reject| reject.offset > after);
         let valid = ticks.ticks.len();
