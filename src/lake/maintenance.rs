@@ -3,7 +3,8 @@
 //! Done by the table's own writer. A compaction is a commit like any other, and fails with a conflict if the table has moved on. So does
 //! a vacuum: it lists what nothing refers to, commits the counter `vacuum`, and only then deletes. A writer that was paused in the midst
 //! of a batch conflicts with that commit and never refers to a deleted file; a vacuum of a process that was replaced conflicts
-//! itself and deletes nothing. Each step stands alone: where one fails, the others are done, and the report says what failed.
+//! itself and deletes nothing. Each step stands alone: where one fails, the others are done, and the report says what failed. Only who
+//! was fenced, or does not know whether a commit landed, stops: what is known of the table is out of date.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,11 +41,11 @@ const ENOUGH_OLD_FILES: usize = 8;
 const VACUUM_EVERY: std::time::Duration = std::time::Duration::from_mins(20);
 /// Files that were removed, and entries of the log, stay for so long: readers hold no lock.
 pub(super) const RETENTION: Duration = Duration::hours(1);
-/// Time without compaction after one has failed.
+/// Time without maintenance after one of its steps has failed.
 const REST: std::time::Duration = std::time::Duration::from_mins(1);
 /// Bytes of rows in memory in a row group of a compacted file at most, but for one batch: a reader takes a row group at once.
 const ROW_GROUP: usize = 128 << 20;
-/// App ids of the counters that fence whoever was paused: each vacuum and each maintenance commit raises them.
+/// App ids of the counters that fence whoever was paused: each vacuum raises both.
 const VACUUM: &str = "vacuum";
 const MAINTENANCE: &str = "maintenance";
 

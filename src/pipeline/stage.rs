@@ -136,11 +136,7 @@ impl Context {
 
     /// Keeps a table small.
     pub(super) async fn maintain(&self, stage: status::Stage, table: &mut Table, effort: Effort) -> Result<(), LakeError> {
-        let started = std::time::Instant::now();
         let report = maintain(table, effort).await?;
-        if report != Report::default() {
-            tracing::debug!(table = table.kind().label(), took_ms = started.elapsed().as_millis(), "maintenance");
-        }
         self.report(stage, table, report);
         Ok(())
     }
