@@ -8,7 +8,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 fn frame(c: &mut Criterion) {
-    let app = fixture::app(200, 60, theme::Kind::Default);
+    let app = fixture::app(200, 60, theme::ThemeKind::Default);
     let area = Rect::new(0, 0, 200, 60);
     let mut buffer = Buffer::empty(area);
     c.bench_function("frame_200x60", |b| {

@@ -18,7 +18,8 @@ use args::{Cli, Command, Parsed};
 
 /// Threads that run the pipeline's tasks, at least: a stage that computes must not hold up the others.
 const WORKERS: usize = 4;
-/// Threads for file operations at most: each keeps memory of its own, and a disk does not get faster by more of them.
+/// Threads for file operations at most: each keeps memory of its own, and a disk does not get faster by more
+/// of them.
 const FILE_WORKERS: usize = 8;
 
 /// Runs what a command line asks for, the program's name first.
@@ -36,16 +37,24 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
         _ => {}
     }
     let settings = Settings::load(cli.common.config.as_deref(), cli.common.overrides(), cli.purpose())?;
-    let quiet = |level: &str| if settings.is_given("log.level") { settings.log.level.clone() } else { level.to_owned() };
-    let to_stderr =
-        |level: String| telemetry::init(&level, &Destination::Stderr { file: settings.log.file.clone(), color: wiring::color(&settings) });
+    let quiet = |level: &str| {
+        if settings.is_given("log.level") { settings.log.level.clone() } else { level.to_owned() }
+    };
+    let to_stderr = |level: String| {
+        telemetry::init(
+            &level,
+            &Destination::Stderr { file: settings.log.file.clone(), color: wiring::color(&settings) },
+        )
+    };
     match cli.command {
         None if cli.no_tui => {
             to_stderr(settings.log.level.clone())?;
             on_runtime(feed::pipeline(&settings))
         }
         None => dashboard::with_logs(&settings).and_then(|()| on_runtime(dashboard::pipeline(&settings))),
-        Some(Command::Monitor) => dashboard::with_logs(&settings).and_then(|()| on_runtime(dashboard::monitor(&settings))),
+        Some(Command::Monitor) => {
+            dashboard::with_logs(&settings).and_then(|()| on_runtime(dashboard::monitor(&settings)))
+        }
         Some(Command::Config) => print(settings.table().as_bytes()),
         Some(Command::Completions { .. } | Command::Man) => Ok(()),
         Some(command) => {
@@ -56,9 +65,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
                 }
                 Command::Query { sql, format } => on_runtime(look::query(&settings, sql, format)),
                 Command::Verify { layer } => on_runtime(look::verify(&settings, layer)),
-                Command::Screenshot { size, output } => on_runtime(look::screenshot(&settings, size, output.as_deref())),
+                Command::Screenshot { size, output } => {
+                    on_runtime(look::screenshot(&settings, size, output.as_deref()))
+                }
                 Command::Compact => on_runtime(feed::compact(&settings)),
-                Command::Record { file, force, append } => on_runtime(feed::record(&settings, file, existing(force, append))),
+                Command::Record { file, force, append } => {
+                    on_runtime(feed::record(&settings, file, existing(force, append)))
+                }
                 Command::Monitor | Command::Config | Command::Completions { .. } | Command::Man => Ok(()),
             }
         }
@@ -75,8 +88,11 @@ const fn existing(force: bool, append: bool) -> Existing {
 
 fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let workers = std::thread::available_parallelism().map_or(WORKERS, |cores| cores.get().max(WORKERS));
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).max_blocking_threads(FILE_WORKERS).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(FILE_WORKERS)
+        .enable_all()
+        .build()?;
     let outcome = runtime.block_on(work);
     // Nothing that matters is left: what blocks (a read of standard input) must not hold up the end.
     runtime.shutdown_background();

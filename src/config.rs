@@ -1,8 +1,9 @@
 //! The settings, from four layers: command line > environment (and `.env`) > TOML file > defaults.
 //!
-//! Promises: every value knows where it came from; unknown keys and unknown `CRYPTOSTREAM_*` variables are errors; all
-//! errors are told at once, one line each, naming the place; secrets come from the environment only and are never shown.
-//! One table, [`KEYS`], feeds names, parsing, display and the test of the sample file.
+//! Promises: every value knows where it came from; unknown keys and unknown `CRYPTOSTREAM_*` variables are
+//! errors; all errors are told at once, one line each, naming the place; secrets come from the environment
+//! only and are never shown. One table, [`KEYS`], feeds names, parsing, display and the test of the sample
+//! file.
 
 mod keys;
 mod layers;
@@ -15,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::market::{Interval, Micros};
-use crate::source::Kind;
+use crate::market::{Interval, Micros, coins};
+use crate::source::SourceKind;
 
-pub use keys::{KEYS, Key};
+pub use keys::{KEYS, Setting};
 pub use layers::Layers;
 pub use value::{Backfill, Color, Plan, Rate, Secret, Speed, Theme};
 
@@ -28,7 +29,7 @@ pub struct Settings {
     /// Folder of the tables.
     pub storage: PathBuf,
     /// Where records come from.
-    pub source: Kind,
+    pub source: SourceKind,
     /// The recording that a replay reads; `-` is stdin.
     pub input: Option<PathBuf>,
     /// How fast a replay runs.
@@ -127,7 +128,8 @@ pub struct Ui {
 pub struct Log {
     /// A level, or directives as in `RUST_LOG`.
     pub level: String,
-    /// The file; none: `logs/cryptostream.log` in the storage while a dashboard has the terminal, else no file.
+    /// The file; none: `logs/cryptostream.log` in the storage while a dashboard has the terminal, else no
+    /// file.
     pub file: Option<PathBuf>,
 }
 
@@ -148,9 +150,6 @@ pub struct Later {
     pub webhook_url: Option<Secret>,
 }
 
-/// The ten coins of the default watch list.
-const DEFAULT_COINS: [&str; 10] =
-    ["bitcoin", "ethereum", "solana", "cardano", "ripple", "polkadot", "dogecoin", "chainlink", "tron", "avalanche-2"];
 const DEFAULT_STORAGE: &str = "./storage";
 /// Made-up prices never mix with real ones.
 const SIMULATED_STORAGE: &str = "./storage/simulated";
@@ -163,10 +162,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             storage: DEFAULT_STORAGE.into(),
-            source: Kind::Coingecko,
+            source: SourceKind::Coingecko,
             input: None,
             speed: Speed::Times(1.0),
-            coins: DEFAULT_COINS.map(Arc::from).to_vec(),
+            coins: coins::default_ids().map(Arc::from).collect(),
             poll: Duration::from_secs(15),
             backfill: Backfill::Day,
             batch_latency: Duration::from_secs(1),
@@ -275,8 +274,8 @@ pub enum Purpose {
 pub type Override = (&'static str, String);
 
 impl Settings {
-    /// The settings in force, from the given command line, the process's environment, `.env` and `cryptostream.toml` of
-    /// the working directory (or the named file).
+    /// The settings in force, from the given command line, the process's environment, `.env` and
+    /// `cryptostream.toml` of the working directory (or the named file).
     ///
     /// # Errors
     /// [`Invalid`] with everything that is wrong.
@@ -305,25 +304,21 @@ impl Settings {
     }
 
     /// Where the value of a key came from.
-    #[must_use]
     pub fn origin(&self, key: &str) -> &Origin {
         self.origins.get(key).unwrap_or(&Origin::Default)
     }
 
     /// Whether the user gave a value for this key, in whatever layer.
-    #[must_use]
     pub fn is_given(&self, key: &str) -> bool {
         self.origin(key).rank() > 0
     }
 
     /// The log file while a dashboard has the terminal.
-    #[must_use]
     pub fn log_file(&self) -> PathBuf {
         self.log.file.clone().unwrap_or_else(|| self.storage.join("logs").join("cryptostream.log"))
     }
 
     /// The table of `cryptostream config`: key, value, origin. Secrets are masked.
-    #[must_use]
     pub fn table(&self) -> String {
         let rows: Vec<_> = KEYS
             .iter()
@@ -333,7 +328,8 @@ impl Settings {
                 (k.name, crate::market::printable(&(k.get)(self)), format!("{}{note}", self.origin(k.name)))
             })
             .collect();
-        let width = |of: fn(&(&'static str, String, String)) -> usize| rows.iter().map(of).max().unwrap_or(0).min(40);
+        let width =
+            |of: fn(&(&'static str, String, String)) -> usize| rows.iter().map(of).max().unwrap_or(0).min(40);
         let (name_width, value_width) = (width(|r| r.0.len()), width(|r| r.1.chars().count()));
         rows.iter().fold(String::new(), |mut table, (name, value, origin)| {
             let value = if value.is_empty() { "–" } else { value };
@@ -344,10 +340,10 @@ impl Settings {
 
     /// What one setting means for another, and what they must hold together.
     fn imply(&mut self, purpose: Purpose, errors: &mut Vec<String>) {
-        if self.input.is_some() && self.source != Kind::Replay {
+        if self.input.is_some() && self.source != SourceKind::Replay {
             let (input, source) = (self.origin("input").rank(), self.origin("source").rank());
             if input > source {
-                self.source = Kind::Replay;
+                self.source = SourceKind::Replay;
                 self.origins.insert("source", Origin::Implied("input"));
             } else if input == source && purpose == Purpose::Feed {
                 errors.push(format!(
@@ -357,17 +353,27 @@ impl Settings {
                 ));
             }
         }
-        if self.source == Kind::Replay && purpose == Purpose::Feed {
+        if self.source == SourceKind::Replay && purpose == Purpose::Feed {
             match &self.input {
-                None => errors.push("the source replay needs a recording: give '--input FILE' ('-' for stdin)".to_owned()),
+                None => errors.push(
+                    "the source replay needs a recording: give '--input FILE' ('-' for stdin)".to_owned(),
+                ),
                 Some(input) if input.as_os_str() != "-" && !input.is_file() => {
-                    let what = if input.is_dir() { "this is a folder, not a recording:" } else { "there is no file" };
-                    errors.push(format!("{}: {what} '{}'", place(key("input"), self.origin("input")), input.display()));
+                    let what = if input.is_dir() {
+                        "this is a folder, not a recording:"
+                    } else {
+                        "there is no file"
+                    };
+                    errors.push(format!(
+                        "{}: {what} '{}'",
+                        place(key("input"), self.origin("input")),
+                        input.display()
+                    ));
                 }
                 Some(_) => {}
             }
         }
-        if self.source == Kind::Simulator && !self.is_given("storage") {
+        if self.source == SourceKind::Simulator && !self.is_given("storage") {
             self.storage = SIMULATED_STORAGE.into();
             self.origins.insert("storage", Origin::Implied("source"));
         }
@@ -379,12 +385,12 @@ impl Settings {
 }
 
 /// The key of this name. Names in code are checked by a test.
-fn key(name: &str) -> &'static Key {
+fn key(name: &str) -> &'static Setting {
     KEYS.iter().find(|k| k.name == name).unwrap_or(&KEYS[0])
 }
 
 /// Where a value stands, in an error's words.
-fn place(key: &Key, origin: &Origin) -> String {
+fn place(key: &Setting, origin: &Origin) -> String {
     match origin {
         Origin::Flag(flag) => (*flag).to_owned(),
         Origin::Environment(name) => name.clone(),

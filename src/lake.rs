@@ -1,7 +1,8 @@
 //! The lakehouse: five Delta tables in one folder, each written by one stage and readable by any engine.
 //!
-//! What it promises: a commit holds its rows and the positions that they came from, or nothing; a writer whose table has
-//! moved on since it last looked can never commit ([`LakeError::Conflict`]); a table that is not ours is never written to.
+//! What it promises: a commit holds its rows and the positions that they came from, or nothing; a writer
+//! whose table has moved on since it last looked can never commit ([`LakeError::Conflict`]); a table that is
+//! not ours is never written to.
 
 pub mod alerts;
 pub mod bronze;
@@ -32,7 +33,8 @@ pub use table::Table;
 /// What can go wrong with the tables. `Display` prints itself only; the causes hang on `source`.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
-    /// Another writer has committed since this one last looked. Throw the state away and rebuild it from the tables.
+    /// Another writer has committed since this one last looked. Throw the state away and rebuild it from the
+    /// tables.
     #[error("another writer has committed version {version} of {table}")]
     Conflict {
         /// Which table.
@@ -40,8 +42,11 @@ pub enum LakeError {
         /// The version that both wanted.
         version: u64,
     },
-    /// The log was cleaned up beyond what this object knows, so that it cannot tell what happened since. Open the table anew.
-    #[error("the log of {table} no longer holds version {version}: it was cleaned up since this process last looked")]
+    /// The log was cleaned up beyond what this object knows, so that it cannot tell what happened since. Open
+    /// the table anew.
+    #[error(
+        "the log of {table} no longer holds version {version}: it was cleaned up since this process last looked"
+    )]
     Gone {
         /// Which table.
         table: TableKind,
@@ -96,16 +101,19 @@ pub enum LakeError {
 
 impl LakeError {
     /// Whether trying again may help: a file may come back, a disk have room, a state that is rebuilt fit.
-    #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Conflict { .. } | Self::Gone { .. } | Self::MissingFile { .. } | Self::Storage { .. } | Self::Folder { .. } => true,
+            Self::Conflict { .. }
+            | Self::Gone { .. }
+            | Self::MissingFile { .. }
+            | Self::Storage { .. }
+            | Self::Folder { .. } => true,
             Self::NotOurs { .. } | Self::Corrupt { .. } => false,
         }
     }
 
-    /// Whether a reader is told that its copy of the table is out of date: what it refers to was cleaned up. A newly opened one may not be.
-    #[must_use]
+    /// Whether a reader is told that its copy of the table is out of date: what it refers to was cleaned up.
+    /// A newly opened one may not be.
     pub const fn is_outdated(&self) -> bool {
         matches!(self, Self::Gone { .. } | Self::MissingFile { .. })
     }
@@ -142,19 +150,20 @@ impl Storage {
         let failed = |source| LakeError::Folder { path: root.to_owned(), source };
         let root = std::path::absolute(root).map_err(failed)?;
         if root.to_str().is_none() {
-            return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, "its path is not UTF-8")));
+            return Err(failed(std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                "its path is not UTF-8",
+            )));
         }
         Ok(Self { root })
     }
 
     /// The folder, absolute.
-    #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
     /// Where a table lives.
-    #[must_use]
     pub fn table_path(&self, table: TableKind) -> PathBuf {
         self.root.join(table.path())
     }

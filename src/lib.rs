@@ -7,7 +7,8 @@
 //! simulator             they stood
 //! ```
 //!
-//! Modules, lowest layer first; a module imports only from lines above its own (`tests/it/layers.rs` holds that):
+//! Modules, lowest layer first; a module imports only from lines above its own (`tests/it/layers.rs` holds
+//! that):
 //!
 //! | layer | modules | what |
 //! |---|---|---|
@@ -32,6 +33,7 @@
 )]
 
 pub mod alert;
+pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod lake;

@@ -1,6 +1,8 @@
-//! The domain: ticks, candles, markets, positions. Types and pure functions only: nothing here does I/O or reads a clock.
+//! The domain: ticks, candles, markets, positions. Types and pure functions only: nothing here does I/O, and
+//! only [`time::now`] reads the clock.
 
 pub mod candle;
+pub mod coins;
 pub mod decode;
 pub mod dedup;
 pub mod records;
@@ -34,13 +36,12 @@ pub const HOUR: Micros = 60 * MINUTE;
 pub const DAY: Micros = 24 * HOUR;
 
 /// `2025-05-12T00:00:00Z`: RFC 3339, UTC, to the second.
-#[must_use]
 pub fn rfc3339(time: Micros) -> String {
-    DateTime::from_timestamp_micros(time).map_or_else(|| time.to_string(), |t| t.to_rfc3339_opts(SecondsFormat::Secs, true))
+    DateTime::from_timestamp_micros(time)
+        .map_or_else(|| time.to_string(), |t| t.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
 /// `2025-05-12`: the UTC date of a time, as tables are partitioned by.
-#[must_use]
 pub fn date(time: Micros) -> String {
     DateTime::from_timestamp_micros(time).unwrap_or_default().format("%Y-%m-%d").to_string()
 }
@@ -60,7 +61,6 @@ pub struct Market {
 
 impl Market {
     /// A market from its three names.
-    #[must_use]
     pub fn new(source: &str, coin_id: &str, quote: &str) -> Self {
         Self { source: source.into(), coin_id: coin_id.into(), quote: quote.into() }
     }
@@ -83,19 +83,16 @@ pub struct Stream {
 
 impl Stream {
     /// A stream from its two names.
-    #[must_use]
     pub fn new(topic: &str, partition: i32) -> Self {
         Self { topic: topic.into(), partition }
     }
 
     /// The stream of records that the bronze writer numbers itself.
-    #[must_use]
     pub fn direct() -> Self {
         Self::new("direct", 0)
     }
 
     /// Whether every offset from 0 on is a record. Kafka leaves gaps.
-    #[must_use]
     pub fn is_dense(&self) -> bool {
         !self.topic.starts_with("kafka:")
     }
@@ -107,7 +104,8 @@ impl fmt::Display for Stream {
     }
 }
 
-/// What a `CoinGecko` answer says of a coin beside its price. All of it as the source gave it, in quote currency.
+/// What a `CoinGecko` answer says of a coin beside its price. All of it as the source gave it, in quote
+/// currency.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Details {
     /// Ticker symbol, lower case as the source sends it.
@@ -160,7 +158,6 @@ pub struct Ticks {
 
 impl Ticks {
     /// The market of one of this batch's ticks.
-    #[must_use]
     pub fn market(&self, tick: &Tick) -> &Arc<Market> {
         &self.markets[tick.market as usize]
     }
@@ -191,10 +188,10 @@ pub enum Interval {
 
 impl Interval {
     /// All of them, narrowest first.
-    pub const ALL: [Self; 6] = [Self::Minute1, Self::Minute5, Self::Minute15, Self::Hour1, Self::Hour4, Self::Day1];
+    pub const ALL: [Self; 6] =
+        [Self::Minute1, Self::Minute5, Self::Minute15, Self::Hour1, Self::Hour4, Self::Day1];
 
     /// Width in microseconds.
-    #[must_use]
     pub const fn micros(self) -> Micros {
         match self {
             Self::Minute1 => MINUTE,
@@ -207,7 +204,6 @@ impl Interval {
     }
 
     /// `1m`, `5m`, `15m`, `1h`, `4h`, `1d`.
-    #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Minute1 => "1m",
@@ -220,9 +216,8 @@ impl Interval {
     }
 
     /// Start of the epoch-aligned bucket that holds `time`.
-    #[must_use]
     pub const fn bucket(self, time: Micros) -> Micros {
-        time - time.rem_euclid(self.micros())
+        time::floor(time, self.micros())
     }
 }
 
@@ -272,10 +267,10 @@ pub struct Alert {
 
 impl Alert {
     /// The identity of an alert: 128 bits of a hash of its key, as hex.
-    #[must_use]
     pub fn id(rule: &str, market: &Market, window_start: Micros) -> String {
         // No two keys make the same text: names of markets have no control characters.
-        let key = [rule, &market.source, &market.coin_id, &market.quote, &window_start.to_string()].join("\0");
+        let key =
+            [rule, &market.source, &market.coin_id, &market.quote, &window_start.to_string()].join("\0");
         blake3::hash(key.as_bytes()).to_hex()[..32].to_owned()
     }
 }
@@ -293,9 +288,17 @@ mod tests {
 
     #[test]
     fn an_alerts_identity_is_that_of_its_key_and_never_changes() {
-        let id = |source, coin, quote| Alert::id("volatility", &Market::new(source, coin, quote), 1_747_008_000_000_000);
+        let id = |source, coin, quote| {
+            Alert::id("volatility", &Market::new(source, coin, quote), 1_747_008_000_000_000)
+        };
         assert_eq!(id("binance", "bitcoin", "usd"), "fed02bc5b283965fb17620128b63dc41");
-        let alike = [id("ab", "c", "usd"), id("a", "bc", "usd"), id("", "abc", "usd"), id("abc", "", "usd"), id("abc", "usd", "")];
+        let alike = [
+            id("ab", "c", "usd"),
+            id("a", "bc", "usd"),
+            id("", "abc", "usd"),
+            id("abc", "", "usd"),
+            id("abc", "usd", ""),
+        ];
         assert_eq!(alike.iter().collect::<std::collections::BTreeSet<_>>().len(), alike.len());
     }
 }

@@ -1,4 +1,5 @@
-//! Questions to the lake, answered by DuckDB on a thread of its own; the callers wait, the pipeline never does.
+//! Questions to the lake, answered by DuckDB on a thread of its own; the callers wait, the pipeline never
+//! does.
 //!
 //! Only files that can matter are handed to DuckDB: by partition date and by what stands in each file.
 //! The SQL stands in `query/*.sql`.
@@ -64,7 +65,8 @@ pub struct CandleQuery {
 pub struct CandleSeries {
     /// The market that was found; none where there are no candles.
     pub market: Option<Arc<Market>>,
-    /// Candles that stand in gold, oldest first, no entry for a window without ticks. Open ones are the caller's to add.
+    /// Candles that stand in gold, oldest first, no entry for a window without ticks. Open ones are the
+    /// caller's to add.
     pub candles: Vec<Candle>,
     /// Number of candles of this width that the market has in gold, all told.
     pub total: u64,
@@ -91,8 +93,8 @@ pub struct MarketRow {
     pub volatility_1m: Option<f64>,
     /// Volatility of the last hour, `(max - min) / min * 100`, percent.
     pub volatility_1h: Option<f64>,
-    /// Amount traded in 24 hours, in coins: of our candles where ticks are trades; else what the source reports as traded value,
-    /// divided by the last price.
+    /// Amount traded in 24 hours, in coins: of our candles where ticks are trades; else what the source
+    /// reports as traded value, divided by the last price.
     pub volume_24h: Option<f64>,
     /// Closes of the last hour's minutes, oldest first.
     pub closes: Vec<f64>,
@@ -169,7 +171,8 @@ impl QueryError {
         move |source| Self::Engine { action, source: Box::new(source) }
     }
 
-    /// Whether a data file was gone when it was to be read: maintenance removed it after the table had moved on.
+    /// Whether a data file was gone when it was to be read: maintenance removed it after the table had moved
+    /// on.
     fn is_vanished_file(&self) -> bool {
         match self {
             Self::Lake(LakeError::MissingFile { .. }) => true,
@@ -204,7 +207,8 @@ impl Queries {
     pub fn open(storage: Storage, preferred_source: Option<Arc<str>>) -> Result<Self, QueryError> {
         let (jobs, mut waiting) = mpsc::channel::<Job>(WAITING);
         let spill = SpillFolder::new();
-        let mut worker = Worker::new(storage, preferred_source, tokio::runtime::Handle::current(), spill.path())?;
+        let mut worker =
+            Worker::new(storage, preferred_source, tokio::runtime::Handle::current(), spill.path())?;
         std::thread::Builder::new()
             .name("duckdb".into())
             .spawn(move || {
@@ -212,7 +216,10 @@ impl Queries {
                     job(&mut worker);
                 }
             })
-            .map_err(|source| QueryError::Engine { action: "start the query thread", source: Box::new(source) })?;
+            .map_err(|source| QueryError::Engine {
+                action: "start the query thread",
+                source: Box::new(source),
+            })?;
         Ok(Self { jobs, _spill: Arc::new(spill) })
     }
 
@@ -238,8 +245,9 @@ impl Queries {
         self.ask(move |worker| worker.candles(&query)).await
     }
 
-    /// The market table of one source, ordered by (`coin_id`, quote). Without a source: the preferred one if it has candles, else the one
-    /// with the newest candle. A market whose newest candle is more than 25 hours older than the source's is left out.
+    /// The market table of one source, ordered by (`coin_id`, quote). Without a source: the preferred one if
+    /// it has candles, else the one with the newest candle. A market whose newest candle is more than 25
+    /// hours older than the source's is left out.
     ///
     /// # Errors
     /// As [`Self::candles`].
@@ -255,7 +263,8 @@ impl Queries {
         self.ask(move |worker| worker.alerts(limit)).await
     }
 
-    /// The stretches of `from..to` longer than `longest` in which a coin has no candle from `source`, for every coin asked for.
+    /// The stretches of `from..to` longer than `longest` in which a coin has no candle from `source`, for
+    /// every coin asked for.
     ///
     /// # Errors
     /// As [`Self::candles`].
@@ -270,7 +279,8 @@ impl Queries {
         self.ask(move |worker| worker.gaps(&source, &coins, from, to, longest)).await
     }
 
-    /// The market that [`Self::candles`] would answer for, with its candles' number and range; none where it has no candles.
+    /// The market that [`Self::candles`] would answer for, with its candles' number and range; none where it
+    /// has no candles.
     ///
     /// # Errors
     /// As [`Self::candles`].
@@ -286,16 +296,28 @@ impl Queries {
         self.ask(Worker::known).await
     }
 
-    /// Runs a user's SQL over the views `bronze`, `silver`, `gold`, `quarantine` and `alerts`, in a DuckDB of its own that can read the
-    /// tables' live files and nothing else. One statement that only reads: SELECT, WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN.
+    /// Runs a user's SQL over the views `bronze`, `silver`, `gold`, `quarantine` and `alerts`, in a DuckDB of
+    /// its own that can read the tables' live files and nothing else. One statement that only reads: SELECT,
+    /// WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN.
     ///
     /// Times are TIMESTAMP, UTC; so are `now()` and `today()`. A table that is not there is an empty view.
     ///
     /// # Errors
-    /// [`QueryError::Interrupted`] soon after `cancel` is raised, [`QueryError::Timeout`]; [`QueryError::Refused`], [`QueryError::Sql`];
-    /// [`QueryError::TooManyRows`], [`QueryError::TooLarge`], [`QueryError::OutOfMemory`], [`QueryError::Spill`]; otherwise as [`Self::candles`].
-    pub async fn sql(&self, text: String, timeout: Duration, cancel: &CancellationToken) -> Result<SqlAnswer, QueryError> {
-        let limits = sandbox::Limits { deadline: tokio::time::Instant::now() + timeout, timeout, spill: worker::SPILL_BYTES, cancel };
+    /// [`QueryError::Interrupted`] soon after `cancel` is raised, [`QueryError::Timeout`];
+    /// [`QueryError::Refused`], [`QueryError::Sql`]; [`QueryError::TooManyRows`], [`QueryError::TooLarge`],
+    /// [`QueryError::OutOfMemory`], [`QueryError::Spill`]; otherwise as [`Self::candles`].
+    pub async fn sql(
+        &self,
+        text: String,
+        timeout: Duration,
+        cancel: &CancellationToken,
+    ) -> Result<SqlAnswer, QueryError> {
+        let limits = sandbox::QueryLimits {
+            deadline: tokio::time::Instant::now() + timeout,
+            timeout,
+            spill: worker::SPILL_BYTES,
+            cancel,
+        };
         let mut retried = false;
         loop {
             let views = tokio::select! {

@@ -1,5 +1,5 @@
-//! Where records come from. A source delivers records as they are and says, in a typed [`Status`], how it fares;
-//! it interprets nothing but what it needs to poll well.
+//! Where records come from. A source delivers records as they are and says, in a typed [`SourceStatus`], how
+//! it fares; it interprets nothing but what it needs to poll well.
 
 pub mod coingecko;
 mod peek;
@@ -16,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::market::Micros;
 use crate::market::records::Delivery;
+use crate::market::time::now;
 
 /// The closed set of sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum SourceKind {
     /// Polls `CoinGecko`'s `/coins/markets`.
     Coingecko,
     /// Reads a recording: NDJSON, plain or gzip.
@@ -29,9 +30,8 @@ pub enum Kind {
     Simulator,
 }
 
-impl Kind {
+impl SourceKind {
     /// `coingecko`, `replay`, `simulator`.
-    #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Coingecko => "coingecko",
@@ -43,7 +43,7 @@ impl Kind {
 
 /// How a source fares, in the words of its kind.
 #[derive(Debug, Clone, PartialEq)]
-pub enum State {
+pub enum SourceState {
     /// Nothing has arrived yet.
     Starting,
     /// Answers come.
@@ -70,11 +70,11 @@ pub enum State {
 
 /// What the screen knows of the source.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub struct SourceStatus {
     /// Which source.
-    pub kind: Kind,
+    pub kind: SourceKind,
     /// How it fares.
-    pub state: State,
+    pub state: SourceState,
     /// Number of coins asked for (0: whatever the recording holds).
     pub coins: usize,
     /// Records delivered since the start.
@@ -95,13 +95,12 @@ pub struct Status {
     pub last_error: Option<String>,
 }
 
-impl Status {
+impl SourceStatus {
     /// The status before the first delivery.
-    #[must_use]
-    pub fn starting(kind: Kind, coins: usize) -> Self {
+    pub fn starting(kind: SourceKind, coins: usize) -> Self {
         Self {
             kind,
-            state: State::Starting,
+            state: SourceState::Starting,
             coins,
             records: 0,
             last_delivery: None,
@@ -124,7 +123,8 @@ pub enum End {
     Stopped,
 }
 
-/// Why a source cannot be started or goes no further. What it gets over by itself is a [`State`], not an error.
+/// Why a source cannot be started or goes no further. What it gets over by itself is a [`SourceState`], not
+/// an error.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The recording cannot be opened.
@@ -137,7 +137,9 @@ pub enum SourceError {
         source: io::Error,
     },
     /// The recording is a directory.
-    #[error("'{name}' is a directory, not a recording: name a file of JSON lines, plain or gzip, or - for standard input")]
+    #[error(
+        "'{name}' is a directory, not a recording: name a file of JSON lines, plain or gzip, or - for standard input"
+    )]
     Directory {
         /// The file as the user named it.
         name: String,
@@ -165,13 +167,17 @@ pub enum SourceError {
         source: io::Error,
     },
     /// The text begins as UTF-16 or UTF-32 does.
-    #[error("the recording '{name}' is UTF-16 or UTF-32 text: convert it to UTF-8 first, as 'iconv -f UTF-16 -t UTF-8' does")]
+    #[error(
+        "the recording '{name}' is UTF-16 or UTF-32 text: convert it to UTF-8 first, as 'iconv -f UTF-16 -t UTF-8' does"
+    )]
     Encoding {
         /// The file as the user named it.
         name: String,
     },
     /// One line is longer than any record can be.
-    #[error("line {line} of the recording '{name}' is longer than {limit} bytes: is it a recording of one record a line?")]
+    #[error(
+        "line {line} of the recording '{name}' is longer than {limit} bytes: is it a recording of one record a line?"
+    )]
     LongLine {
         /// The file as the user named it.
         name: String,
@@ -181,7 +187,9 @@ pub enum SourceError {
         limit: usize,
     },
     /// The file is not what it was when the replay began.
-    #[error("the recording '{name}' changed while it was being replayed (after line {line}); start again to replay it as it is now")]
+    #[error(
+        "the recording '{name}' changed while it was being replayed (after line {line}); start again to replay it as it is now"
+    )]
     Changed {
         /// The file as the user named it.
         name: String,
@@ -212,11 +220,13 @@ pub enum SourceError {
 
 impl SourceError {
     /// Whether starting the source again may help without the user doing anything.
-    #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Read { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::Interrupted | io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
+                )
             }
             Self::Reader => true,
             _ => false,
@@ -229,18 +239,13 @@ fn behind(line: u64) -> String {
     if line == 0 { "within its first line".into() } else { format!("behind line {line}, the last good one") }
 }
 
-/// The clock.
-fn now() -> Micros {
-    chrono::Utc::now().timestamp_micros()
-}
-
 /// What a running source is connected to.
 #[derive(Debug, Clone)]
 pub struct Outlet {
     /// Where deliveries go; bounded, so a slow pipeline slows the source.
     pub deliveries: mpsc::Sender<Delivery>,
     /// Where it says how it fares.
-    pub status: watch::Sender<Status>,
+    pub status: watch::Sender<SourceStatus>,
     /// Ends the run.
     pub cancel: CancellationToken,
 }

@@ -1,4 +1,5 @@
-//! Files that are written beside the one that they become: until they are complete, what was there stays as it is.
+//! Files that are written beside the one that they become: until they are complete, what was there stays as
+//! it is.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -21,11 +22,12 @@ pub struct StagedFile {
 }
 
 impl StagedFile {
-    /// Opens the file beside `target` for this process alone: a new one, or one with what a writer left in it that was killed.
+    /// Opens the file beside `target` for this process alone: a new one, or one with what a writer left in it
+    /// that was killed.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when another process writes it or its target; else when it cannot be made, or `target` not
-    /// be written.
+    /// [`io::ErrorKind::WouldBlock`] when another process writes it or its target; else when it cannot be
+    /// made, or `target` not be written.
     pub fn open(target: &Path) -> io::Result<Self> {
         let target = behind_links(target);
         let mut path = target.clone().into_os_string();
@@ -47,13 +49,11 @@ impl StagedFile {
     }
 
     /// Where it stands.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The file itself.
-    #[must_use]
     pub const fn file(&mut self) -> &mut File {
         &mut self.file
     }
@@ -61,8 +61,8 @@ impl StagedFile {
     /// Makes it the target, with the permissions of the one before.
     ///
     /// # Errors
-    /// What the system says, [`io::ErrorKind::WouldBlock`] when another process writes a target that was not there before; both
-    /// files are as they were.
+    /// What the system says, [`io::ErrorKind::WouldBlock`] when another process writes a target that was not
+    /// there before; both files are as they were.
     pub fn commit(mut self) -> io::Result<()> {
         if !self.is_target_unchanged() {
             self.before = locked_if_there(&self.target)?;
@@ -77,16 +77,22 @@ impl StagedFile {
     /// Makes it the target, unless there is one by now; an empty file that was there before is none.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] when there is one, else what the system says; both files are as they were.
+    /// [`io::ErrorKind::AlreadyExists`] when there is one, else what the system says; both files are as they
+    /// were.
     pub fn commit_new(self) -> io::Result<()> {
-        if self.before.as_ref().is_some_and(|before| is_at(before, &self.target) && before.metadata().is_ok_and(|m| m.len() == 0)) {
+        if self.before.as_ref().is_some_and(|before| {
+            is_at(before, &self.target) && before.metadata().is_ok_and(|m| m.len() == 0)
+        }) {
             return self.commit();
         }
         self.file.sync_all()?;
         match fs::hard_link(&self.path, &self.target) {
             Ok(()) => fs::remove_file(&self.path),
             // Not every file system has hard links.
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists && fs::symlink_metadata(&self.target).is_err() => {
+            Err(error)
+                if error.kind() != io::ErrorKind::AlreadyExists
+                    && fs::symlink_metadata(&self.target).is_err() =>
+            {
                 fs::rename(&self.path, &self.target)
             }
             Err(error) => Err(error),
@@ -103,7 +109,6 @@ impl StagedFile {
 }
 
 /// Whether both are of one file, whatever names led to it.
-#[must_use]
 pub fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
@@ -136,7 +141,9 @@ pub fn locked(path: &Path, options: &OpenOptions) -> io::Result<File> {
     loop {
         let file = options.open(path)?;
         file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::new(io::ErrorKind::WouldBlock, "another process writes it"),
+            TryLockError::WouldBlock => {
+                io::Error::new(io::ErrorKind::WouldBlock, "another process writes it")
+            }
             TryLockError::Error(error) => error,
         })?;
         // Between the two another process may have given its name to another file.
@@ -154,7 +161,6 @@ fn locked_if_there(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// Whether a path names something that is written to rather than replaced: a device, a pipe, a terminal.
-#[must_use]
 pub fn is_stream(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
@@ -183,7 +189,10 @@ mod tests {
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -196,7 +205,11 @@ mod tests {
         let mut staged = StagedFile::open(&target).unwrap();
         staged.file().write_all(b"half of tw").unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"one");
-        assert_eq!(write(&target, b"two").unwrap_err().kind(), io::ErrorKind::WouldBlock, "one writer at a time");
+        assert_eq!(
+            write(&target, b"two").unwrap_err().kind(),
+            io::ErrorKind::WouldBlock,
+            "one writer at a time"
+        );
         drop(staged); // as a killed writer leaves it
         write(&target, b"two").unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"two");
@@ -215,7 +228,10 @@ mod tests {
         let new = staged(b"new");
         fs::write(&target, "appeared").unwrap();
         assert_eq!(new.commit_new().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!((fs::read(&target).unwrap(), names(folder.path())), (b"appeared".to_vec(), vec!["a".into(), "a.partial".into()]));
+        assert_eq!(
+            (fs::read(&target).unwrap(), names(folder.path())),
+            (b"appeared".to_vec(), vec!["a".into(), "a.partial".into()])
+        );
         fs::remove_file(&target).unwrap();
         staged(b"NEW").commit_new().unwrap();
         assert_eq!((fs::read(&target).unwrap(), names(folder.path())), (b"NEW".to_vec(), vec!["a".into()]));

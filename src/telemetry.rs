@@ -1,5 +1,5 @@
-//! Logs: one line an event, without control characters, to a file of bounded size and to the dashboard's log pane while
-//! it has the terminal; to stderr otherwise. Engines and HTTP stacks are heard from `warn` on.
+//! Logs: one line an event, without control characters, to a file of bounded size and to the dashboard's log
+//! pane while it has the terminal; to stderr otherwise. Engines and HTTP stacks are heard from `warn` on.
 
 mod rolling;
 
@@ -40,7 +40,7 @@ pub enum Destination {
 
 /// Why there can be no log.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum TelemetryError {
     /// The file cannot be written.
     #[error("the log file '{}' cannot be written", .path.display())]
     File {
@@ -60,10 +60,12 @@ pub enum Error {
 /// Sets up the process's logs; once.
 ///
 /// # Errors
-/// See [`Error`].
-pub fn init(level: &str, destination: &Destination) -> Result<(), Error> {
+/// See [`TelemetryError`].
+pub fn init(level: &str, destination: &Destination) -> Result<(), TelemetryError> {
     let open = |path: &Path| {
-        Rolling::open(path).map(|f| Sink::File(Mutex::new(f))).map_err(|source| Error::File { path: path.to_owned(), source })
+        Rolling::open(path)
+            .map(|f| Sink::File(Mutex::new(f)))
+            .map_err(|source| TelemetryError::File { path: path.to_owned(), source })
     };
     let sinks = match destination {
         Destination::Dashboard { file } => {
@@ -76,8 +78,12 @@ pub fn init(level: &str, destination: &Destination) -> Result<(), Error> {
             file.as_deref().map(open).transpose()?.into_iter().chain([stderr]).collect()
         }
     };
-    let filter = EnvFilter::builder().parse(directives(level)).map_err(|_| Error::Level(level.to_owned()))?;
-    tracing_subscriber::registry().with(Lines { sinks }.with_filter(filter)).try_init().map_err(|_| Error::Twice)
+    let filter =
+        EnvFilter::builder().parse(directives(level)).map_err(|_| TelemetryError::Level(level.to_owned()))?;
+    tracing_subscriber::registry()
+        .with(Lines { sinks }.with_filter(filter))
+        .try_init()
+        .map_err(|_| TelemetryError::Twice)
 }
 
 /// A level alone is this program's, others are heard from `warn` on; what is said of a library by name holds.
@@ -120,8 +126,13 @@ impl<S: Subscriber> Layer<S> for Lines {
                     let _ = writeln!(std::io::stderr().lock(), "{now} {on}{level:>5}{off} {target}: {text}");
                 }
                 Sink::Pane => {
-                    tui_logger::Drain::new()
-                        .log(&log::Record::builder().level(pane_level(level)).target(target).args(format_args!("{text}")).build());
+                    tui_logger::Drain::new().log(
+                        &log::Record::builder()
+                            .level(pane_level(level))
+                            .target(target)
+                            .args(format_args!("{text}"))
+                            .build(),
+                    );
                     tui_logger::move_events();
                 }
             }
@@ -172,7 +183,8 @@ impl Visit for Words {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let causes: Vec<_> = std::iter::successors(Some(value), |e| e.source()).map(ToString::to_string).collect();
+        let causes: Vec<_> =
+            std::iter::successors(Some(value), |e| e.source()).map(ToString::to_string).collect();
         self.add(field, &causes.join(": "));
     }
 
@@ -191,17 +203,23 @@ mod tests {
         let path = dir.path().join("logs/x.log");
         let lines = Lines { sinks: vec![Sink::File(Mutex::new(Rolling::open(&path).unwrap()))] };
         let filter = EnvFilter::builder().parse(directives("debug,hyper=info")).unwrap();
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines.with_filter(filter)), || {
-            tracing::info!(target: "cryptostream::pipeline::gold", candles = 10, why = "two words", who = %"\u{1b}[31mred", "closed\nwindows");
-            tracing::info!(target: "deltalake_core::kernel", "noise");
-            tracing::info!(target: "hyper::proto", "asked for");
-            tracing::trace!("too fine");
-        });
+        tracing::subscriber::with_default(
+            tracing_subscriber::registry().with(lines.with_filter(filter)),
+            || {
+                tracing::info!(target: "cryptostream::pipeline::gold", candles = 10, why = "two words", who = %"\u{1b}[31mred", "closed\nwindows");
+                tracing::info!(target: "deltalake_core::kernel", "noise");
+                tracing::info!(target: "hyper::proto", "asked for");
+                tracing::trace!("too fine");
+            },
+        );
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<_> = text.lines().map(|l| l.split_once(' ').unwrap().1).collect();
         assert_eq!(
             lines,
-            [" INFO pipeline::gold: closed windows candles=10 why=\"two words\" who=[31mred", " INFO hyper::proto: asked for"]
+            [
+                " INFO pipeline::gold: closed windows candles=10 why=\"two words\" who=[31mred",
+                " INFO hyper::proto: asked for"
+            ]
         );
     }
 }

@@ -1,13 +1,12 @@
 //! Text for people: what is printable, and errors with their causes. The lowest layer: everything may use it.
 
 /// Text from outside without control characters (they could steer a terminal), line breaks as spaces.
-#[must_use]
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c }).filter(|c| !c.is_control()).collect()
 }
 
-/// The causes in one line, from the outermost in; one that only repeats the end of what is told already is left out.
-#[must_use]
+/// The causes in one line, from the outermost in; one that only repeats the end of what is told already is
+/// left out.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut told = String::new();
     let mut next = Some(error);

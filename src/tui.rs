@@ -1,7 +1,8 @@
 //! The dashboard: market table, candlesticks, alert log, pipeline health, logs.
 //!
-//! It promises: the first frame at once, before anything is known; never to block the pipeline nor to be blocked by it; a redraw
-//! only when something changed, at most thirty times a second; a terminal that is as before afterwards, whatever happens.
+//! It promises: the first frame at once, before anything is known; never to block the pipeline nor to be
+//! blocked by it; a redraw only when something changed, at most thirty times a second; a terminal that is as
+//! before afterwards, whatever happens.
 //!
 //! ```text
 //!  terminal events ─┐
@@ -12,8 +13,8 @@
 //!       └─────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! [`app::App`] is the state and [`app::App::update`] the only way to change it; [`view`] draws it and changes nothing; [`input`] is the
-//! one table of keys; [`run`] is the loop around them.
+//! [`app::App`] is the state and [`app::App::update`] the only way to change it; [`view`] draws it and
+//! changes nothing; [`input`] is the one table of keys; [`run`] is the loop around them.
 
 pub mod app;
 #[doc(hidden)]
@@ -30,7 +31,7 @@ pub mod widget;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crossterm::event::{Event, EventStream};
 use futures::{Stream, StreamExt};
@@ -43,7 +44,8 @@ use tokio_util::sync::CancellationToken;
 use self::app::{App, Effect, Message};
 use self::format::Zone;
 use self::terminal::{Canvas, Screen};
-use crate::market::{Alert, Interval, Micros};
+use crate::market::time::now;
+use crate::market::{Alert, Interval};
 use crate::pipeline::status::Snapshot;
 use crate::query::{CandleQuery, CandleSeries, MarketRow};
 
@@ -64,9 +66,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
 /// What the user chose about the dashboard.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub struct DashboardSettings {
     /// Colours.
-    pub theme: theme::Kind,
+    pub theme: theme::ThemeKind,
     /// Rising is red, falling green.
     pub red_up: bool,
     /// `NO_COLOR` is set: no colours, whatever the theme.
@@ -83,7 +85,7 @@ pub struct Settings {
 #[derive(Debug, Default)]
 pub struct Options {
     /// What the user chose.
-    pub settings: Settings,
+    pub settings: DashboardSettings,
     /// Where the selected coin is told.
     pub selected: Option<watch::Sender<Option<Arc<str>>>>,
 }
@@ -99,8 +101,8 @@ pub enum TuiError {
     Terminal(#[source] io::Error),
 }
 
-/// Runs the dashboard on the terminal until the user quits or `cancel` says so. The terminal is restored when this returns, and
-/// when its task is dropped or panics.
+/// Runs the dashboard on the terminal until the user quits or `cancel` says so. The terminal is restored when
+/// this returns, and when its task is dropped or panics.
 ///
 /// # Errors
 /// When there is no terminal, or it fails.
@@ -115,7 +117,12 @@ pub async fn run(
 }
 
 /// The dashboard as an SVG picture of `size` (columns, rows), once every question that it asks is answered.
-pub async fn picture(snapshot: Snapshot, backend: impl Backend, settings: &Settings, size: (u16, u16)) -> String {
+pub async fn picture(
+    snapshot: Snapshot,
+    backend: impl Backend,
+    settings: &DashboardSettings,
+    size: (u16, u16),
+) -> String {
     let mut app = App::new(settings, Size::new(size.0, size.1), now());
     let mut questions: JoinSet<Message> = JoinSet::new();
     let mut next = Some(Message::Snapshot(Arc::new(snapshot)));
@@ -227,14 +234,7 @@ fn ask(questions: &mut JoinSet<Message>, backend: &impl Backend, question: Effec
     }
 }
 
-/// The clock.
-fn now() -> Micros {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
-}
-
 /// The size of a picture of a frame, for callers without a terminal.
-#[must_use]
 pub const fn picture_size() -> Size {
     Size::new(160, 48)
 }

@@ -1,9 +1,10 @@
-//! The volatility rule: pure, judged once for each closed candle, in the order (closing commit, market, window).
+//! The volatility rule: pure, judged once for each closed candle, in the order (closing commit, market,
+//! window).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::market::window::Row;
+use crate::market::window::ClosedCandle;
 use crate::market::{Alert, MINUTE, Market, Micros, SECOND};
 
 /// Name of the rule, part of every alert's identity.
@@ -30,20 +31,18 @@ impl Default for Rule {
 
 impl Rule {
     /// The threshold of a coin, percent.
-    #[must_use]
     pub fn threshold(&self, coin_id: &str) -> f64 {
         self.overrides.get(coin_id).copied().unwrap_or(self.threshold)
     }
 
     /// Whether a candle was closed so long after its end that nobody wants to know.
-    fn is_too_old(&self, row: &Row) -> bool {
+    fn is_too_old(&self, row: &ClosedCandle) -> bool {
         row.closed_at - row.candle.window_end > self.max_age
     }
 
-    /// Whether a candle may raise an alert when it is judged as it was when it closed. Ticks that came later can only have widened
-    /// the range of its prices: its volatility was not above the one that it has now.
-    #[must_use]
-    pub fn may_raise(&self, row: &Row) -> bool {
+    /// Whether a candle may raise an alert when it is judged as it was when it closed. Ticks that came later
+    /// can only have widened the range of its prices: its volatility was not above the one that it has now.
+    pub fn may_raise(&self, row: &ClosedCandle) -> bool {
         !self.is_too_old(row) && row.candle.volatility_pct() > self.threshold(&row.market.coin_id)
     }
 }
@@ -70,13 +69,12 @@ pub struct Judge {
 
 impl Judge {
     /// A judge who knows the last alerted window of each market.
-    #[must_use]
     pub fn new(rule: Rule, last: HashMap<Arc<Market>, Micros>) -> Self {
         Self { rule, last }
     }
 
     /// Judges a candle as it was when it closed; `now` becomes the alert's timestamp.
-    pub fn judge(&mut self, row: &Row, now: Micros) -> Verdict {
+    pub fn judge(&mut self, row: &ClosedCandle, now: Micros) -> Verdict {
         let candle = &row.candle;
         let threshold = self.rule.threshold(&row.market.coin_id);
         let volatility = candle.volatility_pct();
@@ -105,7 +103,8 @@ impl Judge {
         }))
     }
 
-    /// The markets that were alerted within the cool-down before `time`, with the first window that may alert again.
+    /// The markets that were alerted within the cool-down before `time`, with the first window that may alert
+    /// again.
     pub fn cooling(&self) -> impl Iterator<Item = (&Arc<Market>, Micros)> {
         self.last.iter().map(|(market, last)| (market, last + self.rule.cooldown))
     }
@@ -118,7 +117,7 @@ mod tests {
     use super::*;
     use crate::market::Candle;
 
-    fn row(minute: i64, high: f64, closed_after: Micros) -> Row {
+    fn row(minute: i64, high: f64, closed_after: Micros) -> ClosedCandle {
         let (window_start, window_end) = (minute * MINUTE, (minute + 1) * MINUTE);
         let candle = Candle {
             window_start,
@@ -133,7 +132,7 @@ mod tests {
             closed: true,
         };
         let market = Arc::new(Market::new("s", "bitcoin", "usd"));
-        Row {
+        ClosedCandle {
             market,
             candle,
             first_event_time: window_start,
@@ -143,7 +142,7 @@ mod tests {
         }
     }
 
-    fn raised(judge: &mut Judge, row: &Row) -> bool {
+    fn raised(judge: &mut Judge, row: &ClosedCandle) -> bool {
         matches!(judge.judge(row, 0), Verdict::Raised(_))
     }
 
@@ -158,7 +157,10 @@ mod tests {
     fn a_market_cools_down_by_window_time() {
         let mut judge = Judge::new(Rule::default(), HashMap::new());
         let verdicts: Vec<bool> = (0..12).map(|minute| raised(&mut judge, &row(minute, 101.0, 0))).collect();
-        assert_eq!(verdicts.iter().enumerate().filter(|(_, r)| **r).map(|(i, _)| i).collect::<Vec<_>>(), [0, 5, 10]);
+        assert_eq!(
+            verdicts.iter().enumerate().filter(|(_, r)| **r).map(|(i, _)| i).collect::<Vec<_>>(),
+            [0, 5, 10]
+        );
         assert_eq!(judge.judge(&row(3, 101.0, 0), 0), Verdict::Cooling);
         let mut eager = Judge::new(Rule { cooldown: 0, ..Rule::default() }, HashMap::new());
         assert!((0..12).all(|minute| raised(&mut eager, &row(minute, 101.0, 0))));
@@ -179,7 +181,7 @@ mod tests {
             let rule = Rule { threshold, ..Rule::default() };
             let restated = |low: f64, high: f64| {
                 let row = row(0, high, seconds * SECOND);
-                Row { candle: Candle { low, ..row.candle.clone() }, ..row }
+                ClosedCandle { candle: Candle { low, ..row.candle.clone() }, ..row }
             };
             let [below, inside, above] = widths.map(|width| 1.0 + width);
             let closed = restated(low * below, low * below * inside);
@@ -197,22 +199,29 @@ mod tests {
         assert_eq!(Judge::new(rule, HashMap::new()).judge(&row(0, 104.0, 0), 0), Verdict::Quiet);
     }
 
-    /// A candle as the reference sees it: the commit that closed it, market, minute, percent of volatility, seconds from its end
-    /// to its close.
+    /// A candle as the reference sees it: the commit that closed it, market, minute, percent of volatility,
+    /// seconds from its end to its close.
     type Closed = (i64, usize, i64, u32, i64);
 
     fn market(n: usize) -> Arc<Market> {
         Arc::new(
-            [("s", "bitcoin", "usd"), ("s", "bitcoin", "eur"), ("t", "bitcoin", "usd")].map(|(s, c, q)| Market::new(s, c, q))[n].clone(),
+            [("s", "bitcoin", "usd"), ("s", "bitcoin", "eur"), ("t", "bitcoin", "usd")]
+                .map(|(s, c, q)| Market::new(s, c, q))[n]
+                .clone(),
         )
     }
 
-    fn judged((closed_in, n, minute, percent, seconds): Closed) -> Row {
-        Row { market: market(n), closed_in, ..row(minute, 100.0 + f64::from(percent), seconds * SECOND) }
+    fn judged((closed_in, n, minute, percent, seconds): Closed) -> ClosedCandle {
+        ClosedCandle {
+            market: market(n),
+            closed_in,
+            ..row(minute, 100.0 + f64::from(percent), seconds * SECOND)
+        }
     }
 
     prop_compose! {
-        /// Candles of a few markets, each minute once, in the order in which they are judged: of (closing commit, market, window).
+        /// Candles of a few markets, each minute once, in the order in which they are judged: of (closing
+        /// commit, market, window).
         fn candles()(
             closed in prop::collection::btree_map((0..3_usize, 0..25_i64), (0..6_i64, 0..4_u32, 298..303_i64), 0..60),
         ) -> Vec<Closed> {
@@ -223,13 +232,17 @@ mod tests {
         }
     }
 
-    /// The rule in one sentence: above the threshold, in time, and no alert of the market less than the cool-down before.
+    /// The rule in one sentence: above the threshold, in time, and no alert of the market less than the
+    /// cool-down before.
     fn reference(closed: &[Closed], threshold: u32, cooldown: i64) -> Vec<Closed> {
         let mut raised: Vec<Closed> = Vec::new();
         for candle in closed {
             let (_, n, minute, percent, seconds) = *candle;
             let newest = raised.iter().filter(|alert| alert.1 == n).map(|alert| alert.2).max();
-            if percent > threshold && seconds <= 300 && newest.is_none_or(|newest| minute - newest >= cooldown) {
+            if percent > threshold
+                && seconds <= 300
+                && newest.is_none_or(|newest| minute - newest >= cooldown)
+            {
                 raised.push(*candle);
             }
         }
@@ -282,7 +295,13 @@ mod tests {
     fn the_identity_is_stable() {
         let id = Alert::id(VOLATILITY, &Market::new("binance", "bitcoin", "usd"), 1_747_008_000_000_000);
         assert_eq!(id.len(), 32);
-        assert_eq!(id, Alert::id(VOLATILITY, &Market::new("binance", "bitcoin", "usd"), 1_747_008_000_000_000));
-        assert_ne!(id, Alert::id(VOLATILITY, &Market::new("binance", "bitcoin", "eur"), 1_747_008_000_000_000));
+        assert_eq!(
+            id,
+            Alert::id(VOLATILITY, &Market::new("binance", "bitcoin", "usd"), 1_747_008_000_000_000)
+        );
+        assert_ne!(
+            id,
+            Alert::id(VOLATILITY, &Market::new("binance", "bitcoin", "eur"), 1_747_008_000_000_000)
+        );
     }
 }

@@ -27,7 +27,6 @@ impl Store {
     }
 
     /// The last `closed_in` whose rows were judged.
-    #[must_use]
     pub fn judged(&self) -> i64 {
         self.table.txn(JUDGED).unwrap_or(0)
     }
@@ -45,10 +44,13 @@ impl Store {
     /// # Errors
     /// What the storage says; [`LakeError::Conflict`] where another writer has committed.
     pub async fn append(&mut self, alerts: &[Alert], judged: i64) -> Result<(), LakeError> {
-        let adds = if alerts.is_empty() { Vec::new() } else { vec![alerts::write(&self.table, alerts).await?] };
+        let adds =
+            if alerts.is_empty() { Vec::new() } else { vec![alerts::write(&self.table, alerts).await?] };
         let facts = [("alerts", i64::try_from(alerts.len()).unwrap_or(i64::MAX))];
         let txns = vec![(JUDGED.to_owned(), judged)];
-        self.table.commit(Commit { change: Change::Append, adds, removes: Vec::new(), txns, facts: &facts }).await?;
+        self.table
+            .commit(Commit { change: Change::Append, adds, removes: Vec::new(), txns, facts: &facts })
+            .await?;
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! The command line: what can be said, with help and examples. Values stay text: `config` judges them with all others,
-//! so that everything that is wrong is told at once.
+//! The command line: what can be said, with help and examples. Values stay text: `config` judges them with
+//! all others, so that everything that is wrong is told at once.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -112,7 +112,6 @@ pub enum Command {
 
 impl Command {
     /// What the command needs of the settings.
-    #[must_use]
     pub const fn purpose(&self) -> Purpose {
         match self {
             Self::Record { .. } => Purpose::Feed,
@@ -161,7 +160,9 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self, String> {
         text.split_once('x')
-            .and_then(|(columns, rows)| Some(Self { columns: columns.parse().ok()?, rows: rows.parse().ok()? }))
+            .and_then(|(columns, rows)| {
+                Some(Self { columns: columns.parse().ok()?, rows: rows.parse().ok()? })
+            })
             .filter(|s| (1..=500).contains(&s.columns) && (1..=200).contains(&s.rows))
             .ok_or_else(|| "columns x rows such as 160x48, at most 500x200".to_owned())
     }
@@ -245,7 +246,6 @@ pub struct Common {
 
 impl Common {
     /// What was given, as the layer above all others.
-    #[must_use]
     pub fn overrides(&self) -> Vec<Override> {
         let switch = |on: bool, text: &str| on.then(|| text.to_owned());
         [
@@ -305,13 +305,11 @@ impl Cli {
     }
 
     /// What the command needs of the settings.
-    #[must_use]
     pub fn purpose(&self) -> Purpose {
         self.command.as_ref().map_or(Purpose::Feed, Command::purpose)
     }
 
     /// The completion script for a shell.
-    #[must_use]
     pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Self::command(), "cryptostream", &mut script);
@@ -331,8 +329,10 @@ impl Cli {
 
 /// Clap's words without its usage block: the error with its tips, and where to look.
 fn one_line(text: &str) -> String {
-    let told = text.lines().take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"));
+    let told =
+        text.lines().take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"));
     let told = told.map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
-    let told = crate::market::printable(told.strip_prefix("error: ").unwrap_or(&told)).replace(" tip: ", "; ");
+    let told =
+        crate::market::printable(told.strip_prefix("error: ").unwrap_or(&told)).replace(" tip: ", "; ");
     format!("{told}; see 'cryptostream --help'")
 }

@@ -14,8 +14,8 @@ pub(super) fn with_logs(settings: &Settings) -> anyhow::Result<()> {
     Ok(telemetry::init(&settings.log.level, &Destination::Dashboard { file })?)
 }
 
-/// Pipeline and dashboard in one process. The dashboard stays when the pipeline ends (a recording is over, a failure is to be
-/// read); when the user leaves, the pipeline commits what it holds.
+/// Pipeline and dashboard in one process. The dashboard stays when the pipeline ends (a recording is over, a
+/// failure is to be read); when the user leaves, the pipeline commits what it holds.
 pub(super) async fn pipeline(settings: &Settings) -> anyhow::Result<()> {
     let cancel = wiring::cancel_on_signal()?;
     let pipeline = wiring::pipeline(settings, WhenHeld::Wait)?;

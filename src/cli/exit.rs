@@ -1,5 +1,5 @@
-//! How the program ends: 0 when all went well (a reader that hung up included), 2 with a line for each thing that is
-//! wrong in flags, files and settings, 1 with the chain of causes once, 130 when interrupted.
+//! How the program ends: 0 when all went well (a reader that hung up included), 2 with a line for each thing
+//! that is wrong in flags, files and settings, 1 with the chain of causes once, 130 when interrupted.
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -37,10 +37,12 @@ pub struct Ending {
 
 impl Ending {
     /// The ending for the outcome of a command.
-    #[must_use]
     pub fn of(outcome: &anyhow::Result<()>) -> Self {
         let Err(error) = outcome else { return Self { lines: Vec::new(), code: 0 } };
-        if error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)) {
+        if error
+            .chain()
+            .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
+        {
             return Self { lines: Vec::new(), code: 0 };
         }
         if error.is::<AlreadyTold>() {
@@ -50,14 +52,16 @@ impl Ending {
             return Self { lines: Vec::new(), code: 130 };
         }
         if let Some(Invalid(errors)) = error.downcast_ref() {
-            return Self { lines: errors.iter().map(|e| format!("error: {}", printable(e))).collect(), code: 2 };
+            return Self {
+                lines: errors.iter().map(|e| format!("error: {}", printable(e))).collect(),
+                code: 2,
+            };
         }
         let code = if error.is::<Usage>() { 2 } else { 1 };
         Self { lines: vec![format!("error: {}", chain(error.as_ref()))], code }
     }
 
     /// Prints it.
-    #[must_use]
     #[expect(clippy::print_stderr, reason = "the one place where errors are printed")]
     pub fn tell(self) -> ExitCode {
         for line in self.lines {
@@ -87,7 +91,10 @@ mod tests {
     #[test]
     fn bad_settings_are_two_and_all_told() {
         let invalid = Invalid(vec!["--poll: too short".to_owned(), "x.toml line 3: y\u{1b}[31m".to_owned()]);
-        assert_eq!(ending(invalid.into()), (vec!["error: --poll: too short".to_owned(), "error: x.toml line 3: y[31m".to_owned()], 2));
+        assert_eq!(
+            ending(invalid.into()),
+            (vec!["error: --poll: too short".to_owned(), "error: x.toml line 3: y[31m".to_owned()], 2)
+        );
         assert_eq!(ending(Usage("no".to_owned()).into()), (vec!["error: no".to_owned()], 2));
     }
 

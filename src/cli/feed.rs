@@ -21,7 +21,7 @@ use crate::source::coingecko::CoinGecko;
 use crate::source::record::{self, Existing, Recorder};
 use crate::source::replay::Replay;
 use crate::source::simulator::Simulator;
-use crate::source::{Outlet, SourceError, Status};
+use crate::source::{Outlet, SourceError, SourceStatus};
 use crate::text::chain;
 
 /// The pipeline alone; at its end a summary on stdout.
@@ -44,11 +44,14 @@ async fn progress(mut shown: watch::Receiver<Arc<Snapshot>>) {
     if !std::io::stderr().is_terminal() {
         return;
     }
-    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(1000).with_style(style).with_finish(indicatif::ProgressFinish::AndClear);
     while shown.changed().await.is_ok() {
         let snapshot = shown.borrow_and_update().clone();
-        let Some(SourceState::Replaying { done: Some(done) }) = snapshot.source.as_ref().map(|source| source.state.clone()) else {
+        let Some(SourceState::Replaying { done: Some(done) }) =
+            snapshot.source.as_ref().map(|source| source.state.clone())
+        else {
             continue;
         };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of 1000")]
@@ -68,7 +71,7 @@ pub(super) async fn record(settings: &Settings, file: PathBuf, existing: Existin
     let created = tokio::task::spawn_blocking(move || Recorder::create(&file, existing)).await;
     let recorder = created.context("the recorder ended by a panic")?.map_err(usage)?;
     let (deliveries, inbox) = mpsc::channel(8);
-    let (status, _watched) = watch::channel(Status::starting(settings.source, settings.coins.len()));
+    let (status, _watched) = watch::channel(SourceStatus::starting(settings.source, settings.coins.len()));
     let outlet = Outlet { deliveries, status, cancel: cancel.child_token() };
     let recording = tokio::spawn(recorder.run(inbox, cancel));
     // However the source ends: what it has delivered is recorded.
@@ -84,9 +87,13 @@ pub(super) async fn record(settings: &Settings, file: PathBuf, existing: Existin
 async fn deliver(source: SourceSettings, outlet: Outlet) -> anyhow::Result<()> {
     let (_select, selected) = watch::channel(None);
     match source {
-        SourceSettings::CoinGecko(coingecko) => CoinGecko::new(*coingecko)?.run(outlet, Vec::new(), selected).await?,
+        SourceSettings::CoinGecko(coingecko) => {
+            CoinGecko::new(*coingecko)?.run(outlet, Vec::new(), selected).await?
+        }
         SourceSettings::Replay { input, speed } => {
-            let replay = tokio::task::spawn_blocking(move || Replay::open(&input, speed)).await.context("the reader ended by a panic")?;
+            let replay = tokio::task::spawn_blocking(move || Replay::open(&input, speed))
+                .await
+                .context("the reader ended by a panic")?;
             replay?.run(outlet, None).await?
         }
         SourceSettings::Simulator(simulator) => Simulator::new(simulator).run(outlet).await?,
@@ -111,7 +118,8 @@ pub(super) async fn compact(settings: &Settings) -> anyhow::Result<()> {
     let Attempt::Acquired(_lock) = Lock::attempt(&storage, false)? else {
         bail!("a pipeline feeds {}: it compacts its tables by itself", storage.root().display());
     };
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let bar =
+        if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.enable_steady_tick(Duration::from_millis(100));
     let (mut lines, mut problems) = (String::new(), Vec::new());
     for kind in TableKind::ALL {
@@ -120,7 +128,9 @@ pub(super) async fn compact(settings: &Settings) -> anyhow::Result<()> {
             Ok(None) => {}
             Ok(Some((told, report))) => {
                 lines += &told;
-                problems.extend(report.problems.into_iter().map(|problem| format!("{}: {problem}", kind.label())));
+                problems.extend(
+                    report.problems.into_iter().map(|problem| format!("{}: {problem}", kind.label())),
+                );
             }
             Err(error) => problems.push(chain(&error)),
         }
@@ -136,6 +146,8 @@ async fn compact_table(storage: &Storage, kind: TableKind) -> Result<Option<(Str
     let before = table.files().len();
     let report = maintain(&mut table, Effort::All).await?;
     let (name, after, Report { vacuumed, log_entries, .. }) = (kind.label(), table.files().len(), &report);
-    let told = format!("{name:<11} {before:>6} files -> {after:<6} {vacuumed} unreferenced files and {log_entries} log entries removed\n");
+    let told = format!(
+        "{name:<11} {before:>6} files -> {after:<6} {vacuumed} unreferenced files and {log_entries} log entries removed\n"
+    );
     Ok(Some((told, report)))
 }

@@ -22,7 +22,8 @@ use crate::{staged, tui};
 
 /// How long a user's query may run.
 const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
-/// Memory of the whole process until it has an answer: the engine's own limit does not count the vectors of rows that it works on.
+/// Memory of the whole process until it has an answer: the engine's own limit does not count the vectors of
+/// rows that it works on.
 const QUERY_MEMORY: u64 = 1536 << 20;
 
 const fn format(format: Format) -> output::Format {
@@ -48,7 +49,9 @@ pub(super) async fn candles(
     let queries = wiring::queries(settings)?;
     let market = choose_market(settings, &coin_id, quote, &queries.known().await?)?;
     let mut series = queries.candles(CandleQuery { market, interval, last, before: None }).await?;
-    let Some(found) = &series.market else { bail!("the candles of '{coin_id}' are gone from {}", settings.storage.display()) };
+    let Some(found) = &series.market else {
+        bail!("the candles of '{coin_id}' are gone from {}", settings.storage.display())
+    };
     let open = monitor::open_candles(&wiring::storage(settings)?, found).await?;
     series.candles = candle::with_open(&series.candles, &open, interval);
     if let Some(last) = last {
@@ -57,9 +60,15 @@ pub(super) async fn candles(
     print_with(|mut out| write_candles(&mut out, format(as_format), &series, wiring::width()))
 }
 
-/// The market to answer for: of the source that `--from` or, if it has the coin, `--source` names, else of the one with the newest candle;
-/// in the currency that was asked for, else in usd, else in the only one that there is.
-fn choose_market(settings: &Settings, coin_id: &str, quote: Option<&str>, known: &[KnownMarket]) -> anyhow::Result<MarketFilter> {
+/// The market to answer for: of the source that `--from` or, if it has the coin, `--source` names, else of
+/// the one with the newest candle; in the currency that was asked for, else in usd, else in the only one that
+/// there is.
+fn choose_market(
+    settings: &Settings,
+    coin_id: &str,
+    quote: Option<&str>,
+    known: &[KnownMarket],
+) -> anyhow::Result<MarketFilter> {
     let storage = settings.storage.display();
     let names = |pick: fn(&Market) -> &Arc<str>, of: &[&KnownMarket]| {
         of.iter().map(|known| pick(&known.market).to_string()).collect::<BTreeSet<_>>()
@@ -67,20 +76,33 @@ fn choose_market(settings: &Settings, coin_id: &str, quote: Option<&str>, known:
     let told = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
     let quote = quote.map(|quote| quote.trim().to_lowercase());
     let all: Vec<_> = known.iter().collect();
-    let from: Vec<_> = known.iter().filter(|known| settings.from.as_ref().is_none_or(|source| *source == known.market.source)).collect();
+    let from: Vec<_> = known
+        .iter()
+        .filter(|known| settings.from.as_ref().is_none_or(|source| *source == known.market.source))
+        .collect();
     let of_coin: Vec<_> = from.iter().copied().filter(|known| *known.market.coin_id == *coin_id).collect();
-    let candidates: Vec<_> =
-        of_coin.iter().copied().filter(|known| quote.as_ref().is_none_or(|quote| *known.market.quote == **quote)).collect();
+    let candidates: Vec<_> = of_coin
+        .iter()
+        .copied()
+        .filter(|known| quote.as_ref().is_none_or(|quote| *known.market.quote == **quote))
+        .collect();
     if known.is_empty() {
         bail!("there are no candles in {storage} yet");
     } else if from.is_empty() {
-        bail!("there are no candles of that source in {storage}; there are of {}", told(names(|market| &market.source, &all)));
+        bail!(
+            "there are no candles of that source in {storage}; there are of {}",
+            told(names(|market| &market.source, &all))
+        );
     } else if of_coin.is_empty() {
-        bail!("there are no candles of '{coin_id}' in {storage}; there are of {}", told(names(|market| &market.coin_id, &from)));
+        bail!(
+            "there are no candles of '{coin_id}' in {storage}; there are of {}",
+            told(names(|market| &market.coin_id, &from))
+        );
     }
     let preferred = wiring::preferred_source(settings);
     let newest = || candidates.iter().max_by_key(|known| known.newest);
-    let chosen = candidates.iter().find(|known| preferred.as_ref() == Some(&known.market.source)).or_else(newest);
+    let chosen =
+        candidates.iter().find(|known| preferred.as_ref() == Some(&known.market.source)).or_else(newest);
     let Some(source) = chosen.map(|known| Arc::clone(&known.market.source)) else {
         let (asked, there) = (quote.unwrap_or_default(), told(names(|market| &market.quote, &of_coin)));
         bail!("there are no candles of '{coin_id}' in '{asked}' in {storage}; there are in {there}");
@@ -90,7 +112,9 @@ fn choose_market(settings: &Settings, coin_id: &str, quote: Option<&str>, known:
     let quote: Arc<str> = match quotes.first() {
         Some(only) if quotes.len() == 1 => only.as_str().into(),
         _ if quotes.contains("usd") => "usd".into(),
-        _ => bail!("the candles of '{coin_id}' from {source} are in {}: choose one with --quote", told(quotes)),
+        _ => {
+            bail!("the candles of '{coin_id}' from {source} are in {}: choose one with --quote", told(quotes))
+        }
     };
     Ok(MarketFilter { coin_id: coin_id.into(), source: Some(source), quote })
 }
@@ -103,10 +127,12 @@ pub(super) async fn query(settings: &Settings, sql: String, as_format: Format) -
         Err(QueryError::Interrupted) => return Err(Interrupted.into()),
         answer => answer?,
     };
-    // The engine's failed allocations are errors, this program's own end it: an answer that is there gets written.
+    // The engine's failed allocations are errors, this program's own end it: an answer that is there gets
+    // written.
     drop(bound);
-    let printing =
-        tokio::task::spawn_blocking(move || print_with(|mut out| write_answer(&mut out, format(as_format), &answer, wiring::width())));
+    let printing = tokio::task::spawn_blocking(move || {
+        print_with(|mut out| write_answer(&mut out, format(as_format), &answer, wiring::width()))
+    });
     tokio::select! {
         () = cancel.cancelled() => Err(Interrupted.into()),
         printed = printing => printed.context("the printer ended by a panic")?,
@@ -137,7 +163,9 @@ pub(super) async fn screenshot(settings: &Settings, size: Size, output: Option<&
     let snapshot = supervisor::picture(&pipeline).await?;
     let svg = tui::picture(snapshot, backend, &wiring::dashboard(settings), (size.columns, size.rows)).await;
     match output {
-        Some(path) => staged::write(path, svg.as_bytes()).with_context(|| format!("cannot write {}", path.display())),
+        Some(path) => {
+            staged::write(path, svg.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+        }
         None => print(svg.as_bytes()),
     }
 }

@@ -13,13 +13,13 @@ use crate::config::{Backfill, Color, Plan, Rate, Settings, Speed, Theme};
 use crate::lake::{LakeError, Storage};
 use crate::market::{Alert, Micros};
 use crate::pipeline::status::Snapshot;
-use crate::pipeline::supervisor::{Connections, Settings as Pipeline, SourceSettings, WhenHeld};
+use crate::pipeline::supervisor::{Connections, PipelineSettings, SourceSettings, WhenHeld};
 use crate::query::{CandleQuery, CandleSeries, MarketRow, Queries};
-use crate::source::Kind;
+use crate::source::SourceKind;
 use crate::source::coingecko::{self, ApiKey, History, KeyKind};
 use crate::source::replay;
 use crate::source::simulator;
-use crate::transport::direct::Limits;
+use crate::transport::direct::BatchLimits;
 use crate::tui;
 
 /// How long a run that is to end tries to get over a failure.
@@ -42,15 +42,18 @@ pub(super) fn color(settings: &Settings) -> bool {
 
 /// Columns of the terminal that stdout is, if it is one.
 pub(super) fn width() -> Option<usize> {
-    std::io::stdout().is_terminal().then(|| crossterm::terminal::size().ok().map(|(columns, _)| columns.into())).flatten()
+    std::io::stdout()
+        .is_terminal()
+        .then(|| crossterm::terminal::size().ok().map(|(columns, _)| columns.into()))
+        .flatten()
 }
 
 pub(super) fn source(settings: &Settings) -> SourceSettings {
     let coins = || settings.coins.iter().map(ToString::to_string).collect::<Vec<_>>();
     match settings.source {
-        Kind::Coingecko => {
+        SourceKind::Coingecko => {
             let given = &settings.coingecko;
-            SourceSettings::CoinGecko(Box::new(coingecko::Settings {
+            SourceSettings::CoinGecko(Box::new(coingecko::CoinGeckoSettings {
                 base_url: Some(given.base_url.clone()),
                 key: given.api_key.as_ref().map(|key| ApiKey {
                     kind: match given.plan {
@@ -68,19 +71,19 @@ pub(super) fn source(settings: &Settings) -> SourceSettings {
                     Backfill::Day => History::Day,
                     Backfill::Week => History::Week,
                 },
-                ..coingecko::Settings::default()
+                ..coingecko::CoinGeckoSettings::default()
             }))
         }
-        Kind::Replay => SourceSettings::Replay {
+        SourceKind::Replay => SourceSettings::Replay {
             input: settings.input.clone().unwrap_or_default(),
             speed: match settings.speed {
                 Speed::Max => replay::Speed::Max,
                 Speed::Times(times) => replay::Speed::Times(times),
             },
         },
-        Kind::Simulator => {
+        SourceKind::Simulator => {
             let given = &settings.simulator;
-            SourceSettings::Simulator(simulator::Settings {
+            SourceSettings::Simulator(simulator::SimulatorSettings {
                 seed: given.seed,
                 coins: given.markets.map_or_else(coins, simulator::coins),
                 rate: match given.rate {
@@ -105,16 +108,16 @@ pub(super) fn rule(settings: &Settings) -> Rule {
     }
 }
 
-pub(super) fn pipeline(settings: &Settings, when_held: WhenHeld) -> Result<Pipeline, LakeError> {
+pub(super) fn pipeline(settings: &Settings, when_held: WhenHeld) -> Result<PipelineSettings, LakeError> {
     let is_finite = match settings.source {
-        Kind::Replay => true,
-        Kind::Simulator => settings.simulator.events.is_some(),
-        Kind::Coingecko => false,
+        SourceKind::Replay => true,
+        SourceKind::Simulator => settings.simulator.events.is_some(),
+        SourceKind::Coingecko => false,
     };
-    Ok(Pipeline {
+    Ok(PipelineSettings {
         storage: storage(settings)?,
         source: source(settings),
-        limits: Limits { latency: settings.batch_latency, records: settings.batch_records },
+        limits: BatchLimits { latency: settings.batch_latency, records: settings.batch_records },
         rule: rule(settings),
         when_held: if settings.take_over { WhenHeld::TakeOver } else { when_held },
         give_up_after: is_finite.then_some(GIVE_UP_AFTER),
@@ -124,7 +127,7 @@ pub(super) fn pipeline(settings: &Settings, when_held: WhenHeld) -> Result<Pipel
 /// The source whose candles are shown when there are several: the one that was asked for.
 pub(super) fn preferred_source(settings: &Settings) -> Option<Arc<str>> {
     let label = || match settings.source {
-        Kind::Replay => None, // a recording holds what it holds
+        SourceKind::Replay => None, // a recording holds what it holds
         kind => Some(kind.label().into()),
     };
     settings.from.clone().or_else(|| if settings.is_given("source") { label() } else { None })
@@ -144,7 +147,8 @@ impl Drop for MemoryBound {
     }
 }
 
-/// Bounds the data that this process may have in memory: an allocation beyond it fails. Where the system knows no such bound, nothing does.
+/// Bounds the data that this process may have in memory: an allocation beyond it fails. Where the system
+/// knows no such bound, nothing does.
 pub(super) fn bound_memory(bytes: u64) -> MemoryBound {
     let before = getrlimit(Resource::Data);
     let current = Some(before.current.map_or(bytes, |current| current.min(bytes)));
@@ -157,8 +161,10 @@ pub(super) fn bound_memory(bytes: u64) -> MemoryBound {
 /// A cancellation that the first SIGINT, SIGTERM or SIGHUP raises; the second ends the process on the spot.
 pub(super) fn cancel_on_signal() -> anyhow::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut signals =
-        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .map(signal)
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
     let cancel = CancellationToken::new();
     let raised = cancel.clone();
     tokio::spawn(async move {
@@ -215,13 +221,13 @@ impl tui::Backend for Backend {
     }
 }
 
-pub(super) fn dashboard(settings: &Settings) -> tui::Settings {
-    tui::Settings {
+pub(super) fn dashboard(settings: &Settings) -> tui::DashboardSettings {
+    tui::DashboardSettings {
         theme: match settings.ui.theme {
-            Theme::Default => tui::theme::Kind::Default,
-            Theme::Truecolor => tui::theme::Kind::Truecolor,
-            Theme::Colorblind => tui::theme::Kind::Colorblind,
-            Theme::Mono => tui::theme::Kind::Mono,
+            Theme::Default => tui::theme::ThemeKind::Default,
+            Theme::Truecolor => tui::theme::ThemeKind::Truecolor,
+            Theme::Colorblind => tui::theme::ThemeKind::Colorblind,
+            Theme::Mono => tui::theme::ThemeKind::Mono,
         },
         red_up: settings.ui.red_up,
         no_color: !color(settings),

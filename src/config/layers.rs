@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEYS, Key, PREFIX};
+use super::keys::{KEYS, PREFIX, Setting};
 use super::{Origin, Override};
 
 /// The settings file that is read when it is there.
@@ -17,7 +17,7 @@ const FILE_VARIABLE: &str = "CRYPTOSTREAM_CONFIG";
 /// A value as text, before it is understood.
 #[derive(Debug)]
 pub(super) struct Value {
-    pub(super) key: &'static Key,
+    pub(super) key: &'static Setting,
     pub(super) text: String,
     pub(super) origin: Origin,
     /// The variable is another program's name for it: our own name beats it in the same layer.
@@ -37,9 +37,13 @@ impl Layers {
         let mut layers = Self::default();
         layers.flags(flags);
         // A variable that is not text cannot be ours: our names and values are.
-        let environment: Vec<(String, String)> =
-            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
-        let named = environment.iter().find(|(name, text)| name == FILE_VARIABLE && !text.is_empty()).map(|(_, text)| text.clone());
+        let environment: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
+        let named = environment
+            .iter()
+            .find(|(name, text)| name == FILE_VARIABLE && !text.is_empty())
+            .map(|(_, text)| text.clone());
         layers.environment(environment);
         match std::fs::read_to_string(".env") {
             Ok(text) => layers.dot_env(&text),
@@ -60,22 +64,29 @@ impl Layers {
     pub fn flags(&mut self, flags: Vec<Override>) {
         for (name, text) in flags {
             if let Some(key) = KEYS.iter().find(|k| k.name == name) {
-                self.values.push(Value { key, text, origin: Origin::Flag(key.flag.unwrap_or(key.name)), alias: false });
+                self.values.push(Value {
+                    key,
+                    text,
+                    origin: Origin::Flag(key.flag.unwrap_or(key.name)),
+                    alias: false,
+                });
             }
         }
     }
 
-    /// Adds the environment. Empty variables count as unset; unknown ones are errors when they are named like ours.
+    /// Adds the environment. Empty variables count as unset; unknown ones are errors when they are named like
+    /// ours.
     pub fn environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         let mut variables: Vec<_> = variables.into_iter().collect();
         variables.sort();
         self.variables(variables, |name| Origin::Environment(name.to_owned()));
     }
 
-    /// Adds a `.env` file: `NAME=value` lines, `export` and quotes allowed, `#` starts a comment. Lines that are
-    /// nothing of that kind are somebody else's.
+    /// Adds a `.env` file: `NAME=value` lines, `export` and quotes allowed, `#` starts a comment. Lines that
+    /// are nothing of that kind are somebody else's.
     pub fn dot_env(&mut self, text: &str) {
-        for (line, (name, value)) in (1..).zip(text.lines().map(variable)).filter_map(|(n, v)| Some((n, v?))) {
+        for (line, (name, value)) in (1..).zip(text.lines().map(variable)).filter_map(|(n, v)| Some((n, v?)))
+        {
             self.variables([(name, value)], |name| Origin::DotEnv { line, name: name.to_owned() });
         }
     }
@@ -86,7 +97,10 @@ impl Layers {
         let line = |at: usize| text.char_indices().filter(|(i, c)| *i < at && *c == '\n').count() + 1;
         for error in &errors {
             let at = error.span().map_or(1, |s| line(s.start));
-            self.errors.push(format!("{path} line {at}: {}", error.message().lines().collect::<Vec<_>>().join(", ")));
+            self.errors.push(format!(
+                "{path} line {at}: {}",
+                error.message().lines().collect::<Vec<_>>().join(", ")
+            ));
         }
         self.table(path, "", table.get_ref(), &line);
     }
@@ -95,33 +109,55 @@ impl Layers {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in entries {
-            let full = if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
+            let full = if prefix.is_empty() {
+                name.get_ref().to_string()
+            } else {
+                format!("{prefix}.{}", name.get_ref())
+            };
             let at = line(name.span().start);
-            let mut refuse = |why: String| self.errors.push(format!("{path} line {at}: {}: {why}", crate::market::printable(&full)));
+            let mut refuse = |why: String| {
+                self.errors.push(format!("{path} line {at}: {}: {why}", crate::market::printable(&full)));
+            };
             match (KEYS.iter().find(|k| k.name == full), value.get_ref()) {
                 (Some(key), _) if key.secret => refuse(format!(
                     "secrets come from the environment only: take it out of the file and set {}",
                     key.aliases.first().map_or_else(|| key.variable(), |(name, _)| (*name).to_owned())
                 )),
-                (Some(key), _) if key.later => refuse("not supported by this version: take it out".to_owned()),
+                (Some(key), _) if key.later => {
+                    refuse("not supported by this version: take it out".to_owned());
+                }
                 (Some(key), value) => match plain(value) {
                     Some(text) => {
-                        self.values.push(Value { key, text, origin: Origin::File { path: path.to_owned(), line: at }, alias: false });
+                        self.values.push(Value {
+                            key,
+                            text,
+                            origin: Origin::File { path: path.to_owned(), line: at },
+                            alias: false,
+                        });
                     }
                     None => refuse(format!("a {} is not what goes here", value.type_str())),
                 },
-                (None, DeValue::Table(inner)) if KEYS.iter().any(|k| k.name.starts_with(&format!("{full}."))) => {
+                (None, DeValue::Table(inner))
+                    if KEYS.iter().any(|k| k.name.starts_with(&format!("{full}."))) =>
+                {
                     self.table(path, &full, inner, line);
                 }
                 (None, _) => {
-                    let hint = nearest(&full, KEYS.iter().filter(|k| !k.secret && !k.later).map(|k| k.name.to_owned()));
+                    let hint = nearest(
+                        &full,
+                        KEYS.iter().filter(|k| !k.secret && !k.later).map(|k| k.name.to_owned()),
+                    );
                     refuse(format!("there is no such setting{hint}"));
                 }
             }
         }
     }
 
-    fn variables(&mut self, variables: impl IntoIterator<Item = (String, String)>, origin: impl Fn(&str) -> Origin) {
+    fn variables(
+        &mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+        origin: impl Fn(&str) -> Origin,
+    ) {
         for (name, text) in variables {
             if let Some((key, fixed)) = by_alias(&name) {
                 if !text.is_empty() {
@@ -133,7 +169,7 @@ impl Layers {
                     Some(_) if text.is_empty() => {}
                     Some(key) => self.values.push(Value { key, text, origin: origin(&name), alias: false }),
                     None => {
-                        let hint = nearest(&name, KEYS.iter().map(Key::variable));
+                        let hint = nearest(&name, KEYS.iter().map(Setting::variable));
                         let place = match origin(&name) {
                             Origin::DotEnv { line, .. } => format!(".env line {line}: {name}"),
                             _ => name,
@@ -146,21 +182,26 @@ impl Layers {
     }
 }
 
-fn by_alias(name: &str) -> Option<(&'static Key, Option<&'static str>)> {
+fn by_alias(name: &str) -> Option<(&'static Setting, Option<&'static str>)> {
     KEYS.iter().find_map(|k| k.aliases.iter().find(|(alias, _)| *alias == name).map(|(_, fixed)| (k, *fixed)))
 }
 
 /// A TOML value as the text that a flag would have: lists with commas, tables as `name=value`.
 fn plain(value: &DeValue<'_>) -> Option<String> {
-    let joined = |parts: Vec<Option<String>>| parts.into_iter().collect::<Option<Vec<_>>>().map(|p| p.join(","));
+    let joined =
+        |parts: Vec<Option<String>>| parts.into_iter().collect::<Option<Vec<_>>>().map(|p| p.join(","));
     match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(n) => Some(n.to_string()),
         DeValue::Float(n) => Some(n.to_string()),
         DeValue::Boolean(b) => Some(b.to_string()),
         DeValue::Datetime(t) => Some(t.to_string()),
-        DeValue::Array(items) => joined(items.iter().map(|i: &Spanned<DeValue<'_>>| plain(i.get_ref())).collect()),
-        DeValue::Table(table) => joined(table.iter().map(|(k, v)| plain(v.get_ref()).map(|v| format!("{}={v}", k.get_ref()))).collect()),
+        DeValue::Array(items) => {
+            joined(items.iter().map(|i: &Spanned<DeValue<'_>>| plain(i.get_ref())).collect())
+        }
+        DeValue::Table(table) => joined(
+            table.iter().map(|(k, v)| plain(v.get_ref()).map(|v| format!("{}={v}", k.get_ref()))).collect(),
+        ),
     }
 }
 
@@ -174,7 +215,11 @@ fn variable(line: &str) -> Option<(String, String)> {
         return None;
     }
     let value = value.trim();
-    let quoted = value.chars().next().filter(|c| matches!(c, '"' | '\'')).and_then(|q| Some(value[1..].split_once(q)?.0));
+    let quoted = value
+        .chars()
+        .next()
+        .filter(|c| matches!(c, '"' | '\''))
+        .and_then(|q| Some(value[1..].split_once(q)?.0));
     let plain = || {
         let end = value.find(" #").or_else(|| value.find("\t#")).unwrap_or(value.len());
         if value.starts_with('#') { "" } else { value[..end].trim_end() }

@@ -16,7 +16,12 @@ fn layers(file: &str, dot_env: &str, environment: &[(&str, &str)], flags: &[(&'s
     layers
 }
 
-fn settings(file: &str, dot_env: &str, environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Settings {
+fn settings(
+    file: &str,
+    dot_env: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&'static str, &str)],
+) -> Settings {
     Settings::resolve(layers(file, dot_env, environment, flags), Purpose::Read).unwrap()
 }
 
@@ -28,7 +33,9 @@ fn errors(layers: Layers, purpose: Purpose) -> Vec<String> {
 fn names_are_unique_and_known() {
     let mut names: Vec<_> = KEYS
         .iter()
-        .flat_map(|k| [k.name.to_owned(), k.variable()].into_iter().chain(k.aliases.iter().map(|a| a.0.to_owned())))
+        .flat_map(|k| {
+            [k.name.to_owned(), k.variable()].into_iter().chain(k.aliases.iter().map(|a| a.0.to_owned()))
+        })
         .chain(KEYS.iter().filter_map(|k| k.flag.map(str::to_owned)))
         .collect();
     let count = names.len();
@@ -79,7 +86,8 @@ fn the_sample_file_is_the_defaults() {
 #[test]
 fn the_sample_of_dot_env_is_understood_and_sets_nothing() {
     assert_eq!(settings("", DOT_ENV_SAMPLE, &[], &[]), Settings::default());
-    let on = DOT_ENV_SAMPLE.lines().map(|l| if l.starts_with('#') && !l.starts_with("# ") { &l[1..] } else { l });
+    let on =
+        DOT_ENV_SAMPLE.lines().map(|l| if l.starts_with('#') && !l.starts_with("# ") { &l[1..] } else { l });
     let on = settings("", &on.fold(String::new(), |text, line| text + line + "\n"), &[], &[]);
     for key in KEYS.iter().filter(|k| k.secret || k.later) {
         assert!(on.is_given(key.name), "{} is missing in .env.example", key.name);
@@ -113,8 +121,10 @@ fn our_own_name_beats_another_programs() {
 #[test]
 fn everything_wrong_is_told_at_once_with_its_place() {
     let file = "pol = '1s'\nsource = 'kafka'\n[coingecko]\napi_key = 'hush'\ntimeout = 5\n[ui]\ntheme = {}\n";
-    let environment = [("CRYPTOSTREAM_SPEDE", "1"), ("CRYPTOSTREAM_RATE", "1"), ("CRYPTOSTREAM_COINS", " , ")];
-    let flags = [("poll", "10ms"), ("storage", "s3://bucket/x"), ("batch_latency", "2m"), ("batch_records", "0")];
+    let environment =
+        [("CRYPTOSTREAM_SPEDE", "1"), ("CRYPTOSTREAM_RATE", "1"), ("CRYPTOSTREAM_COINS", " , ")];
+    let flags =
+        [("poll", "10ms"), ("storage", "s3://bucket/x"), ("batch_latency", "2m"), ("batch_records", "0")];
     let told = errors(layers(file, "\nCRYPTOSTREAM_SPEED=-1", &environment, &flags), Purpose::Read);
     let expected = [
         "CRYPTOSTREAM_RATE: there is no such setting: did you mean 'CRYPTOSTREAM_FROM'?",
@@ -140,9 +150,9 @@ fn everything_wrong_is_told_at_once_with_its_place() {
 #[test]
 fn a_recording_means_a_replay() {
     let at = settings("source = 'simulator'", "", &[], &[("input", "a.ndjson")]);
-    assert_eq!((at.source, at.origin("source")), (Kind::Replay, &Origin::Implied("input")));
+    assert_eq!((at.source, at.origin("source")), (SourceKind::Replay, &Origin::Implied("input")));
     let at = settings("input = 'a.ndjson'", "", &[], &[("source", "simulator")]);
-    assert_eq!(at.source, Kind::Simulator);
+    assert_eq!(at.source, SourceKind::Simulator);
     let told = errors(layers("", "", &[], &[("source", "coingecko"), ("input", "-")]), Purpose::Feed);
     assert_eq!(told, ["--input: a recording is read by '--source replay' only, not by coingecko"]);
     let told = errors(layers("", "", &[], &[("source", "replay")]), Purpose::Feed);
@@ -155,7 +165,10 @@ fn a_recording_means_a_replay() {
 #[test]
 fn simulated_data_has_its_own_storage() {
     let at = settings("", "", &[], &[("source", "simulator")]);
-    assert_eq!((at.storage.to_str(), at.origin("storage")), (Some(SIMULATED_STORAGE), &Origin::Implied("source")));
+    assert_eq!(
+        (at.storage.to_str(), at.origin("storage")),
+        (Some(SIMULATED_STORAGE), &Origin::Implied("source"))
+    );
     let at = settings("storage = 'x'", "", &[], &[("source", "simulator")]);
     assert_eq!(at.storage.to_str(), Some("x"));
 }

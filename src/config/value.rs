@@ -17,13 +17,11 @@ pub struct Secret(String);
 
 impl Secret {
     /// Keeps the text.
-    #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
     /// The text itself, for the one call that needs it.
-    #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -55,7 +53,6 @@ macro_rules! choice {
             pub const LABELS: &[&str] = &[$($label),+];
 
             /// The name in settings.
-            #[must_use]
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label),+ }
             }
@@ -84,7 +81,6 @@ choice! {
 
 impl Backfill {
     /// The stretch of time, zero for [`Backfill::Off`].
-    #[must_use]
     pub const fn span(self) -> Duration {
         Duration::from_hours(match self {
             Self::Off => 0,
@@ -166,7 +162,9 @@ impl fmt::Display for Rate {
 
 pub(super) fn not_one_of(text: &str, labels: &[&str]) -> String {
     match labels {
-        [head @ .., last] if !head.is_empty() => format!("'{text}' is none of {} and {last}", head.join(", ")),
+        [head @ .., last] if !head.is_empty() => {
+            format!("'{text}' is none of {} and {last}", head.join(", "))
+        }
         _ => format!("'{text}' is not {}", labels.join(", ")),
     }
 }
@@ -210,7 +208,8 @@ pub(super) fn duration(text: &str, least: Duration, most: Duration) -> Result<Du
     let span = match text.parse::<u64>() {
         Ok(0) => Duration::ZERO,
         Ok(n) => return Err(format!("'{text}' has no unit: write {n}s or {n}ms")),
-        Err(_) => humantime::parse_duration(text).map_err(|_| format!("'{text}' is not a duration such as 15s or 100ms"))?,
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| format!("'{text}' is not a duration such as 15s or 100ms"))?,
     };
     if span < least {
         Err(format!("'{text}' is too short: at least {}", humantime::format_duration(least)))
@@ -229,10 +228,16 @@ pub(super) fn show_duration(span: Duration) -> String {
 pub(super) fn time(text: &str) -> Result<Micros, String> {
     let time = DateTime::parse_from_rfc3339(text)
         .map(|t| t.timestamp_micros())
-        .or_else(|_| text.parse::<NaiveDate>().map(|d| d.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros()))
+        .or_else(|_| {
+            text.parse::<NaiveDate>().map(|d| d.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros())
+        })
         .map_err(|_| format!("'{text}' is not a time such as 2025-01-01T00:00:00Z or 2025-01-01"))?;
     let earliest = NaiveDate::from_ymd_opt(2009, 1, 3).unwrap_or_default().and_time(chrono::NaiveTime::MIN);
-    if time < earliest.and_utc().timestamp_micros() { Err(format!("'{text}' is before 2009-01-03")) } else { Ok(time) }
+    if time < earliest.and_utc().timestamp_micros() {
+        Err(format!("'{text}' is before 2009-01-03"))
+    } else {
+        Ok(time)
+    }
 }
 
 pub(super) fn show_time(time: Micros) -> String {
@@ -250,7 +255,11 @@ pub(super) fn coins(text: &str) -> Result<Vec<Arc<str>>, String> {
             coins.push(coin.into());
         }
     }
-    if coins.is_empty() { Err("no coin is named: give ids such as bitcoin,ethereum".to_owned()) } else { Ok(coins) }
+    if coins.is_empty() {
+        Err("no coin is named: give ids such as bitcoin,ethereum".to_owned())
+    } else {
+        Ok(coins)
+    }
 }
 
 /// `bitcoin=0.05,ethereum=0.1`.
@@ -258,9 +267,14 @@ pub(super) fn thresholds(text: &str) -> Result<BTreeMap<String, f64>, String> {
     text.split(',')
         .filter(|part| !part.trim().is_empty())
         .map(|part| {
-            let (coin, value) = part.split_once('=').ok_or_else(|| format!("'{}' is not COIN=PERCENT", part.trim()))?;
+            let (coin, value) =
+                part.split_once('=').ok_or_else(|| format!("'{}' is not COIN=PERCENT", part.trim()))?;
             let coin = coin.trim().to_lowercase();
-            if coin.is_empty() { Err(format!("'{}' names no coin", part.trim())) } else { Ok((coin, percent(value.trim())?)) }
+            if coin.is_empty() {
+                Err(format!("'{}' names no coin", part.trim()))
+            } else {
+                Ok((coin, percent(value.trim())?))
+            }
         })
         .collect()
 }
@@ -291,5 +305,9 @@ pub(super) fn address(text: &str) -> Result<String, String> {
 
 /// An address as the old README gave it, `[url](url)`, or plain.
 pub(super) fn unlinked(text: &str) -> &str {
-    text.strip_prefix('[').and_then(|t| t.strip_suffix(')')).and_then(|t| t.split_once("](")).map_or(text, |(_, url)| url).trim()
+    text.strip_prefix('[')
+        .and_then(|t| t.strip_suffix(')'))
+        .and_then(|t| t.split_once("]("))
+        .map_or(text, |(_, url)| url)
+        .trim()
 }

@@ -13,8 +13,12 @@ use super::{Context as _, DataFile, LakeError, Table, TableKind};
 use crate::market::{Alert, Market, Micros};
 
 fn rows(alerts: &[Alert]) -> Result<RecordBatch, ArrowError> {
-    let texts = |pick: fn(&Alert) -> &str| -> ArrayRef { Arc::new(alerts.iter().map(|a| Some(pick(a))).collect::<StringArray>()) };
-    let doubles = |pick: fn(&Alert) -> f64| -> ArrayRef { Arc::new(alerts.iter().map(|a| Some(pick(a))).collect::<Float64Array>()) };
+    let texts = |pick: fn(&Alert) -> &str| -> ArrayRef {
+        Arc::new(alerts.iter().map(|a| Some(pick(a))).collect::<StringArray>())
+    };
+    let doubles = |pick: fn(&Alert) -> f64| -> ArrayRef {
+        Arc::new(alerts.iter().map(|a| Some(pick(a))).collect::<Float64Array>())
+    };
     assemble(
         TableKind::Alerts,
         [
@@ -51,12 +55,19 @@ pub async fn write(table: &Table, alerts: &[Alert]) -> Result<Add, LakeError> {
 pub async fn read(table: &Table, file: &DataFile) -> Result<Vec<Alert>, LakeError> {
     let mut alerts = Vec::new();
     for batch in table.read(file, None).await? {
-        let missing = || LakeError::Corrupt { table: TableKind::Alerts, what: format!("{} without some columns", file.path()) };
+        let missing = || LakeError::Corrupt {
+            table: TableKind::Alerts,
+            what: format!("{} without some columns", file.path()),
+        };
         let column = |name: &str| batch.column_by_name(name).ok_or_else(missing);
         let text = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_string::<i32>);
-        let time = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<TimestampMicrosecondType>);
-        let double = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<Float64Type>);
-        let (id, rule, source, coin, quote) = (text("alert_id")?, text("rule")?, text("source")?, text("coin_id")?, text("quote")?);
+        let time = |name: &str| {
+            column(name).map(deltalake::arrow::array::AsArray::as_primitive::<TimestampMicrosecondType>)
+        };
+        let double =
+            |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<Float64Type>);
+        let (id, rule, source, coin, quote) =
+            (text("alert_id")?, text("rule")?, text("source")?, text("coin_id")?, text("quote")?);
         let (start, end, timestamp) = (time("window_start")?, time("window_end")?, time("timestamp")?);
         let (avg, min, max) = (double("avg_price")?, double("min_price")?, double("max_price")?);
         let (volatility, threshold) = (double("volatility")?, double("threshold")?);

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use deltalake::arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, Int64Array, RecordBatch, StringBuilder};
+use deltalake::arrow::array::{
+    Array, ArrayRef, AsArray, BinaryBuilder, Int64Array, RecordBatch, StringBuilder,
+};
 use deltalake::arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use deltalake::arrow::error::ArrowError;
 
@@ -23,8 +25,12 @@ pub struct RawBatch {
 }
 
 /// Text, or bytes where it is none: the pair of columns `value` and `value_raw`.
-pub(super) fn value_columns<'a>(values: impl Iterator<Item = Option<&'a [u8]>>, bytes: usize) -> (ArrayRef, ArrayRef) {
-    let (mut text, mut raw) = (StringBuilder::with_capacity(values.size_hint().0, bytes), BinaryBuilder::new());
+pub(super) fn value_columns<'a>(
+    values: impl Iterator<Item = Option<&'a [u8]>>,
+    bytes: usize,
+) -> (ArrayRef, ArrayRef) {
+    let (mut text, mut raw) =
+        (StringBuilder::with_capacity(values.size_hint().0, bytes), BinaryBuilder::new());
     for value in values {
         let valid = value.and_then(|value| std::str::from_utf8(value).ok());
         text.append_option(valid);
@@ -69,13 +75,15 @@ pub async fn write(table: &Table, batch: &RawBatch) -> Result<deltalake::kernel:
     table.write(Some(&crate::market::date(batch.ingested_at)), &rows).await
 }
 
-/// What bronze has of a stream beyond an offset, in order of offsets: call [`Reader::next`] until it gives none.
+/// What bronze has of a stream beyond an offset, in order of offsets: call [`Reader::next`] until it gives
+/// none.
 ///
-/// Files of one stream are read one after the other. Where the offsets of files overlap (a compaction of another time joined files
-/// that do not follow each other), these files are read together.
+/// Files of one stream are read one after the other. Where the offsets of files overlap (a compaction of
+/// another time joined files that do not follow each other), these files are read together.
 #[derive(Debug)]
 pub struct Reader {
-    /// Files with rows of the stream, with the first and last offset of it that each holds; the next to be read last.
+    /// Files with rows of the stream, with the first and last offset of it that each holds; the next to be
+    /// read last.
     files: Vec<(i64, i64, Arc<DataFile>)>,
     stream: Arc<Stream>,
     after: i64,
@@ -102,7 +110,8 @@ impl Reader {
         Ok(Self { files, stream: Arc::clone(stream), after, to })
     }
 
-    /// The records of the next file, or of the next files whose offsets overlap, in runs of one `ingested_at`.
+    /// The records of the next file, or of the next files whose offsets overlap, in runs of one
+    /// `ingested_at`.
     ///
     /// # Errors
     /// What the storage says. The file that cannot be read is left out when this is called again.
@@ -141,12 +150,17 @@ impl Reader {
             let (value, raw) = (text("value")?, column("value_raw")?.as_binary::<i32>());
             let (produced_at, ingested_at) = (time("produced_at")?, time("ingested_at")?);
             for i in 0..batch.num_rows() {
-                let ours = topic.value(i) == &*self.stream.topic && partition.value(i) == self.stream.partition;
+                let ours =
+                    topic.value(i) == &*self.stream.topic && partition.value(i) == self.stream.partition;
                 if !ours || offset.value(i) <= self.after || offset.value(i) > self.to {
                     continue;
                 }
                 if runs.last().is_none_or(|run| run.ingested_at != ingested_at.value(i)) {
-                    runs.push(RawBatch { stream: Arc::clone(&self.stream), records: Records::new(), ingested_at: ingested_at.value(i) });
+                    runs.push(RawBatch {
+                        stream: Arc::clone(&self.stream),
+                        records: Records::new(),
+                        ingested_at: ingested_at.value(i),
+                    });
                 }
                 let Some(run) = runs.last_mut() else { continue };
                 run.records.push(RecordRef {
@@ -163,8 +177,8 @@ impl Reader {
     }
 }
 
-/// What bronze has of several streams, in the order in which it came in: of two streams that were ingested in turn, the second would
-/// be late as a whole if it were read after the first.
+/// What bronze has of several streams, in the order in which it came in: of two streams that were ingested in
+/// turn, the second would be late as a whole if it were read after the first.
 #[derive(Debug, Default)]
 pub struct Backlog {
     streams: Vec<Pending>,
@@ -182,11 +196,17 @@ struct Pending {
 impl Pending {
     /// When what comes next came in, or no later than that; none where all was read and handed out.
     fn next_at(&self) -> Option<Micros> {
-        let unread = || self.reader.files.last().map(|(_, _, file)| file.times("ingested_at").map_or(Micros::MIN, |(min, _)| min));
+        let unread = || {
+            self.reader
+                .files
+                .last()
+                .map(|(_, _, file)| file.times("ingested_at").map_or(Micros::MIN, |(min, _)| min))
+        };
         self.ready.front().map(|run| run.ingested_at).or_else(unread)
     }
 
-    /// Reads the next file. Only Kafka leaves gaps between offsets: what is missing elsewhere must not be passed over.
+    /// Reads the next file. Only Kafka leaves gaps between offsets: what is missing elsewhere must not be
+    /// passed over.
     async fn read_on(&mut self, table: &Table) -> Result<(), LakeError> {
         let runs = self.reader.next(table).await?.unwrap_or_default();
         for offset in runs.iter().flat_map(|run| run.records.iter().map(|record| record.offset)) {
@@ -202,7 +222,11 @@ impl Pending {
         if !stream.is_dense() || offset <= self.read + 1 {
             return Ok(());
         }
-        let what = format!("no records {} to {} of {stream}, which its position says were written", self.read + 1, offset - 1);
+        let what = format!(
+            "no records {} to {} of {stream}, which its position says were written",
+            self.read + 1,
+            offset - 1
+        );
         Err(LakeError::Corrupt { table: TableKind::Bronze, what })
     }
 }
@@ -229,7 +253,9 @@ impl Backlog {
     pub async fn next(&mut self, table: &Table) -> Result<Option<RawBatch>, LakeError> {
         loop {
             self.streams.retain(|pending| pending.next_at().is_some());
-            let Some(pending) = self.streams.iter_mut().min_by_key(|pending| pending.next_at()) else { return Ok(None) };
+            let Some(pending) = self.streams.iter_mut().min_by_key(|pending| pending.next_at()) else {
+                return Ok(None);
+            };
             match pending.ready.pop_front() {
                 Some(run) => return Ok(Some(run)),
                 None => pending.read_on(table).await?,
@@ -243,13 +269,20 @@ fn without(file: &DataFile, column: &str) -> LakeError {
 }
 
 /// The first and last offset of a stream in a file that holds several; none where it holds none.
-async fn offsets_in(table: &Table, file: &DataFile, stream: &Stream) -> Result<Option<(i64, i64)>, LakeError> {
+async fn offsets_in(
+    table: &Table,
+    file: &DataFile,
+    stream: &Stream,
+) -> Result<Option<(i64, i64)>, LakeError> {
     let mut found: Option<(i64, i64)> = None;
     for batch in table.read(file, Some(&["topic", "partition", "offset"])).await? {
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| without(file, name));
-        let (topic, partition) = (column("topic")?.as_string::<i32>(), column("partition")?.as_primitive::<Int32Type>());
+        let (topic, partition) =
+            (column("topic")?.as_string::<i32>(), column("partition")?.as_primitive::<Int32Type>());
         let offset = column("offset")?.as_primitive::<Int64Type>();
-        for i in (0..batch.num_rows()).filter(|&i| topic.value(i) == &*stream.topic && partition.value(i) == stream.partition) {
+        for i in (0..batch.num_rows())
+            .filter(|&i| topic.value(i) == &*stream.topic && partition.value(i) == stream.partition)
+        {
             let (first, last) = found.get_or_insert((offset.value(i), offset.value(i)));
             (*first, *last) = (offset.value(i).min(*first), offset.value(i).max(*last));
         }
@@ -259,17 +292,24 @@ async fn offsets_in(table: &Table, file: &DataFile, stream: &Stream) -> Result<O
 
 fn ascends(runs: &[RawBatch]) -> bool {
     let mut last = i64::MIN;
-    runs.iter().flat_map(|run| run.records.iter()).all(|record| record.offset > std::mem::replace(&mut last, record.offset))
+    runs.iter()
+        .flat_map(|run| run.records.iter())
+        .all(|record| record.offset > std::mem::replace(&mut last, record.offset))
 }
 
 /// The records of some runs in order of offsets, in runs of one `ingested_at`.
 fn sorted(runs: &[RawBatch]) -> Vec<RawBatch> {
-    let mut records: Vec<_> = runs.iter().flat_map(|run| run.records.iter().map(move |record| (record, run))).collect();
+    let mut records: Vec<_> =
+        runs.iter().flat_map(|run| run.records.iter().map(move |record| (record, run))).collect();
     records.sort_by_key(|(record, _)| record.offset);
     let mut sorted: Vec<RawBatch> = Vec::new();
     for (record, run) in records {
         if sorted.last().is_none_or(|last| last.ingested_at != run.ingested_at) {
-            sorted.push(RawBatch { stream: Arc::clone(&run.stream), records: Records::new(), ingested_at: run.ingested_at });
+            sorted.push(RawBatch {
+                stream: Arc::clone(&run.stream),
+                records: Records::new(),
+                ingested_at: run.ingested_at,
+            });
         }
         if let Some(last) = sorted.last_mut() {
             last.records.push(record);

@@ -1,7 +1,8 @@
 //! Named places at which a test can kill the process: before and after every step that changes a table.
 //!
-//! `FAIL_POINT=silver.commit.after@3` ends the process at the third pass of that place, as a power switch would:
-//! no destructor runs, nothing is flushed. With `=error` behind the name the step fails there, once, with an error.
+//! `FAIL_POINT=silver.commit.after@3` ends the process at the third pass of that place, as a power switch
+//! would: no destructor runs, nothing is flushed. With `=error` behind the name the step fails there, once,
+//! with an error.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +30,9 @@ fn parse(text: &str) -> Armed {
 /// # Errors
 /// Where a test asked for an error.
 pub(crate) fn pass(table: &str, step: &str) -> Result<(), std::io::Error> {
-    let Some(armed) = ARMED.get_or_init(|| std::env::var(VARIABLE).ok().map(|text| parse(&text))) else { return Ok(()) };
+    let Some(armed) = ARMED.get_or_init(|| std::env::var(VARIABLE).ok().map(|text| parse(&text))) else {
+        return Ok(());
+    };
     let here = armed.name.strip_prefix(table).and_then(|rest| rest.strip_prefix('.')) == Some(step);
     if here && armed.seen.fetch_add(1, Ordering::Relaxed) + 1 == armed.pass {
         if armed.error {

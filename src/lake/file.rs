@@ -22,7 +22,9 @@ pub struct DataFile {
 /// The statistics of a file that holds the rows of `files`.
 pub(super) fn merged_statistics(files: &[Arc<DataFile>]) -> String {
     // Integers compare as such; texts and times (all written alike) compare as text.
-    let less = |a: &Value, b: &Value| a.as_i64().zip(b.as_i64()).map_or_else(|| a.as_str() < b.as_str(), |(a, b)| a < b);
+    let less = |a: &Value, b: &Value| {
+        a.as_i64().zip(b.as_i64()).map_or_else(|| a.as_str() < b.as_str(), |(a, b)| a < b)
+    };
     let bounds = |of: fn(&DataFile) -> &HashMap<String, Value>, wins: &dyn Fn(&Value, &Value) -> bool| {
         let mut merged = of(&files[0]).clone();
         for file in &files[1..] {
@@ -48,73 +50,78 @@ pub(super) fn merged_statistics(files: &[Arc<DataFile>]) -> String {
 
 impl DataFile {
     pub(super) fn new(add: Add) -> Self {
-        let stats: Value = add.stats.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let bounds = |name: &str| stats[name].as_object().map(|map| map.clone().into_iter().collect()).unwrap_or_default();
-        Self { rows: stats["numRecords"].as_u64().unwrap_or(0), min: bounds("minValues"), max: bounds("maxValues"), add }
+        let stats: Value =
+            add.stats.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let bounds = |name: &str| {
+            stats[name].as_object().map(|map| map.clone().into_iter().collect()).unwrap_or_default()
+        };
+        Self {
+            rows: stats["numRecords"].as_u64().unwrap_or(0),
+            min: bounds("minValues"),
+            max: bounds("maxValues"),
+            add,
+        }
     }
 
     /// Path below the table's folder.
-    #[must_use]
     pub fn path(&self) -> &str {
         &self.add.path
     }
 
     /// Size in bytes.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         u64::try_from(self.add.size).unwrap_or(0)
     }
 
     /// Value of the partition column `date`, `2025-05-12`.
-    #[must_use]
     pub fn date(&self) -> Option<&str> {
         self.add.partition_values.get("date")?.as_deref()
     }
 
     /// Smallest and largest value of an integer column; none where the log does not say.
-    #[must_use]
     pub fn integers(&self, column: &str) -> Option<(i64, i64)> {
         Some((self.min.get(column)?.as_i64()?, self.max.get(column)?.as_i64()?))
     }
 
     /// Smallest and largest value of a timestamp column.
-    #[must_use]
     pub fn times(&self, column: &str) -> Option<(Micros, Micros)> {
-        let time = |value: &Value| chrono::DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|t| t.timestamp_micros());
+        let time = |value: &Value| {
+            chrono::DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|t| t.timestamp_micros())
+        };
         Some((time(self.min.get(column)?)?, time(self.max.get(column)?)?))
     }
 
     /// Smallest and largest value of a text column.
-    #[must_use]
     pub fn texts(&self, column: &str) -> Option<(&str, &str)> {
         Some((self.min.get(column)?.as_str()?, self.max.get(column)?.as_str()?))
     }
 
     /// Whether rows with `column` in `from..=to` may be inside.
-    #[must_use]
     pub fn may_hold_times(&self, column: &str, from: Micros, to: Micros) -> bool {
         self.times(column).is_none_or(|(min, max)| min <= to && from <= max)
     }
 
     /// Whether rows with this text in `column` may be inside.
-    #[must_use]
     pub fn may_hold_text(&self, column: &str, text: &str) -> bool {
         self.texts(column).is_none_or(|(min, max)| min <= text && text <= max)
     }
 
     /// Whether rows of the stream with offsets in `from..=to` may be inside.
-    #[must_use]
     pub fn may_hold_offsets(&self, stream: &Stream, from: i64, to: i64) -> bool {
-        let overlaps = |column, from, to| self.integers(column).is_none_or(|(min, max)| min <= to && from <= max);
+        let overlaps =
+            |column, from, to| self.integers(column).is_none_or(|(min, max)| min <= to && from <= max);
         let partition = i64::from(stream.partition);
-        self.may_hold_text("topic", &stream.topic) && overlaps("partition", partition, partition) && overlaps("offset", from, to)
+        self.may_hold_text("topic", &stream.topic)
+            && overlaps("partition", partition, partition)
+            && overlaps("offset", from, to)
     }
 
-    /// The first and last offset of the stream in this file, where the statistics tell them: a file of one stream only.
-    #[must_use]
+    /// The first and last offset of the stream in this file, where the statistics tell them: a file of one
+    /// stream only.
     pub fn offsets_of(&self, stream: &Stream) -> Option<(i64, i64)> {
         let partition = i64::from(stream.partition);
-        let alone = self.texts("topic")? == (&*stream.topic, &*stream.topic) && self.integers("partition")? == (partition, partition);
+        let alone = self.texts("topic")? == (&*stream.topic, &*stream.topic)
+            && self.integers("partition")? == (partition, partition);
         if alone { self.integers("offset") } else { None }
     }
 

@@ -1,7 +1,7 @@
 //! One pipeline a storage: an OS file lock that death frees and a stopped process keeps.
 //!
-//! The lock is for politeness, the fences of the commits are what makes it safe: `--take-over` ignores the lock, names itself
-//! the owner, and whoever was owner before stops at its next commit.
+//! The lock is for politeness, the fences of the commits are what makes it safe: `--take-over` ignores the
+//! lock, names itself the owner, and whoever was owner before stops at its next commit.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -54,14 +54,13 @@ impl Lock {
     }
 
     /// Whether no other process is known to have taken over.
-    #[must_use]
     pub fn is_mine(&self) -> bool {
         // Who owns a storage that cannot be read is not known: the fences of the commits decide.
         std::fs::read_to_string(&self.owner).map_or(true, |id| id == self.id)
     }
 
     /// After a take-over: gets hold of the file lock once its old holder is gone.
-    pub fn settle(&mut self) {
+    pub fn acquire_file_lock(&mut self) {
         if self.file.is_none() {
             self.file = try_lock(&self.path).unwrap_or_default();
         }
@@ -85,9 +84,13 @@ mod tests {
     fn only_another_owner_that_is_named_has_taken_over() {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::new(folder.path()).unwrap();
-        let Attempt::Acquired(lock) = Lock::attempt(&storage, false).unwrap() else { panic!("the storage is new") };
+        let Attempt::Acquired(lock) = Lock::attempt(&storage, false).unwrap() else {
+            panic!("the storage is new")
+        };
         assert!(lock.is_mine());
-        let Attempt::Acquired(other) = Lock::attempt(&storage, true).unwrap() else { panic!("a take-over asks nobody") };
+        let Attempt::Acquired(other) = Lock::attempt(&storage, true).unwrap() else {
+            panic!("a take-over asks nobody")
+        };
         assert!(!lock.is_mine() && other.is_mine());
         // A storage that is away says nothing about its owner.
         std::fs::remove_file(&other.owner).unwrap();

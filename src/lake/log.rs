@@ -1,9 +1,10 @@
 //! The log of one table: numbered entries that are read, put and cleaned up so that it stays one sequence.
 //!
-//! An *anchor* is an entry that somebody has folded. Whoever has looked beyond it reads it again: entries are deleted oldest
-//! first, so while the anchor is there, nothing above it was ever deleted, an absent entry was never written, and putting it if it
-//! is absent has one winner. Where the anchor is gone, all that was learned or put since is void ([`LakeError::Gone`]): a process that
-//! was paused for longer than the log is kept can neither commit to a branch that nobody reads nor take "cleaned up" for "nothing new".
+//! An *anchor* is an entry that somebody has folded. Whoever has looked beyond it reads it again: entries are
+//! deleted oldest first, so while the anchor is there, nothing above it was ever deleted, an absent entry was
+//! never written, and putting it if it is absent has one winner. Where the anchor is gone, all that was
+//! learned or put since is void ([`LakeError::Gone`]): a process that was paused for longer than the log is
+//! kept can neither commit to a branch that nobody reads nor take "cleaned up" for "nothing new".
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,12 +48,13 @@ fn place(version: u64) -> StorePath {
 impl Log {
     /// The log in a table's folder, which exists.
     ///
-    /// The store begins at the folder and Delta's location is its root, so that no name of a folder is ever written as a URL and
-    /// read back: there is one conversion from path to URL, the store's own.
+    /// The store begins at the folder and Delta's location is its root, so that no name of a folder is ever
+    /// written as a URL and read back: there is one conversion from path to URL, the store's own.
     pub(super) fn open(path: &Path, kind: TableKind) -> Result<Self, LakeError> {
         let store = Arc::new(LocalFileSystem::new_with_prefix(path).when("open", kind)?);
         let root = Url::parse("file:///").expect("a constant");
-        let engine = logstore_with(Arc::clone(&store) as _, &root, StorageConfig::default()).when("open", kind)?;
+        let engine =
+            logstore_with(Arc::clone(&store) as _, &root, StorageConfig::default()).when("open", kind)?;
         Ok(Self { kind, folder: path.to_owned(), store, engine })
     }
 
@@ -102,13 +104,14 @@ impl Log {
 
     /// Puts an entry right behind the anchor and gives the new anchor.
     ///
-    /// A store may report an error for a put that has landed (a repeated request, a lost reply), so whose entry stands there is told
-    /// by its bytes, which hold a random id.
+    /// A store may report an error for a put that has landed (a repeated request, a lost reply), so whose
+    /// entry stands there is told by its bytes, which hold a random id.
     pub(super) async fn put(&self, anchor: Anchor, bytes: Bytes) -> Result<Anchor, LakeError> {
         let version = anchor.version + 1;
         let mut failed = None;
         for _ in 0..PUTS {
-            let put = self.store.put_opts(&place(version), bytes.clone().into(), PutMode::Create.into()).await;
+            let put =
+                self.store.put_opts(&place(version), bytes.clone().into(), PutMode::Create.into()).await;
             let Err(error) = put else {
                 failed = None;
                 break;
@@ -130,35 +133,58 @@ impl Log {
         Ok(Self::anchor(version, &bytes))
     }
 
-    /// Deletes what processes that were killed while they wrote a file left: the store writes to `name#1` and renames, and neither
-    /// lists nor takes such names.
+    /// Deletes what processes that were killed while they wrote a file left: the store writes to `name#1` and
+    /// renames, and neither lists nor takes such names.
     pub(super) fn delete_staged(&self, older_than: Duration) -> std::io::Result<usize> {
-        let is_staged = |name: &str| name.rsplit_once('#').is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        let is_staged = |name: &str| {
+            name.rsplit_once('#').is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        };
         tokio::task::block_in_place(|| sweep(&self.folder, &is_staged, older_than))
     }
 
     /// All files of the log, with the version that each belongs to.
     pub(super) async fn listing(&self) -> Result<Vec<(u64, ObjectMeta)>, LakeError> {
-        let files: Vec<_> = self.store.list(Some(&StorePath::from("_delta_log"))).try_collect().await.when("list the log of", self.kind)?;
+        let files: Vec<_> = self
+            .store
+            .list(Some(&StorePath::from("_delta_log")))
+            .try_collect()
+            .await
+            .when("list the log of", self.kind)?;
         let version = |meta: &ObjectMeta| meta.location.filename()?.split_once('.')?.0.parse().ok();
         Ok(files.into_iter().filter_map(|meta| Some((version(&meta)?, meta))).collect())
     }
 
     /// Version of the newest checkpoint at or below `version`, with its file.
-    pub(super) async fn newest_checkpoint(&self, version: u64) -> Result<Option<(u64, StorePath)>, LakeError> {
+    pub(super) async fn newest_checkpoint(
+        &self,
+        version: u64,
+    ) -> Result<Option<(u64, StorePath)>, LakeError> {
         let listing = self.listing().await?;
-        Ok(listing.into_iter().filter(|(at, meta)| *at <= version && is_checkpoint(meta)).map(|(at, meta)| (at, meta.location)).max())
+        Ok(listing
+            .into_iter()
+            .filter(|(at, meta)| *at <= version && is_checkpoint(meta))
+            .map(|(at, meta)| (at, meta.location))
+            .max())
     }
 
-    /// Deletes entries and checkpoints that are below the newest checkpoint and older than `retention`, one at a time, oldest first,
-    /// ending at the first that must stay. Time is counted back from the newest entry by the store's clock. What another process
-    /// deletes at the same time is the same oldest part, so this may run at any time, late too.
+    /// Deletes entries and checkpoints that are below the newest checkpoint and older than `retention`, one
+    /// at a time, oldest first, ending at the first that must stay. Time is counted back from the newest
+    /// entry by the store's clock. What another process deletes at the same time is the same oldest part, so
+    /// this may run at any time, late too.
     pub(super) async fn clean_up(&self, retention: chrono::Duration) -> Result<usize, LakeError> {
         let mut files = self.listing().await?;
         files.sort_by(|(a, x), (b, y)| (a, &x.location).cmp(&(b, &y.location)));
-        let Some(checkpoint) = files.iter().rev().find(|(_, meta)| is_checkpoint(meta)).map(|(version, _)| *version) else { return Ok(0) };
+        let Some(checkpoint) =
+            files.iter().rev().find(|(_, meta)| is_checkpoint(meta)).map(|(version, _)| *version)
+        else {
+            return Ok(0);
+        };
         let is_entry = |meta: &ObjectMeta| meta.location.extension() == Some("json");
-        let Some(newest) = files.iter().rev().find(|(_, meta)| is_entry(meta)).map(|(_, meta)| meta.last_modified) else { return Ok(0) };
+        let Some(newest) =
+            files.iter().rev().find(|(_, meta)| is_entry(meta)).map(|(_, meta)| meta.last_modified)
+        else {
+            return Ok(0);
+        };
         let mut deleted = 0;
         for (version, meta) in files {
             if version >= checkpoint || meta.last_modified > newest - retention {
@@ -174,18 +200,23 @@ impl Log {
     }
 }
 
-/// Deletes the files of these names that are older than `age`, in a folder and those below it. A file that goes away meanwhile is none.
+/// Deletes the files of these names that are older than `age`, in a folder and those below it. A file that
+/// goes away meanwhile is none.
 fn sweep(folder: &Path, is_waste: &impl Fn(&str) -> bool, age: Duration) -> std::io::Result<usize> {
-    let gone = |error: std::io::Error| if error.kind() == std::io::ErrorKind::NotFound { Ok(0) } else { Err(error) };
+    let gone =
+        |error: std::io::Error| if error.kind() == std::io::ErrorKind::NotFound { Ok(0) } else { Err(error) };
     let mut deleted = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             deleted += sweep(&entry.path(), is_waste, age).or_else(gone)?;
         } else if entry.file_name().to_str().is_some_and(is_waste) {
-            let is_old = |about: std::fs::Metadata| about.modified().is_ok_and(|time| time.elapsed().is_ok_and(|passed| passed > age));
-            let removed =
-                entry.metadata().and_then(|about| if is_old(about) { std::fs::remove_file(entry.path()).map(|()| 1) } else { Ok(0) });
+            let is_old = |about: std::fs::Metadata| {
+                about.modified().is_ok_and(|time| time.elapsed().is_ok_and(|passed| passed > age))
+            };
+            let removed = entry.metadata().and_then(|about| {
+                if is_old(about) { std::fs::remove_file(entry.path()).map(|()| 1) } else { Ok(0) }
+            });
             deleted += removed.or_else(gone)?;
         }
     }
@@ -194,7 +225,9 @@ fn sweep(folder: &Path, is_waste: &impl Fn(&str) -> bool, age: Duration) -> std:
 
 /// Whether a file is a checkpoint in one piece, the only kind that this program writes.
 fn is_checkpoint(meta: &ObjectMeta) -> bool {
-    meta.location.filename().is_some_and(|name| name.ends_with(".checkpoint.parquet") && name.matches('.').count() == 2)
+    meta.location
+        .filename()
+        .is_some_and(|name| name.ends_with(".checkpoint.parquet") && name.matches('.').count() == 2)
 }
 
 #[cfg(test)]
@@ -204,7 +237,8 @@ mod tests {
     use async_trait::async_trait;
     use deltalake::logstore::object_store::memory::InMemory;
     use deltalake::logstore::object_store::{
-        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, PutMultipartOptions, PutOptions,
+        PutPayload, PutResult, Result,
     };
     use futures::stream::BoxStream;
 
@@ -239,14 +273,22 @@ mod tests {
 
     #[async_trait]
     impl ObjectStore for Faulty {
-        async fn put_opts(&self, location: &StorePath, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-            let is_faulty = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok();
+        async fn put_opts(
+            &self,
+            location: &StorePath,
+            payload: PutPayload,
+            options: PutOptions,
+        ) -> Result<PutResult> {
+            let is_faulty =
+                self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok();
             if !is_faulty {
                 return self.inner.put_opts(location, payload, options).await;
             }
             let broken = || StoreError::Generic { store: "faulty", source: "connection reset".into() };
             match self.fault {
-                Fault::LandsAndFails => self.inner.put_opts(location, payload, options).await.and_then(|_| Err(broken())),
+                Fault::LandsAndFails => {
+                    self.inner.put_opts(location, payload, options).await.and_then(|_| Err(broken()))
+                }
                 Fault::LandsAndExists => {
                     self.inner.put_opts(location, payload.clone(), options.clone()).await?;
                     self.inner.put_opts(location, payload, options).await
@@ -259,7 +301,11 @@ mod tests {
             }
         }
 
-        async fn put_multipart_opts(&self, location: &StorePath, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        async fn put_multipart_opts(
+            &self,
+            location: &StorePath,
+            options: PutMultipartOptions,
+        ) -> Result<Box<dyn MultipartUpload>> {
             self.inner.put_multipart_opts(location, options).await
         }
 
@@ -267,7 +313,10 @@ mod tests {
             self.inner.get_opts(location, options).await
         }
 
-        fn delete_stream(&self, locations: BoxStream<'static, Result<StorePath>>) -> BoxStream<'static, Result<StorePath>> {
+        fn delete_stream(
+            &self,
+            locations: BoxStream<'static, Result<StorePath>>,
+        ) -> BoxStream<'static, Result<StorePath>> {
             self.inner.delete_stream(locations)
         }
 
@@ -295,7 +344,9 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_put_that_landed_is_known_as_ours_whatever_was_reported() {
-        for (fault, times) in [(Fault::LandsAndFails, 1), (Fault::LandsAndExists, 1), (Fault::Fails, PUTS - 1)] {
+        for (fault, times) in
+            [(Fault::LandsAndFails, 1), (Fault::LandsAndExists, 1), (Fault::Fails, PUTS - 1)]
+        {
             let (log, anchor) = log(fault, times).await;
             let put = log.put(anchor, Bytes::from("eight")).await.unwrap();
             assert_eq!(put, Log::anchor(8, b"eight"), "{fault:?}");
@@ -305,7 +356,10 @@ mod tests {
         let error = log_that_fails.put(anchor, Bytes::from("eight")).await.unwrap_err();
         assert!(crate::text::chain(&error).contains("connection reset"), "{error:?}");
         let (lost, anchor) = log(Fault::Loses, 1).await;
-        assert!(matches!(lost.put(anchor, Bytes::from("eight")).await, Err(LakeError::Conflict { version: 8, .. })));
+        assert!(matches!(
+            lost.put(anchor, Bytes::from("eight")).await,
+            Err(LakeError::Conflict { version: 8, .. })
+        ));
     }
 
     #[tokio::test(flavor = "multi_thread")]

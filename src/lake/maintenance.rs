@@ -1,9 +1,10 @@
 //! Keeping a table small: compaction, checkpoints, clean-up of the log and of files that nothing refers to.
 //!
-//! Done by the table's own writer. A compaction is a commit like any other, and fails with a conflict if the table has moved on. So does
-//! a vacuum: it lists what nothing refers to, commits the counter `vacuum`, and only then deletes. A writer that was paused in the midst
-//! of a batch conflicts with that commit and never refers to a deleted file; a vacuum of a process that was replaced conflicts
-//! itself and deletes nothing. Each step stands alone: where one fails, the others are done, and the report says what failed. Only who
+//! Done by the table's own writer. A compaction is a commit like any other, and fails with a conflict if the
+//! table has moved on. So does a vacuum: it lists what nothing refers to, commits the counter `vacuum`, and
+//! only then deletes. A writer that was paused in the midst of a batch conflicts with that commit and never
+//! refers to a deleted file; a vacuum of a process that was replaced conflicts itself and deletes nothing.
+//! Each step stands alone: where one fails, the others are done, and the report says what failed. Only who
 //! was fenced, or does not know whether a commit landed, stops: what is known of the table is out of date.
 
 use std::collections::BTreeMap;
@@ -43,7 +44,8 @@ const VACUUM_EVERY: std::time::Duration = std::time::Duration::from_mins(20);
 pub(super) const RETENTION: Duration = Duration::hours(1);
 /// Time without maintenance after one of its steps has failed.
 const REST: std::time::Duration = std::time::Duration::from_mins(1);
-/// Bytes of rows in memory in a row group of a compacted file at most, but for one batch: a reader takes a row group at once.
+/// Bytes of rows in memory in a row group of a compacted file at most, but for one batch: a reader takes a
+/// row group at once.
 const ROW_GROUP: usize = 128 << 20;
 /// App ids of the counters that fence whoever was paused: each vacuum raises both.
 const VACUUM: &str = "vacuum";
@@ -88,11 +90,17 @@ impl Report {
         self.problems.extend(problems);
     }
 
-    /// Notes the failure of a step. A writer that was fenced, or does not know whether its commit landed, goes no further.
+    /// Notes the failure of a step. A writer that was fenced, or does not know whether its commit landed,
+    /// goes no further.
     fn outcome(&mut self, table: &Table, step: Result<(), LakeError>) -> Result<bool, LakeError> {
         match step {
             Ok(()) => Ok(true),
-            Err(error) if matches!(error, LakeError::Conflict { .. } | LakeError::Gone { .. }) || table.tried().is_some() => Err(error),
+            Err(error)
+                if matches!(error, LakeError::Conflict { .. } | LakeError::Gone { .. })
+                    || table.tried().is_some() =>
+            {
+                Err(error)
+            }
             Err(error) => {
                 self.problems.push(chain(&error));
                 Ok(false)
@@ -109,13 +117,14 @@ const fn target(kind: TableKind) -> u64 {
     }
 }
 
-/// What the files of one group share: the date and, where a file is of one stream only, that stream. A file then has its rows of a
-/// stream between two of its offsets, and readers can tell which.
+/// What the files of one group share: the date and, where a file is of one stream only, that stream. A file
+/// then has its rows of a stream between two of its offsets, and readers can tell which.
 type Shared = (Option<String>, Option<(String, i64)>);
 
 fn shared(file: &DataFile) -> Shared {
     let topic = file.texts("topic").filter(|(min, max)| min == max).map(|(topic, _)| topic.to_owned());
-    let partition = file.integers("partition").filter(|(min, max)| min == max).map(|(partition, _)| partition);
+    let partition =
+        file.integers("partition").filter(|(min, max)| min == max).map(|(partition, _)| partition);
     (file.date().map(str::to_owned), topic.zip(partition))
 }
 
@@ -141,7 +150,11 @@ fn cut(kind: TableKind, files: Vec<Arc<DataFile>>) -> Vec<Vec<Arc<DataFile>>> {
 }
 
 /// The groups of files to rewrite as one each.
-fn plan(kind: TableKind, files: impl Iterator<Item = Arc<DataFile>>, effort: Effort) -> Vec<Vec<Arc<DataFile>>> {
+fn plan(
+    kind: TableKind,
+    files: impl Iterator<Item = Arc<DataFile>>,
+    effort: Effort,
+) -> Vec<Vec<Arc<DataFile>>> {
     let mut parts: BTreeMap<Shared, Vec<Arc<DataFile>>> = BTreeMap::new();
     let mut files: Vec<_> = files.filter(|file| file.bytes() < target(kind) / 4).collect();
     if effort != Effort::All && files.len() < MANY_FILES {
@@ -216,25 +229,45 @@ async fn compact(table: &mut Table, effort: Effort, report: &mut Report) -> Resu
         let bytes = tokio::task::block_in_place(|| writer.into_inner()).when("compact", kind)?;
         let add = table.put(joined[0].date(), bytes, merged_statistics(&joined)).await?;
         let rewritten = joined.len();
-        table.commit(Commit { change: Change::Compact, adds: vec![add], removes: joined, txns: Vec::new(), facts: &[] }).await?;
+        table
+            .commit(Commit {
+                change: Change::Compact,
+                adds: vec![add],
+                removes: joined,
+                txns: Vec::new(),
+                facts: &[],
+            })
+            .await?;
         report.compacted += rewritten;
         report.into += 1;
     }
     Ok(())
 }
 
-/// Lists the data files that nothing refers to, expired removals and files of failed commits alike, and raises the counter that
-/// makes it safe to delete them. None: there are no such files.
+/// Lists the data files that nothing refers to, expired removals and files of failed commits alike, and
+/// raises the counter that makes it safe to delete them. None: there are no such files.
 async fn plan_vacuum(table: &mut Table) -> Result<Vec<StorePath>, LakeError> {
     let kind = table.kind();
     let listing: Vec<_> = table.store().list(None).try_collect().await.when("list", kind)?;
     table.forget_old_removals();
     let paths = listing.into_iter().map(|meta| meta.location);
-    let unwanted: Vec<_> = paths.filter(|path| is_data_file(path) && !table.is_wanted(path.as_ref())).collect();
+    let unwanted: Vec<_> =
+        paths.filter(|path| is_data_file(path) && !table.is_wanted(path.as_ref())).collect();
     if !unwanted.is_empty() {
-        let txns = [VACUUM, MAINTENANCE].map(|counter| (counter.to_owned(), table.txn(counter).unwrap_or(0) + 1)).to_vec();
-        // Where a commit may go over foreign entries, what these refer to has to be left out again after this one.
-        table.commit(Commit { change: Change::Compact, adds: Vec::new(), removes: Vec::new(), txns, facts: &[] }).await?;
+        let txns = [VACUUM, MAINTENANCE]
+            .map(|counter| (counter.to_owned(), table.txn(counter).unwrap_or(0) + 1))
+            .to_vec();
+        // Where a commit may go over foreign entries, what these refer to has to be left out again after this
+        // one.
+        table
+            .commit(Commit {
+                change: Change::Compact,
+                adds: Vec::new(),
+                removes: Vec::new(),
+                txns,
+                facts: &[],
+            })
+            .await?;
     }
     Ok(unwanted)
 }
@@ -244,7 +277,8 @@ fn is_data_file(path: &StorePath) -> bool {
     path.extension() == Some("parquet") && path.parts().all(|part| !part.as_ref().starts_with(['_', '.']))
 }
 
-/// What a table needs beside its rows; none of it touches what a reader or the writer may want, so it runs beside the commits.
+/// What a table needs beside its rows; none of it touches what a reader or the writer may want, so it runs
+/// beside the commits.
 #[derive(Debug)]
 struct Chores {
     /// The version to make a checkpoint of.
@@ -302,17 +336,17 @@ async fn tidy(kind: TableKind, log: Log, chores: Chores) -> Report {
     report
 }
 
-/// Does what is due, or everything. Checkpoints, clean-up and deletions are begun here and reported by a later call, unless everything
-/// is asked for. What fails is in the report.
+/// Does what is due, or everything. Checkpoints, clean-up and deletions are begun here and reported by a
+/// later call, unless everything is asked for. What fails is in the report.
 ///
 /// # Errors
-/// [`LakeError::Conflict`] and [`LakeError::Gone`] where another writer has committed: this process no longer owns the table. What the
-/// storage says where it is not known whether a commit landed: open the table anew.
+/// [`LakeError::Conflict`] and [`LakeError::Gone`] where another writer has committed: this process no longer
+/// owns the table. What the storage says where it is not known whether a commit landed: open the table anew.
 pub async fn maintain(table: &mut Table, effort: Effort) -> Result<Report, LakeError> {
     let all = effort == Effort::All;
     let mut report = Report::default();
     if table.upkeep.tidying.as_ref().is_some_and(|tidying| tidying.is_finished() || all) {
-        report.add(settle(table).await);
+        report.add(finish(table).await);
     }
     if !all && table.upkeep.resting.is_some_and(|until| Instant::now() < until) {
         return Ok(report);
@@ -328,7 +362,7 @@ pub async fn maintain(table: &mut Table, effort: Effort) -> Result<Report, LakeE
     }
     table.upkeep.resting = failed.then(|| Instant::now() + REST);
     if all {
-        report.add(settle(table).await);
+        report.add(finish(table).await);
     }
     Ok(report)
 }
@@ -348,12 +382,13 @@ async fn begin(table: &mut Table, checkpoint: bool, vacuum: bool) -> Result<(), 
         table.upkeep.checkpoint = table.version();
         chores.checkpoint = Some(table.version());
     }
-    table.upkeep.tidying = Some(AbortOnDropHandle::new(tokio::spawn(tidy(table.kind(), table.log().clone(), chores))));
+    table.upkeep.tidying =
+        Some(AbortOnDropHandle::new(tokio::spawn(tidy(table.kind(), table.log().clone(), chores))));
     Ok(())
 }
 
 /// Waits for what [`maintain`] has begun.
-pub async fn settle(table: &mut Table) -> Report {
+pub async fn finish(table: &mut Table) -> Report {
     let Some(tidying) = table.upkeep.tidying.take() else { return Report::default() };
     tidying.await.unwrap_or_else(|panic| Report {
         problems: vec![format!("{}: maintenance ended by a panic: {panic}", table.kind())],

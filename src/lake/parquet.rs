@@ -7,10 +7,13 @@ use chrono::{DateTime, SecondsFormat};
 use std::sync::Arc;
 
 use deltalake::arrow::array::{
-    Array, ArrayRef, AsArray as _, DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray as _, DictionaryArray, Int32Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use deltalake::arrow::compute::{cast, max, max_string, min, min_string};
-use deltalake::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use deltalake::arrow::datatypes::{
+    DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
+};
 use deltalake::arrow::error::ArrowError;
 use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use deltalake::parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -24,7 +27,8 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{ColumnType, TableKind};
 
-/// Bytes of rows, decompressed, that are read at once at most, but for one larger row group: Arrow's texts have 32-bit offsets.
+/// Bytes of rows, decompressed, that are read at once at most, but for one larger row group: Arrow's texts
+/// have 32-bit offsets.
 const READ_AT_ONCE: i64 = 1 << 30;
 
 fn properties(kind: TableKind) -> WriterProperties {
@@ -33,7 +37,8 @@ fn properties(kind: TableKind) -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::None)
         .set_dictionary_enabled(false)
         .set_created_by(concat!("cryptostream ", env!("CARGO_PKG_VERSION")).to_owned());
-    // Few different values: worth a dictionary. Everything else (prices, times, raw text) is faster and no larger without.
+    // Few different values: worth a dictionary. Everything else (prices, times, raw text) is faster and no
+    // larger without.
     for (name, column) in kind.columns() {
         if *column == ColumnType::Text && !matches!(*name, "value" | "trade_id" | "alert_id") {
             builder = builder.set_column_dictionary_enabled(ColumnPath::from(*name), true);
@@ -58,16 +63,26 @@ pub fn encode(kind: TableKind, batch: &RecordBatch) -> Result<(Vec<u8>, String),
 
 /// A writer into memory that takes batches one by one.
 pub(super) fn writer(kind: TableKind, schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
-    // Without Arrow's own schema in the file a dictionary is an encoding and no type: every reader sees plain text.
+    // Without Arrow's own schema in the file a dictionary is an encoding and no type: every reader sees plain
+    // text.
     let options = ArrowWriterOptions::new().with_properties(properties(kind)).with_skip_arrow_metadata(true);
     ArrowWriter::try_new_with_options(Vec::new(), schema, options)
 }
 
 /// Puts columns together in the order of the table's schema. Text may come as a dictionary.
-pub(super) fn assemble<const N: usize>(kind: TableKind, columns: [(&str, ArrayRef); N]) -> Result<RecordBatch, ArrowError> {
+pub(super) fn assemble<const N: usize>(
+    kind: TableKind,
+    columns: [(&str, ArrayRef); N],
+) -> Result<RecordBatch, ArrowError> {
     let schema = kind.file_schema();
-    debug_assert_eq!(schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), columns.each_ref().map(|c| c.0));
-    let fields = columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), true)).collect::<Vec<_>>();
+    debug_assert_eq!(
+        schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(),
+        columns.each_ref().map(|c| c.0)
+    );
+    let fields = columns
+        .iter()
+        .map(|(name, column)| Field::new(*name, column.data_type().clone(), true))
+        .collect::<Vec<_>>();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.map(|c| c.1).to_vec())
 }
 
@@ -102,24 +117,42 @@ fn statistics(kind: TableKind, batch: &RecordBatch) -> String {
             maxs.insert((*name).to_owned(), high);
         }
     }
-    json!({ "numRecords": batch.num_rows(), "minValues": mins, "maxValues": maxs, "nullCount": nulls }).to_string()
+    json!({ "numRecords": batch.num_rows(), "minValues": mins, "maxValues": maxs, "nullCount": nulls })
+        .to_string()
 }
 
 fn bounds(column: &ArrayRef) -> Option<(Value, Value)> {
-    let time = |micros: i64| Some(DateTime::from_timestamp_micros(micros)?.to_rfc3339_opts(SecondsFormat::Micros, true).into());
+    let time = |micros: i64| {
+        Some(DateTime::from_timestamp_micros(micros)?.to_rfc3339_opts(SecondsFormat::Micros, true).into())
+    };
     match column.data_type() {
-        DataType::Int32 => Some((min(column.as_primitive::<Int32Type>())?.into(), max(column.as_primitive::<Int32Type>())?.into())),
-        DataType::Int64 => Some((min(column.as_primitive::<Int64Type>())?.into(), max(column.as_primitive::<Int64Type>())?.into())),
+        DataType::Int32 => Some((
+            min(column.as_primitive::<Int32Type>())?.into(),
+            max(column.as_primitive::<Int32Type>())?.into(),
+        )),
+        DataType::Int64 => Some((
+            min(column.as_primitive::<Int64Type>())?.into(),
+            max(column.as_primitive::<Int64Type>())?.into(),
+        )),
         DataType::Timestamp(..) => {
             let column = column.as_primitive::<TimestampMicrosecondType>();
             Some((time(min(column)?)?, time(max(column)?)?))
         }
-        DataType::Utf8 => texts(min_string(column.as_string::<i32>())?, max_string(column.as_string::<i32>())?),
+        DataType::Utf8 => {
+            texts(min_string(column.as_string::<i32>())?, max_string(column.as_string::<i32>())?)
+        }
         DataType::Dictionary(..) => {
-            let (codes, values) = (column.as_dictionary_opt::<Int32Type>()?, column.as_any_dictionary().values().as_string_opt::<i32>()?);
+            let (codes, values) = (
+                column.as_dictionary_opt::<Int32Type>()?,
+                column.as_any_dictionary().values().as_string_opt::<i32>()?,
+            );
             // A dictionary may hold more than this batch's values.
             let mut used = vec![false; values.len()];
-            codes.keys().iter().flatten().for_each(|code| used[usize::try_from(code).unwrap_or_default()] = true);
+            codes
+                .keys()
+                .iter()
+                .flatten()
+                .for_each(|code| used[usize::try_from(code).unwrap_or_default()] = true);
             let used = || values.iter().zip(&used).filter_map(|(value, used)| value.filter(|_| *used));
             texts(used().min()?, used().max()?)
         }
@@ -127,7 +160,8 @@ fn bounds(column: &ArrayRef) -> Option<(Value, Value)> {
     }
 }
 
-/// Bytes of a text in the statistics at most: every commit and every open table carries them. No name is longer.
+/// Bytes of a text in the statistics at most: every commit and every open table carries them. No name is
+/// longer.
 const LONGEST_TEXT: usize = 256;
 
 fn texts(low: &str, high: &str) -> Option<(Value, Value)> {
@@ -157,9 +191,14 @@ pub(super) fn capped_max(text: &str) -> Option<String> {
 }
 
 /// The rows of a file, all columns or those named, in the types of the table's schema.
-pub(super) fn decode(kind: TableKind, file: &Bytes, columns: Option<&[&str]>) -> Result<Vec<RecordBatch>, ParquetError> {
+pub(super) fn decode(
+    kind: TableKind,
+    file: &Bytes,
+    columns: Option<&[&str]>,
+) -> Result<Vec<RecordBatch>, ParquetError> {
     let open = || ParquetRecordBatchReaderBuilder::try_new(file.clone());
-    let groups: Vec<i64> = open()?.metadata().row_groups().iter().map(RowGroupMetaData::total_byte_size).collect();
+    let groups: Vec<i64> =
+        open()?.metadata().row_groups().iter().map(RowGroupMetaData::total_byte_size).collect();
     // A batch may span row groups: those of a large file are read one by one.
     let parts: Vec<Vec<usize>> = if groups.iter().sum::<i64>() > READ_AT_ONCE {
         (0..groups.len()).map(|i| vec![i]).collect()
@@ -169,8 +208,9 @@ pub(super) fn decode(kind: TableKind, file: &Bytes, columns: Option<&[&str]>) ->
     let mut batches = Vec::new();
     for part in parts {
         let builder = open()?;
-        let mask =
-            columns.map_or_else(ProjectionMask::all, |names| ProjectionMask::columns(builder.parquet_schema(), names.iter().copied()));
+        let mask = columns.map_or_else(ProjectionMask::all, |names| {
+            ProjectionMask::columns(builder.parquet_schema(), names.iter().copied())
+        });
         for batch in builder.with_row_groups(part).with_projection(mask).with_batch_size(1 << 16).build()? {
             batches.push(conform(kind, &batch?)?);
         }
@@ -178,7 +218,8 @@ pub(super) fn decode(kind: TableKind, file: &Bytes, columns: Option<&[&str]>) ->
     Ok(batches)
 }
 
-/// Other engines write the same types in other dress (Spark's INT96 times, views of text): brings them into ours.
+/// Other engines write the same types in other dress (Spark's INT96 times, views of text): brings them into
+/// ours.
 fn conform(kind: TableKind, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = kind.file_schema();
     let mut fields = Vec::with_capacity(batch.num_columns());
@@ -186,7 +227,11 @@ fn conform(kind: TableKind, batch: &RecordBatch) -> Result<RecordBatch, ArrowErr
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let Ok(wanted) = schema.field_with_name(field.name()) else { continue };
         fields.push(wanted.clone());
-        columns.push(if wanted.data_type() == column.data_type() { Arc::clone(column) } else { cast(column, wanted.data_type())? });
+        columns.push(if wanted.data_type() == column.data_type() {
+            Arc::clone(column)
+        } else {
+            cast(column, wanted.data_type())?
+        });
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
@@ -208,14 +253,23 @@ pub(super) fn checkpoint(bytes: Bytes) -> Result<Checkpoint, ParquetError> {
     let mut checkpoint = Checkpoint::default();
     for batch in builder.with_projection(mask).build()? {
         let batch = batch?;
-        let mut pairs = |action: &str, name: &str, number: &str, into: fn(&mut Checkpoint) -> &mut BTreeMap<String, i64>| {
-            let missing = || ParquetError::General(format!("a checkpoint without {action}.{name} and {action}.{number}"));
-            let action = batch.column_by_name(action).and_then(|column| column.as_struct_opt()).ok_or_else(missing)?;
-            let (names, numbers) = action.column_by_name(name).zip(action.column_by_name(number)).ok_or_else(missing)?;
+        let mut pairs = |action: &str,
+                         name: &str,
+                         number: &str,
+                         into: fn(&mut Checkpoint) -> &mut BTreeMap<String, i64>| {
+            let missing = || {
+                ParquetError::General(format!("a checkpoint without {action}.{name} and {action}.{number}"))
+            };
+            let action =
+                batch.column_by_name(action).and_then(|column| column.as_struct_opt()).ok_or_else(missing)?;
+            let (names, numbers) =
+                action.column_by_name(name).zip(action.column_by_name(number)).ok_or_else(missing)?;
             let (names, numbers) = (cast(names, &DataType::Utf8)?, cast(numbers, &DataType::Int64)?);
             let (names, numbers) = (names.as_string::<i32>(), numbers.as_primitive::<Int64Type>());
             let rows = (0..batch.num_rows()).filter(|&i| action.is_valid(i) && names.is_valid(i));
-            into(&mut checkpoint).extend(rows.map(|i| (names.value(i).to_owned(), if numbers.is_valid(i) { numbers.value(i) } else { 0 })));
+            into(&mut checkpoint).extend(rows.map(|i| {
+                (names.value(i).to_owned(), if numbers.is_valid(i) { numbers.value(i) } else { 0 })
+            }));
             Ok::<_, ParquetError>(())
         };
         pairs("txn", "appId", "version", |checkpoint| &mut checkpoint.txns)?;

@@ -1,5 +1,5 @@
-//! The quarantine table: what could not become a tick, untouched, and why. One row a rejected tick; a record's bytes stand in its
-//! first row only, since a history of a few kilobytes can have many thousands.
+//! The quarantine table: what could not become a tick, untouched, and why. One row a rejected tick; a
+//! record's bytes stand in its first row only, since a history of a few kilobytes can have many thousands.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ struct Rejected<'a> {
     first: bool,
 }
 
-/// The rejects of a batch beyond offset `after`. Both are ordered by offset, so that one pass finds the records.
+/// The rejects of a batch beyond offset `after`. Both are ordered by offset, so that one pass finds the
+/// records.
 fn beyond<'a>(batch: &'a RawBatch, rejects: &'a [Reject], after: i64) -> impl Iterator<Item = Rejected<'a>> {
     let mut records = batch.records.iter().peekable();
     let mut last = None;
@@ -38,7 +39,11 @@ fn beyond<'a>(batch: &'a RawBatch, rejects: &'a [Reject], after: i64) -> impl It
 }
 
 /// The rows of a batch's rejects beyond offset `after`, in their order, a file's worth at a time.
-pub(super) fn rows<'a>(batch: &'a RawBatch, rejects: &'a [Reject], after: i64) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
+pub(super) fn rows<'a>(
+    batch: &'a RawBatch,
+    rejects: &'a [Reject],
+    after: i64,
+) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
     let mut rejected = beyond(batch, rejects, after);
     std::iter::from_fn(move || {
         let rejected: Vec<_> = rejected.by_ref().take(FILE_ROWS).collect();
@@ -48,7 +53,8 @@ pub(super) fn rows<'a>(batch: &'a RawBatch, rejects: &'a [Reject], after: i64) -
 
 fn file_rows<'a>(batch: &RawBatch, rejected: &[Rejected<'a>]) -> Result<RecordBatch, ArrowError> {
     let count = rejected.len();
-    let (value, value_raw) = value_columns(rejected.iter().map(|row| row.first.then_some(row.record.value)), 0);
+    let (value, value_raw) =
+        value_columns(rejected.iter().map(|row| row.first.then_some(row.record.value)), 0);
     let texts = |pick: fn(&Rejected<'a>) -> Option<&'a str>| -> ArrayRef {
         Arc::new(rejected.iter().map(pick).collect::<DictionaryArray<Int32Type>>())
     };
@@ -76,12 +82,17 @@ impl<'a> Rejected<'a> {
     }
 }
 
-/// Writes the rejects of a batch beyond offset `after` to data files, to be committed together: a record's rows belong to one
-/// commit. Returns the files and their number of rows.
+/// Writes the rejects of a batch beyond offset `after` to data files, to be committed together: a record's
+/// rows belong to one commit. Returns the files and their number of rows.
 ///
 /// # Errors
 /// What the storage says.
-pub async fn write(table: &Table, batch: &RawBatch, rejects: &[Reject], after: i64) -> Result<(Vec<Add>, u64), LakeError> {
+pub async fn write(
+    table: &Table,
+    batch: &RawBatch,
+    rejects: &[Reject],
+    after: i64,
+) -> Result<(Vec<Add>, u64), LakeError> {
     let (mut adds, mut count) = (Vec::new(), 0);
     for rows in rows(batch, rejects, after) {
         let rows = rows.when("write", TableKind::Quarantine)?;
@@ -92,7 +103,10 @@ pub async fn write(table: &Table, batch: &RawBatch, rejects: &[Reject], after: i
 }
 
 /// Groups anything by the UTC date of its time, in order of date.
-pub(super) fn by_date<T>(items: impl IntoIterator<Item = T>, time: impl Fn(&T) -> Micros) -> BTreeMap<String, Vec<T>> {
+pub(super) fn by_date<T>(
+    items: impl IntoIterator<Item = T>,
+    time: impl Fn(&T) -> Micros,
+) -> BTreeMap<String, Vec<T>> {
     let mut days: BTreeMap<i64, Vec<T>> = BTreeMap::new();
     for item in items {
         days.entry(time(&item).div_euclid(crate::market::DAY)).or_default().push(item);
@@ -113,7 +127,11 @@ mod tests {
     fn batch<'a>(records: impl IntoIterator<Item = RecordRef<'a>>) -> RawBatch {
         let mut all = Records::new();
         records.into_iter().for_each(|record| all.push(record));
-        RawBatch { stream: Arc::new(Stream::new("replay:x", 0)), records: all, ingested_at: 1_800_000_000_000_000 }
+        RawBatch {
+            stream: Arc::new(Stream::new("replay:x", 0)),
+            records: all,
+            ingested_at: 1_800_000_000_000_000,
+        }
     }
 
     fn rejected(batch: &RawBatch, after: i64) -> Vec<RecordBatch> {
@@ -123,16 +141,24 @@ mod tests {
     }
 
     fn text(batches: &[RecordBatch]) -> Vec<String> {
-        let row = |rows: &RecordBatch, i| rows.columns().iter().map(|column| array_value_to_string(column, i).unwrap() + "|").collect();
+        let row = |rows: &RecordBatch, i| {
+            rows.columns().iter().map(|column| array_value_to_string(column, i).unwrap() + "|").collect()
+        };
         batches.iter().flat_map(|rows| (0..rows.num_rows()).map(move |i| row(rows, i))).collect()
     }
 
     #[test]
     fn a_records_bytes_stand_in_its_first_row_only() {
-        let (history, key) = (format!(r#"{{"id":"x","prices":[0{}]}}"#, ",0".repeat(119_999)), "k".repeat(MAX_NAME + 1));
-        let record = |offset, key, value| RecordRef { offset, key, value, source: "s", headers: None, produced_at: 0 };
+        let (history, key) =
+            (format!(r#"{{"id":"x","prices":[0{}]}}"#, ",0".repeat(119_999)), "k".repeat(MAX_NAME + 1));
+        let record =
+            |offset, key, value| RecordRef { offset, key, value, source: "s", headers: None, produced_at: 0 };
         let blank = b"".as_slice();
-        let batch = batch([record(3, Some("a"), b"\xff"), record(7, Some(&key), history.as_bytes()), record(8, None, blank)]);
+        let batch = batch([
+            record(3, Some("a"), b"\xff"),
+            record(7, Some(&key), history.as_bytes()),
+            record(8, None, blank),
+        ]);
         let files = rejected(&batch, -1);
         assert_eq!(files.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [100_000, 20_002]);
         let filled = |name: &str| -> usize {
@@ -140,12 +166,17 @@ mod tests {
                 .iter()
                 .map(|rows| {
                     (0..rows.num_rows())
-                        .filter(|i| !array_value_to_string(rows.column_by_name(name).unwrap(), *i).unwrap().is_empty())
+                        .filter(|i| {
+                            !array_value_to_string(rows.column_by_name(name).unwrap(), *i).unwrap().is_empty()
+                        })
                         .count()
                 })
                 .sum()
         };
-        assert_eq!([filled("value"), filled("value_raw"), filled("key"), filled("source"), filled("reason")], [1, 1, 2, 120_002, 120_002]);
+        assert_eq!(
+            [filled("value"), filled("value_raw"), filled("key"), filled("source"), filled("reason")],
+            [1, 1, 2, 120_002, 120_002]
+        );
         let value = files[1].column_by_name("value").unwrap();
         assert_eq!(value.len() - value.null_count(), 1, "the blank record's");
         assert!(files.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() < 16 << 20);

@@ -175,7 +175,6 @@ impl TableKind {
     pub const ALL: [Self; 5] = [Self::Bronze, Self::Quarantine, Self::Silver, Self::Gold, Self::Alerts];
 
     /// One word for messages and fail points: `bronze`.
-    #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Bronze => "bronze",
@@ -187,7 +186,6 @@ impl TableKind {
     }
 
     /// Folder below the storage's root.
-    #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
             Self::Bronze => "bronze/crypto_raw",
@@ -199,7 +197,6 @@ impl TableKind {
     }
 
     /// Names and types of the columns, in order.
-    #[must_use]
     pub const fn columns(self) -> Columns {
         match self {
             Self::Bronze => BRONZE,
@@ -211,18 +208,18 @@ impl TableKind {
     }
 
     /// Whether the table is partitioned by its column `date`.
-    #[must_use]
     pub const fn is_dated(self) -> bool {
         !matches!(self, Self::Alerts)
     }
 
-    /// Columns whose smallest and largest value the log keeps for every file, so that queries skip files. Raw text is not
-    /// among them: it would double the log.
-    #[must_use]
+    /// Columns whose smallest and largest value the log keeps for every file, so that queries skip files. Raw
+    /// text is not among them: it would double the log.
     pub const fn statistics(self) -> &'static [&'static str] {
         match self {
             Self::Bronze | Self::Quarantine => &["topic", "partition", "offset", "ingested_at"],
-            Self::Silver => &["source", "coin_id", "quote", "event_time", "ingested_at", "topic", "partition", "offset"],
+            Self::Silver => {
+                &["source", "coin_id", "quote", "event_time", "ingested_at", "topic", "partition", "offset"]
+            }
             Self::Gold => &["source", "coin_id", "quote", "window_start", "closed_in"],
             Self::Alerts => &["source", "coin_id", "window_start", "timestamp"],
         }
@@ -233,10 +230,11 @@ impl TableKind {
     }
 
     /// Arrow schema of the data files: every column but the partition's.
-    #[must_use]
     pub fn file_schema(self) -> SchemaRef {
         let stored = self.columns().iter().filter(|(name, _)| !(self.is_dated() && *name == "date"));
-        Arc::new(Schema::new(stored.map(|(name, kind)| Field::new(*name, kind.arrow(), true)).collect::<Vec<_>>()))
+        Arc::new(Schema::new(
+            stored.map(|(name, kind)| Field::new(*name, kind.arrow(), true)).collect::<Vec<_>>(),
+        ))
     }
 }
 

@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Datelike as _, Timelike as _};
 use deltalake::arrow::array::{
-    Array, ArrayRef, AsArray as _, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch, StringArray, StringBuilder,
+    Array, ArrayRef, AsArray as _, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch,
+    StringArray, StringBuilder,
 };
-use deltalake::arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use deltalake::arrow::datatypes::{
+    ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+};
 use deltalake::arrow::error::ArrowError;
 use deltalake::kernel::Add;
 
 use super::parquet::{assemble, constant_integer, constant_text, text_codes, times};
 use super::quarantine::by_date;
 use super::{Context as _, DataFile, LakeError, Table, TableKind};
-use crate::market::dedup::Key;
+use crate::market::dedup::TickKey;
 use crate::market::window::{Aggregation, Place, window_start};
 use crate::market::{DAY, Details, MINUTE, Market, Micros, Stream, Tick, Ticks, TradeId};
 
@@ -40,9 +43,12 @@ pub(super) fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<Re
             i32::try_from(markets.len() - 1).unwrap_or(i32::MAX)
         })
     }));
-    let names =
-        |pick: fn(&Market) -> &str| text_codes(codes.clone(), markets.iter().map(|market| Some(pick(market))).collect::<StringArray>());
-    let doubles = |pick: fn(&Tick) -> Option<f64>| -> ArrayRef { Arc::new(ticks.iter().map(|tick| pick(tick)).collect::<Float64Array>()) };
+    let names = |pick: fn(&Market) -> &str| {
+        text_codes(codes.clone(), markets.iter().map(|market| Some(pick(market))).collect::<StringArray>())
+    };
+    let doubles = |pick: fn(&Tick) -> Option<f64>| -> ArrayRef {
+        Arc::new(ticks.iter().map(|tick| pick(tick)).collect::<Float64Array>())
+    };
     let detail = |pick: fn(&Details) -> Option<f64>| -> ArrayRef {
         Arc::new(ticks.iter().map(|tick| tick.details.as_deref().and_then(pick)).collect::<Float64Array>())
     };
@@ -61,10 +67,16 @@ pub(super) fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<Re
             }
         }
     }
-    let day = DateTime::from_timestamp_micros(ticks.first().map_or(0, |tick| tick.event_time)).unwrap_or_default();
+    let day =
+        DateTime::from_timestamp_micros(ticks.first().map_or(0, |tick| tick.event_time)).unwrap_or_default();
     let calendar = |value: u32| constant_integer(i32::try_from(value).unwrap_or(0), count);
-    let hours = ticks.iter().map(|tick| i32::try_from(tick.event_time.rem_euclid(DAY) / (60 * MINUTE)).unwrap_or(0));
-    debug_assert!(ticks.iter().all(|tick| tick.event_time.div_euclid(DAY) == day.timestamp().div_euclid(86_400)), "{}", day.hour());
+    let hours =
+        ticks.iter().map(|tick| i32::try_from(tick.event_time.rem_euclid(DAY) / (60 * MINUTE)).unwrap_or(0));
+    debug_assert!(
+        ticks.iter().all(|tick| tick.event_time.div_euclid(DAY) == day.timestamp().div_euclid(86_400)),
+        "{}",
+        day.hour()
+    );
     assemble(
         TableKind::Silver,
         [
@@ -75,7 +87,15 @@ pub(super) fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<Re
             ("price", doubles(|tick| Some(tick.price))),
             ("size", doubles(|tick| tick.size)),
             ("trade_id", Arc::new(trade_ids.finish())),
-            ("sequence", Arc::new(ticks.iter().map(|tick| tick.trade_id.as_ref()?.sequence()?.number()).collect::<Int64Array>())),
+            (
+                "sequence",
+                Arc::new(
+                    ticks
+                        .iter()
+                        .map(|tick| tick.trade_id.as_ref()?.sequence()?.number())
+                        .collect::<Int64Array>(),
+                ),
+            ),
             ("volume_24h", detail(|d| d.volume_24h)),
             ("market_cap", detail(|d| d.market_cap)),
             ("price_change_24h", detail(|d| d.price_change_24h)),
@@ -107,7 +127,8 @@ pub async fn write(table: &Table, stream: &Stream, batch: &Ticks) -> Result<Vec<
     let mut adds = Vec::new();
     for (date, ticks) in by_date(&batch.ticks, |tick| tick.event_time) {
         for ticks in ticks.chunks(FILE_ROWS) {
-            let rows = tokio::task::block_in_place(|| rows(stream, batch, ticks)).when("write", TableKind::Silver)?;
+            let rows = tokio::task::block_in_place(|| rows(stream, batch, ticks))
+                .when("write", TableKind::Silver)?;
             adds.push(table.write(Some(&date), &rows).await?);
         }
     }
@@ -141,7 +162,7 @@ pub struct Reader {
 
 /// A tick as it stands in silver.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub struct TickRow {
     /// Its market.
     pub market: Arc<Market>,
     /// Its place among the market's ticks, with its position.
@@ -155,21 +176,38 @@ impl Reader {
     ///
     /// # Errors
     /// What the storage says.
-    pub async fn rows(&mut self, table: &Table, file: &DataFile, mut take: impl FnMut(Row)) -> Result<(), LakeError> {
+    pub async fn rows(
+        &mut self,
+        table: &Table,
+        file: &DataFile,
+        mut take: impl FnMut(TickRow),
+    ) -> Result<(), LakeError> {
         for batch in table.read(file, Some(&TICK_COLUMNS)).await? {
             let column = |name: &str| {
-                let missing = || LakeError::Corrupt { table: TableKind::Silver, what: format!("{} without {name}", file.path()) };
+                let missing = || LakeError::Corrupt {
+                    table: TableKind::Silver,
+                    what: format!("{} without {name}", file.path()),
+                };
                 batch.column_by_name(name).ok_or_else(missing)
             };
-            let (coin, source, quote) =
-                (column("coin_id")?.as_string::<i32>(), column("source")?.as_string::<i32>(), column("quote")?.as_string::<i32>());
-            let (price, size) = (column("price")?.as_primitive::<Float64Type>(), column("size")?.as_primitive::<Float64Type>());
-            let (trade_id, symbol) = (column("trade_id")?.as_string::<i32>(), column("symbol")?.as_string::<i32>());
+            let (coin, source, quote) = (
+                column("coin_id")?.as_string::<i32>(),
+                column("source")?.as_string::<i32>(),
+                column("quote")?.as_string::<i32>(),
+            );
+            let (price, size) = (
+                column("price")?.as_primitive::<Float64Type>(),
+                column("size")?.as_primitive::<Float64Type>(),
+            );
+            let (trade_id, symbol) =
+                (column("trade_id")?.as_string::<i32>(), column("symbol")?.as_string::<i32>());
             let volume = column("volume_24h")?.as_primitive::<Float64Type>();
             let event_time = column("event_time")?.as_primitive::<TimestampMicrosecondType>();
             let ingested_at = column("ingested_at")?.as_primitive::<TimestampMicrosecondType>();
-            let (topic, partition) = (column("topic")?.as_string::<i32>(), column("partition")?.as_primitive::<Int32Type>());
-            let (offset, index) = (column("offset")?.as_primitive::<Int64Type>(), column("index")?.as_primitive::<Int32Type>());
+            let (topic, partition) =
+                (column("topic")?.as_string::<i32>(), column("partition")?.as_primitive::<Int32Type>());
+            let (offset, index) =
+                (column("offset")?.as_primitive::<Int64Type>(), column("index")?.as_primitive::<Int32Type>());
             for i in 0..batch.num_rows() {
                 let market = self.market(source.value(i), coin.value(i), quote.value(i));
                 let stream = self.stream(topic.value(i), partition.value(i));
@@ -186,7 +224,7 @@ impl Reader {
                     details: (details != Details::default()).then(|| Box::new(details)),
                     ingested_at: ingested_at.value(i),
                 };
-                take(Row { market, place: Place::of(&stream, &tick), tick });
+                take(TickRow { market, place: Place::of(&stream, &tick), tick });
             }
         }
         Ok(())
@@ -223,9 +261,9 @@ pub struct Part {
     pub to: i64,
 }
 
-/// Reads on in some parts, in the order in which their records came in, and moves them on; those that were read to their end go. Reads
-/// about `most` offsets at once. Of two streams that were ingested in turn, the second would be late as a whole if it were read after
-/// the first.
+/// Reads on in some parts, in the order in which their records came in, and moves them on; those that were
+/// read to their end go. Reads about `most` offsets at once. Of two streams that were ingested in turn, the
+/// second would be late as a whole if it were read after the first.
 ///
 /// # Errors
 /// What the storage says.
@@ -236,11 +274,13 @@ pub async fn read_on(table: &Table, parts: &mut Vec<Part>, most: i64) -> Result<
     let turn = parts.iter().position(|part| came_in(table, part).0 > until).unwrap_or(parts.len());
     let later = parts.get(turn).map_or(Micros::MAX, |part| came_in(table, part).0 - 1);
     let each = (most / i64::try_from(turn).unwrap_or(1).max(1)).max(1);
-    let windows: Vec<Part> =
-        parts[..turn].iter().map(|part| Part { to: part.to.min(part.after.saturating_add(each)), ..part.clone() }).collect();
+    let windows: Vec<Part> = parts[..turn]
+        .iter()
+        .map(|part| Part { to: part.to.min(part.after.saturating_add(each)), ..part.clone() })
+        .collect();
     let mut rows = rows_of(table, &windows).await?;
     // Beyond the end of a window that is cut short lies what came in later than its last row.
-    let newest = |rows: &Vec<Row>| rows.iter().map(|row| row.tick.ingested_at).max();
+    let newest = |rows: &Vec<TickRow>| rows.iter().map(|row| row.tick.ingested_at).max();
     let is_cut = |i: usize| windows[i].to < parts[i].to;
     let cut = rows.iter().enumerate().filter(|(i, _)| is_cut(*i)).filter_map(|(_, rows)| newest(rows)).min();
     let limit = later.min(cut.unwrap_or(Micros::MAX));
@@ -258,13 +298,16 @@ pub async fn read_on(table: &Table, parts: &mut Vec<Part>, most: i64) -> Result<
     ordered.sort_by_key(|(came_in, i, _)| (*came_in, *i));
     let mut batches: Vec<(usize, TickBatch)> = Vec::new();
     let (mut ids, mut markets) = (HashMap::new(), Vec::new());
-    for (_, i, Row { market, tick, .. }) in ordered {
+    for (_, i, TickRow { market, tick, .. }) in ordered {
         let id = *ids.entry(Arc::clone(&market)).or_insert_with(|| {
             markets.push(market);
             u32::try_from(markets.len() - 1).unwrap_or(u32::MAX)
         });
         if batches.last().is_none_or(|(last, _)| *last != i) {
-            batches.push((i, TickBatch { stream: Arc::clone(&windows[i].stream), ticks: Ticks::default(), last: -1 }));
+            batches.push((
+                i,
+                TickBatch { stream: Arc::clone(&windows[i].stream), ticks: Ticks::default(), last: -1 },
+            ));
         }
         let Some((_, batch)) = batches.last_mut() else { continue };
         batch.last = tick.offset;
@@ -275,7 +318,10 @@ pub async fn read_on(table: &Table, parts: &mut Vec<Part>, most: i64) -> Result<
     for (i, part) in parts[..turn].iter_mut().enumerate() {
         match batches.iter_mut().rev().find(|(of, _)| *of == i) {
             Some((_, batch)) => batch.last = read[i],
-            None => batches.push((i, TickBatch { stream: Arc::clone(&part.stream), ticks: Ticks::default(), last: read[i] })),
+            None => batches.push((
+                i,
+                TickBatch { stream: Arc::clone(&part.stream), ticks: Ticks::default(), last: read[i] },
+            )),
         }
         part.after = read[i];
     }
@@ -285,21 +331,30 @@ pub async fn read_on(table: &Table, parts: &mut Vec<Part>, most: i64) -> Result<
 
 /// Bounds of the times at which the ticks of a part came in.
 fn came_in(table: &Table, part: &Part) -> (Micros, Micros) {
-    let files = table.files().filter(|file| file.may_hold_offsets(&part.stream, part.after.saturating_add(1), part.to));
+    let files = table
+        .files()
+        .filter(|file| file.may_hold_offsets(&part.stream, part.after.saturating_add(1), part.to));
     let times = files.map(|file| file.times("ingested_at").unwrap_or((Micros::MIN + 1, Micros::MAX)));
-    times.reduce(|(first, last), (from, to)| (from.min(first), to.max(last))).unwrap_or((Micros::MIN + 1, Micros::MIN + 1))
+    times
+        .reduce(|(first, last), (from, to)| (from.min(first), to.max(last)))
+        .unwrap_or((Micros::MIN + 1, Micros::MIN + 1))
 }
 
 /// The rows of some parts, each part's in order of position.
-async fn rows_of(table: &Table, parts: &[Part]) -> Result<Vec<Vec<Row>>, LakeError> {
+async fn rows_of(table: &Table, parts: &[Part]) -> Result<Vec<Vec<TickRow>>, LakeError> {
     let mut reader = Reader::default();
-    let mut rows: Vec<Vec<Row>> = parts.iter().map(|_| Vec::new()).collect();
-    let may_hold =
-        |file: &&Arc<DataFile>| parts.iter().any(|part| file.may_hold_offsets(&part.stream, part.after.saturating_add(1), part.to));
+    let mut rows: Vec<Vec<TickRow>> = parts.iter().map(|_| Vec::new()).collect();
+    let may_hold = |file: &&Arc<DataFile>| {
+        parts.iter().any(|part| file.may_hold_offsets(&part.stream, part.after.saturating_add(1), part.to))
+    };
     for file in table.files().filter(may_hold) {
         reader
             .rows(table, file, |row| {
-                let holds = |part: &Part| row.place.stream == part.stream && row.tick.offset > part.after && row.tick.offset <= part.to;
+                let holds = |part: &Part| {
+                    row.place.stream == part.stream
+                        && row.tick.offset > part.after
+                        && row.tick.offset <= part.to
+                };
                 if let Some(i) = parts.iter().position(holds) {
                     rows[i].push(row);
                 }
@@ -314,7 +369,10 @@ async fn rows_of(table: &Table, parts: &[Part]) -> Result<Vec<Vec<Row>>, LakeErr
 ///
 /// # Errors
 /// What the storage says.
-pub async fn aggregate(table: &Table, wanted: &BTreeSet<(Arc<Market>, Micros)>) -> Result<Aggregation, LakeError> {
+pub async fn aggregate(
+    table: &Table,
+    wanted: &BTreeSet<(Arc<Market>, Micros)>,
+) -> Result<Aggregation, LakeError> {
     let mut sums = Aggregation::default();
     scan(table, wanted, |row| sums.add(&row.market, row.place, row.tick.price, row.tick.size)).await?;
     Ok(sums)
@@ -324,7 +382,11 @@ pub async fn aggregate(table: &Table, wanted: &BTreeSet<(Arc<Market>, Micros)>) 
 ///
 /// # Errors
 /// What the storage says.
-pub async fn scan(table: &Table, wanted: &BTreeSet<(Arc<Market>, Micros)>, mut take: impl FnMut(Row)) -> Result<(), LakeError> {
+pub async fn scan(
+    table: &Table,
+    wanted: &BTreeSet<(Arc<Market>, Micros)>,
+    mut take: impl FnMut(TickRow),
+) -> Result<(), LakeError> {
     let starts: BTreeSet<Micros> = wanted.iter().map(|(_, start)| *start).collect();
     let mut reader = Reader::default();
     for file in table.files() {
@@ -347,8 +409,11 @@ pub async fn scan(table: &Table, wanted: &BTreeSet<(Arc<Market>, Micros)>, mut t
 ///
 /// # Errors
 /// What the storage says.
-pub async fn keys_since(table: &Table, from: &HashMap<Arc<Market>, Micros>) -> Result<HashMap<Arc<Market>, Vec<Key>>, LakeError> {
-    let mut keys: HashMap<Arc<Market>, Vec<Key>> = HashMap::new();
+pub async fn keys_since(
+    table: &Table,
+    from: &HashMap<Arc<Market>, Micros>,
+) -> Result<HashMap<Arc<Market>, Vec<TickKey>>, LakeError> {
+    let mut keys: HashMap<Arc<Market>, Vec<TickKey>> = HashMap::new();
     let mut reader = Reader::default();
     for file in table.files() {
         let may_hold = |(market, from): (&Arc<Market>, &Micros)| {
@@ -361,7 +426,7 @@ pub async fn keys_since(table: &Table, from: &HashMap<Arc<Market>, Micros>) -> R
             reader
                 .rows(table, file, |row| {
                     if from.get(&row.market).is_some_and(|from| row.tick.event_time >= *from) {
-                        keys.entry(row.market).or_default().push(Key::of(&row.tick));
+                        keys.entry(row.market).or_default().push(TickKey::of(&row.tick));
                     }
                 })
                 .await?;
@@ -374,7 +439,10 @@ pub async fn keys_since(table: &Table, from: &HashMap<Arc<Market>, Micros>) -> R
 ///
 /// # Errors
 /// What the storage says.
-pub async fn known(table: &Table, asked: &HashSet<(Arc<Market>, Key)>) -> Result<HashSet<(Arc<Market>, Key)>, LakeError> {
+pub async fn known(
+    table: &Table,
+    asked: &HashSet<(Arc<Market>, TickKey)>,
+) -> Result<HashSet<(Arc<Market>, TickKey)>, LakeError> {
     let times: BTreeSet<Micros> = asked.iter().map(|(_, key)| key.event_time()).collect();
     let mut found = HashSet::new();
     let mut reader = Reader::default();
@@ -383,7 +451,7 @@ pub async fn known(table: &Table, asked: &HashSet<(Arc<Market>, Key)>) -> Result
             reader
                 .rows(table, file, |row| {
                     if times.contains(&row.tick.event_time) {
-                        let key = (row.market, Key::of(&row.tick));
+                        let key = (row.market, TickKey::of(&row.tick));
                         if asked.contains(&key) {
                             found.insert(key);
                         }
@@ -405,10 +473,19 @@ mod tests {
     fn a_file_names_only_the_markets_of_its_ticks() {
         let mut records = Records::new();
         for (offset, coin) in (0..).zip(["a", "b", "c", "b"]) {
-            let value = format!(r#"{{"coin_id":"{coin}","price":1,"event_time":{}}}"#, 1_747_008_000 + offset);
-            records.push(RecordRef { offset, key: None, value: value.as_bytes(), source: "s", headers: None, produced_at: 0 });
+            let value =
+                format!(r#"{{"coin_id":"{coin}","price":1,"event_time":{}}}"#, 1_747_008_000 + offset);
+            records.push(RecordRef {
+                offset,
+                key: None,
+                value: value.as_bytes(),
+                source: "s",
+                headers: None,
+                produced_at: 0,
+            });
         }
-        let (batch, _) = Decoder::default().decode_all(4, records.iter().map(|record| (record, 1_800_000_000_000_000)));
+        let (batch, _) =
+            Decoder::default().decode_all(4, records.iter().map(|record| (record, 1_800_000_000_000_000)));
         let ticks: Vec<&Tick> = batch.ticks.iter().skip(1).filter(|tick| tick.offset != 2).collect();
         let rows = rows(&Stream::direct(), &batch, &ticks).unwrap();
         let coins = rows.column_by_name("coin_id").unwrap().as_any_dictionary();

@@ -1,9 +1,9 @@
 //! One Delta table: its live files, its `txn`s, and commits that compare and swap on the version.
 //!
 //! Promises: [`Table::commit`] lands exactly one version above the one that this object knows, or fails with
-//! [`LakeError::Conflict`] or [`LakeError::Gone`] and changes nothing that anybody reads; that is stricter than Delta's own conflict check and fences every
-//! writer that was paused and replaced. A commit costs the same however many went before: the state is folded from the log's entries,
-//! and no snapshot is rebuilt.
+//! [`LakeError::Conflict`] or [`LakeError::Gone`] and changes nothing that anybody reads; that is stricter
+//! than Delta's own conflict check and fences every writer that was paused and replaced. A commit costs the
+//! same however many went before: the state is folded from the log's entries, and no snapshot is rebuilt.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -17,7 +17,9 @@ use deltalake::arrow::array::RecordBatch;
 use deltalake::kernel::transaction::CommitData;
 use deltalake::kernel::{Action, Add, Transaction};
 use deltalake::logstore::get_actions;
-use deltalake::logstore::object_store::{Error as StoreError, ObjectStore, ObjectStoreExt as _, path::Path as StorePath};
+use deltalake::logstore::object_store::{
+    Error as StoreError, ObjectStore, ObjectStoreExt as _, path::Path as StorePath,
+};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::Value;
@@ -77,7 +79,8 @@ pub struct Table {
     tried: Option<Tried>,
     files: BTreeMap<String, Arc<DataFile>>,
     txns: BTreeMap<String, i64>,
-    /// Files that were removed within the retention, with the time of the removal in milliseconds since the epoch.
+    /// Files that were removed within the retention, with the time of the removal in milliseconds since the
+    /// epoch.
     removed: BTreeMap<String, i64>,
     /// What maintenance remembers between two calls.
     pub(super) upkeep: Upkeep,
@@ -154,7 +157,12 @@ impl Table {
         }
         let log = Log::open(&path, kind)?;
         if !log.engine().is_delta_table_location().await.when("open", kind)? {
-            let strange = std::fs::read_dir(&path).ok().into_iter().flatten().flatten().any(|e| e.file_name() != "_delta_log");
+            let strange = std::fs::read_dir(&path)
+                .ok()
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|e| e.file_name() != "_delta_log");
             return if strange {
                 Err(LakeError::NotOurs { path, why: "the folder holds files but no Delta log".into() })
             } else {
@@ -167,7 +175,10 @@ impl Table {
         match snapshot.metadata().configuration().get(FORMAT_PROPERTY).map(String::as_str) {
             Some(FORMAT_VERSION) => {}
             Some(other) => {
-                return Err(LakeError::NotOurs { path, why: format!("its format is {other}, this program writes {FORMAT_VERSION}") });
+                return Err(LakeError::NotOurs {
+                    path,
+                    why: format!("its format is {other}, this program writes {FORMAT_VERSION}"),
+                });
             }
             None => return Err(LakeError::NotOurs { path, why: "another program made it".into() }),
         }
@@ -175,7 +186,10 @@ impl Table {
         let mut files = BTreeMap::new();
         for view in snapshot.log_data().iter() {
             if view.deletion_vector_descriptor().is_some() {
-                return Err(LakeError::NotOurs { path, why: "it has deletion vectors, which this program does not read".into() });
+                return Err(LakeError::NotOurs {
+                    path,
+                    why: "it has deletion vectors, which this program does not read".into(),
+                });
             }
             #[expect(deprecated, reason = "the log wants Add actions back when files are rewritten")]
             let add = view.add_action();
@@ -191,17 +205,31 @@ impl Table {
             files,
             txns: BTreeMap::new(),
             removed: BTreeMap::new(),
-            upkeep: Upkeep { checkpoint: 0, vacuumed: Instant::now(), resting: None, unreadable: HashSet::new(), tidying: None },
+            upkeep: Upkeep {
+                checkpoint: 0,
+                vacuumed: Instant::now(),
+                resting: None,
+                unreadable: HashSet::new(),
+                tidying: None,
+            },
         };
         this.load_history().await?;
         Ok(Some(this))
     }
 
-    /// Reads all `txn`s and recent removals up to this version: from the newest checkpoint, then from the entries after it.
+    /// Reads all `txn`s and recent removals up to this version: from the newest checkpoint, then from the
+    /// entries after it.
     async fn load_history(&mut self) -> Result<(), LakeError> {
         let mut next = 0;
         if let Some((version, location)) = self.log.newest_checkpoint(self.version()).await? {
-            let bytes = self.store().get(&location).await.when("open", self.kind)?.bytes().await.when("open", self.kind)?;
+            let bytes = self
+                .store()
+                .get(&location)
+                .await
+                .when("open", self.kind)?
+                .bytes()
+                .await
+                .when("open", self.kind)?;
             let checkpoint = super::parquet::checkpoint(bytes).when("open", self.kind)?;
             (self.txns, self.removed) = (checkpoint.txns, checkpoint.removed);
             next = version + 1;
@@ -209,8 +237,10 @@ impl Table {
         }
         for version in next..=self.version() {
             let entry = self.log.entry(version).await?;
-            let entry = entry
-                .ok_or_else(|| LakeError::Corrupt { table: self.kind, what: format!("a log without entry {version} and no checkpoint") })?;
+            let entry = entry.ok_or_else(|| LakeError::Corrupt {
+                table: self.kind,
+                what: format!("a log without entry {version} and no checkpoint"),
+            })?;
             for action in get_actions(version, &entry).when("open", self.kind)? {
                 if let Action::Txn(_) | Action::Remove(_) = &action {
                     self.fold(&action);
@@ -223,7 +253,8 @@ impl Table {
     /// Takes in what other writers have committed since. `true` when there was something.
     ///
     /// # Errors
-    /// [`LakeError::Gone`] where the log was cleaned up beyond what this object knows: open the table anew. Otherwise what the storage says.
+    /// [`LakeError::Gone`] where the log was cleaned up beyond what this object knows: open the table anew.
+    /// Otherwise what the storage says.
     pub async fn refresh(&mut self) -> Result<bool, LakeError> {
         let entries = self.log.beyond(self.anchor).await?;
         for bytes in &entries {
@@ -236,13 +267,18 @@ impl Table {
         Ok(!entries.is_empty())
     }
 
-    /// Makes sure that this object knows the newest version: that nobody else has committed, and that the log still holds it.
+    /// Makes sure that this object knows the newest version: that nobody else has committed, and that the log
+    /// still holds it.
     ///
     /// # Errors
     /// [`LakeError::Conflict`], [`LakeError::Gone`]; otherwise what the storage says.
     pub async fn ensure_current(&self) -> Result<(), LakeError> {
         let beyond = self.log.beyond(self.anchor).await?;
-        if beyond.is_empty() { Ok(()) } else { Err(LakeError::Conflict { table: self.kind, version: self.version() + 1 }) }
+        if beyond.is_empty() {
+            Ok(())
+        } else {
+            Err(LakeError::Conflict { table: self.kind, version: self.version() + 1 })
+        }
     }
 
     fn fold(&mut self, action: &Action) {
@@ -262,49 +298,41 @@ impl Table {
     }
 
     /// Which table this is.
-    #[must_use]
     pub fn kind(&self) -> TableKind {
         self.kind
     }
 
     /// The version that this object knows.
-    #[must_use]
     pub fn version(&self) -> u64 {
         self.anchor.version
     }
 
     /// The live files.
-    #[must_use]
     pub fn files(&self) -> impl ExactSizeIterator<Item = &Arc<DataFile>> {
         self.files.values()
     }
 
     /// Absolute path of a live file.
-    #[must_use]
     pub fn absolute(&self, file: &DataFile) -> PathBuf {
         self.path.join(file.path())
     }
 
     /// The position that was committed last under an app id.
-    #[must_use]
     pub fn txn(&self, app_id: &str) -> Option<i64> {
         self.txns.get(app_id).copied()
     }
 
     /// App id under which this table's positions in a stream are kept: layer, topic and partition.
-    #[must_use]
     pub fn app_id(&self, stream: &Stream) -> String {
         format!("{}/{stream}", self.kind.label())
     }
 
     /// The last offset of the stream whose rows are in this table.
-    #[must_use]
     pub fn position(&self, stream: &Stream) -> Option<i64> {
         self.txn(&self.app_id(stream))
     }
 
     /// All streams of which this table has taken in rows, with the last offset of each.
-    #[must_use]
     pub fn positions(&self) -> Vec<(Stream, i64)> {
         let prefix = format!("{}/", self.kind.label());
         let stream = |app_id: &str| {
@@ -319,12 +347,18 @@ impl Table {
     /// # Errors
     /// What the storage says (a full disk, for one).
     pub async fn write(&self, date: Option<&str>, batch: &RecordBatch) -> Result<Add, LakeError> {
-        let (bytes, stats) = tokio::task::block_in_place(|| encode(self.kind, batch)).when("write", self.kind)?;
+        let (bytes, stats) =
+            tokio::task::block_in_place(|| encode(self.kind, batch)).when("write", self.kind)?;
         self.put(date, bytes, stats).await
     }
 
     /// Stores an encoded file under a new name.
-    pub(super) async fn put(&self, date: Option<&str>, bytes: Vec<u8>, stats: String) -> Result<Add, LakeError> {
+    pub(super) async fn put(
+        &self,
+        date: Option<&str>,
+        bytes: Vec<u8>,
+        stats: String,
+    ) -> Result<Add, LakeError> {
         let kind = self.kind;
         let name = format!("part-{}.parquet", Uuid::new_v4());
         let path = date.map_or_else(|| name.clone(), |date| format!("date={date}/{name}"));
@@ -334,7 +368,10 @@ impl Table {
         failpoint::pass(kind.label(), "write.after").when("write", kind)?;
         Ok(Add {
             path,
-            partition_values: date.map(|date| ("date".to_owned(), Some(date.to_owned()))).into_iter().collect(),
+            partition_values: date
+                .map(|date| ("date".to_owned(), Some(date.to_owned())))
+                .into_iter()
+                .collect(),
             size,
             modification_time: chrono::Utc::now().timestamp_millis(),
             data_change: true,
@@ -350,14 +387,16 @@ impl Table {
     /// Commits as the version after the one that this object knows. Returns that version.
     ///
     /// # Errors
-    /// [`LakeError::Conflict`] where that version is taken: the commit's files are deleted. [`LakeError::Gone`] where the log was cleaned
-    /// up beyond what this object knows. After any other error the commit may or may not have landed: open the table anew and ask
-    /// [`Self::holds`] or look at the positions.
+    /// [`LakeError::Conflict`] where that version is taken: the commit's files are deleted.
+    /// [`LakeError::Gone`] where the log was cleaned up beyond what this object knows. After any other error
+    /// the commit may or may not have landed: open the table anew and ask [`Self::holds`] or look at the
+    /// positions.
     pub async fn commit(&mut self, commit: Commit<'_>) -> Result<u64, LakeError> {
         let kind = self.kind;
         let data_change = commit.change != Change::Compact;
         let written: Vec<_> = commit.adds.iter().map(|add| StorePath::from(add.path.as_str())).collect();
-        let mut actions: Vec<Action> = commit.removes.iter().map(|file| Action::Remove(file.remove(data_change))).collect();
+        let mut actions: Vec<Action> =
+            commit.removes.iter().map(|file| Action::Remove(file.remove(data_change))).collect();
         actions.extend(commit.adds.into_iter().map(|add| Action::Add(Add { data_change, ..add })));
         let operation = match commit.change {
             Change::Append => {
@@ -371,7 +410,11 @@ impl Table {
         let facts = commit.facts.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value)));
         let facts = facts.chain([("id".to_owned(), Value::from(tried.id.to_string()))]).collect();
         let now = Utc::now().timestamp_millis();
-        let txns = commit.txns.into_iter().map(|(app_id, at)| Transaction::new_with_last_update(app_id, at, Some(now))).collect();
+        let txns = commit
+            .txns
+            .into_iter()
+            .map(|(app_id, at)| Transaction::new_with_last_update(app_id, at, Some(now)))
+            .collect();
         let data = CommitData::new(actions, operation, facts, txns);
         let bytes = data.get_bytes().map_err(deltalake::DeltaTableError::from).when("commit to", kind)?;
         let step = if data_change { "commit" } else { "compact" };
@@ -397,8 +440,8 @@ impl Table {
         Ok(self.version())
     }
 
-    /// The commit that failed through this object and may have landed all the same, if any: what this object knows may be out of date.
-    #[must_use]
+    /// The commit that failed through this object and may have landed all the same, if any: what this object
+    /// knows may be out of date.
     pub fn tried(&self) -> Option<Tried> {
         self.tried
     }
@@ -419,11 +462,17 @@ impl Table {
     ///
     /// # Errors
     /// [`LakeError::MissingFile`] where it is gone (vacuumed: refresh and look again).
-    pub async fn read(&self, file: &DataFile, columns: Option<&[&str]>) -> Result<Vec<RecordBatch>, LakeError> {
+    pub async fn read(
+        &self,
+        file: &DataFile,
+        columns: Option<&[&str]>,
+    ) -> Result<Vec<RecordBatch>, LakeError> {
         let kind = self.kind;
         let bytes = match self.store().get(&StorePath::from(file.path())).await {
             Ok(found) => found.bytes().await.when("read", kind)?,
-            Err(StoreError::NotFound { .. }) => return Err(LakeError::MissingFile { table: kind, path: file.path().to_owned() }),
+            Err(StoreError::NotFound { .. }) => {
+                return Err(LakeError::MissingFile { table: kind, path: file.path().to_owned() });
+            }
             Err(error) => return Err(error).when("read", kind),
         };
         tokio::task::block_in_place(|| decode(kind, &bytes, columns).when("read", kind))

@@ -1,12 +1,15 @@
-//! Checks the promises on the tables themselves: positions, decoding, deduplication, aggregation, alerts, files.
+//! Checks the promises on the tables themselves: positions, decoding, deduplication, aggregation, alerts,
+//! files.
 //!
-//! Works beside a running pipeline: it pins alerts, gold, then silver and quarantine, then bronze, and compares each layer with the one
-//! before up to the position that the later one has reached. Needs about 100 bytes of memory a tick. A file that is missing or
-//! cannot be read is a difference like any other: the rest is checked, and what only that file could tell is not judged.
+//! Works beside a running pipeline: it pins alerts, gold, then silver and quarantine, then bronze, and
+//! compares each layer with the one before up to the position that the later one has reached. Needs about 100
+//! bytes of memory a tick. A file that is missing or cannot be read is a difference like any other: the rest
+//! is checked, and what only that file could tell is not judged.
 //!
-//! What it finds: rows that were lost, doubled, changed or put in the wrong place after they were made. What it cannot find: a fault
-//! in the code that makes rows, for it decodes, keys, sums and reads with the same functions (a decoder that misreads a
-//! number misreads it here, too). For that the integration tests compare the tables with references that share no code with them.
+//! What it finds: rows that were lost, doubled, changed or put in the wrong place after they were made. What
+//! it cannot find: a fault in the code that makes rows, for it decodes, keys, sums and reads with the same
+//! functions (a decoder that misreads a number misreads it here, too). For that the integration tests compare
+//! the tables with references that share no code with them.
 
 mod bronze;
 mod gold;
@@ -51,13 +54,11 @@ pub struct Report {
 
 impl Report {
     /// Whether every promise is kept.
-    #[must_use]
     pub fn is_sound(&self) -> bool {
         self.differences == 0
     }
 
     /// The first differences, in words.
-    #[must_use]
     pub fn differences(&self) -> &[String] {
         &self.told
     }
@@ -81,7 +82,11 @@ impl fmt::Display for Report {
             writeln!(f, "WRONG       {difference}")?;
         }
         if self.not_judged > 0 {
-            writeln!(f, "not judged  {} rows: what they are compared with may stand in files that cannot be read", self.not_judged)?;
+            writeln!(
+                f,
+                "not judged  {} rows: what they are compared with may stand in files that cannot be read",
+                self.not_judged
+            )?;
         }
         match self.differences {
             0 => writeln!(f, "every promise is kept"),
@@ -99,7 +104,12 @@ struct Layer {
 
 impl Layer {
     /// The table as it stands; none where there is none, or where it cannot be opened, which is a difference.
-    async fn open(storage: &Storage, kind: TableKind, absent: &mut Vec<TableKind>, report: &mut Report) -> Option<Self> {
+    async fn open(
+        storage: &Storage,
+        kind: TableKind,
+        absent: &mut Vec<TableKind>,
+        report: &mut Report,
+    ) -> Option<Self> {
         match Table::open(storage, kind).await {
             Ok(Some(table)) => Some(Self { table, unread: Vec::new() }),
             Ok(None) => {
@@ -169,8 +179,17 @@ struct Prints {
 
 impl Prints {
     fn new(kind: TableKind) -> Result<Self, LakeError> {
-        let fields = kind.file_schema().fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
-        Ok(Self { kind, converter: RowConverter::new(fields).when("verify", kind)?, hasher: foldhash::fast::FixedState::default() })
+        let fields = kind
+            .file_schema()
+            .fields()
+            .iter()
+            .map(|field| SortField::new(field.data_type().clone()))
+            .collect();
+        Ok(Self {
+            kind,
+            converter: RowConverter::new(fields).when("verify", kind)?,
+            hasher: foldhash::fast::FixedState::default(),
+        })
     }
 
     fn of(&mut self, batch: &RecordBatch) -> Result<Vec<u64>, LakeError> {
@@ -180,7 +199,8 @@ impl Prints {
             let column = batch.column_by_name(field.name()).ok_or_else(missing)?;
             cast(column, field.data_type())
         };
-        let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>().when("verify", self.kind)?;
+        let columns =
+            schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>().when("verify", self.kind)?;
         let rows = self.converter.convert_columns(&columns).when("verify", self.kind)?;
         Ok(rows.iter().map(|row| self.hasher.hash_one(row.as_ref())).collect())
     }
@@ -203,13 +223,19 @@ pub async fn verify(storage: &Storage, scope: Scope) -> Result<Report, LakeError
         return Ok(report);
     }
     // All are made before any gets a row.
-    if [&alerts, &gold, &silver, &quarantine, &bronze].into_iter().flatten().any(|layer| layer.table.files().len() > 0) {
+    if [&alerts, &gold, &silver, &quarantine, &bronze]
+        .into_iter()
+        .flatten()
+        .any(|layer| layer.table.files().len() > 0)
+    {
         absent.iter().for_each(|kind| report.wrong(|| format!("{}: there is no such table", kind.label())));
     }
     if let (Scope::Bronze | Scope::All, Some(bronze)) = (scope, &mut bronze) {
         bronze::check(bronze, &mut report).await;
     }
-    if let (Scope::Silver | Scope::All, Some(bronze), Some(quarantine), Some(silver)) = (scope, &mut bronze, &mut quarantine, &mut silver) {
+    if let (Scope::Silver | Scope::All, Some(bronze), Some(quarantine), Some(silver)) =
+        (scope, &mut bronze, &mut quarantine, &mut silver)
+    {
         silver::check(bronze, quarantine, silver, &mut report).await?;
     }
     if let (Scope::Gold | Scope::All, Some(silver), Some(gold)) = (scope, &mut silver, &mut gold) {

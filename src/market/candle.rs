@@ -30,20 +30,33 @@ pub struct Candle {
 }
 
 impl Candle {
+    /// The open candle of one tick without a size, in the window of `width` from `window_start` on.
+    pub const fn of_tick(window_start: Micros, width: Micros, price: f64) -> Self {
+        Self {
+            window_start,
+            window_end: window_start + width,
+            open: price,
+            high: price,
+            low: price,
+            close: price,
+            avg: price,
+            volume: None,
+            ticks: 1,
+            closed: false,
+        }
+    }
+
     /// `close - open`.
-    #[must_use]
     pub fn change(&self) -> f64 {
         self.close - self.open
     }
 
     /// `(close - open) / open * 100`.
-    #[must_use]
     pub fn change_pct(&self) -> f64 {
         (self.close - self.open) / self.open * 100.0
     }
 
     /// `(high - low) / low * 100`.
-    #[must_use]
     pub fn volatility_pct(&self) -> f64 {
         (self.high - self.low) / self.low * 100.0
     }
@@ -68,10 +81,11 @@ impl Candle {
     }
 }
 
-/// `gold` (candles of `interval`, oldest first, as a query gives them) with one-minute candles that are not in it on top.
+/// `gold` (candles of `interval`, oldest first, as a query gives them) with one-minute candles that are not
+/// in it on top.
 ///
-/// A minute that gold has is taken from gold. Of wider buckets that cannot be told, so `live` must hold what is not yet in gold.
-#[must_use]
+/// A minute that gold has is taken from gold. Of wider buckets that cannot be told, so `live` must hold what
+/// is not yet in gold.
 pub fn with_open(gold: &[Candle], live: &[Candle], interval: Interval) -> Vec<Candle> {
     let mut candles = gold.to_vec();
     let mut live: Vec<&Candle> = live.iter().collect();
@@ -83,7 +97,10 @@ pub fn with_open(gold: &[Candle], live: &[Candle], interval: Interval) -> Vec<Ca
             Ok(_) if interval == Interval::Minute1 => {}
             Ok(at) => candles[at].absorb(minute),
             Err(at) => {
-                candles.insert(at, Candle { window_start: start, window_end: start + interval.micros(), ..minute.clone() });
+                candles.insert(
+                    at,
+                    Candle { window_start: start, window_end: start + interval.micros(), ..minute.clone() },
+                );
             }
         }
     }
@@ -116,8 +133,11 @@ mod tests {
 
     #[test]
     fn a_minute_that_gold_has_is_taken_from_gold() {
-        let merged =
-            with_open(&[minute(1, 10.0), minute(2, 11.0)], &[minute(2, 99.0), minute(3, 12.0), minute(5, 13.0)], Interval::Minute1);
+        let merged = with_open(
+            &[minute(1, 10.0), minute(2, 11.0)],
+            &[minute(2, 99.0), minute(3, 12.0), minute(5, 13.0)],
+            Interval::Minute1,
+        );
         assert_eq!(starts(&merged), [1, 2, 3, 5]);
         assert!((merged[1].close - 11.0).abs() < f64::EPSILON);
     }
@@ -128,7 +148,9 @@ mod tests {
         let merged = with_open(&gold, &[minute(6, 13.0), minute(4, 12.0)], Interval::Minute5);
         assert_eq!(starts(&merged), [0, 5]);
         assert_eq!((merged[0].ticks, merged[0].window_end, merged[0].volume), (4, 5 * MINUTE, Some(2.0)));
-        assert!((merged[0].close - 12.0).abs() < f64::EPSILON && (merged[0].high - 13.0).abs() < f64::EPSILON);
+        assert!(
+            (merged[0].close - 12.0).abs() < f64::EPSILON && (merged[0].high - 13.0).abs() < f64::EPSILON
+        );
         assert_eq!(merged[1].window_end, 10 * MINUTE);
     }
 
@@ -142,8 +164,12 @@ mod tests {
         assert!(candle.avg < f64::MAX && candle.avg > f64::MAX / 2.0);
         assert!(candle.change().is_finite() && candle.change_pct().is_finite());
         for (open, close) in [(5e-324, f64::MAX), (f64::MAX, 5e-324), (5e-324, 5e-324)] {
-            let candle = Candle { open, close, high: open.max(close), low: open.min(close), ..minute(0, 1.0) };
-            assert!(![candle.change(), candle.change_pct(), candle.volatility_pct()].iter().any(|x| x.is_nan()), "{candle:?}");
+            let candle =
+                Candle { open, close, high: open.max(close), low: open.min(close), ..minute(0, 1.0) };
+            assert!(
+                ![candle.change(), candle.change_pct(), candle.volatility_pct()].iter().any(|x| x.is_nan()),
+                "{candle:?}"
+            );
         }
     }
 }

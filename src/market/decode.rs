@@ -1,7 +1,7 @@
 //! From raw records to ticks: one tolerant decoder for every payload shape, by field aliases.
 //!
-//! Its verdict depends on the record alone (its `ingested_at` included), never on a clock: the same record decodes to the
-//! same ticks and rejects whenever it is processed. Unknown fields are ignored.
+//! Its verdict depends on the record alone (its `ingested_at` included), never on a clock: the same record
+//! decodes to the same ticks and rejects whenever it is processed. Unknown fields are ignored.
 
 mod fields;
 
@@ -61,7 +61,6 @@ pub enum Reason {
 
 impl Reason {
     /// The reason as the quarantine table has it.
-    #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
             Self::NotUtf8 => "not UTF-8",
@@ -100,7 +99,8 @@ pub struct Reject {
 pub struct Decoder {
     markets: Arc<Vec<Arc<Market>>>,
     ids: HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>,
-    /// The key of a market in `ids`: its names and the lengths of the first two, so that no two markets share one.
+    /// The key of a market in `ids`: its names and the lengths of the first two, so that no two markets share
+    /// one.
     scratch: Vec<u8>,
     headers: LastHeaders,
 }
@@ -147,13 +147,19 @@ type Point<'a> = (&'a RawValue, &'a RawValue);
 
 impl Decoder {
     /// The markets met so far; [`Tick::market`] points into them.
-    #[must_use]
     pub fn markets(&self) -> Arc<Vec<Arc<Market>>> {
         Arc::clone(&self.markets)
     }
 
-    /// Decodes one record that came in at `ingested_at`: its valid ticks go to `ticks`, its rejects to `rejects`.
-    pub fn decode(&mut self, record: RecordRef<'_>, ingested_at: Micros, ticks: &mut Vec<Tick>, rejects: &mut Vec<Reject>) {
+    /// Decodes one record that came in at `ingested_at`: its valid ticks go to `ticks`, its rejects to
+    /// `rejects`.
+    pub fn decode(
+        &mut self,
+        record: RecordRef<'_>,
+        ingested_at: Micros,
+        ticks: &mut Vec<Tick>,
+        rejects: &mut Vec<Reject>,
+    ) {
         let reject = |reason| Reject { offset: record.offset, index: 0, reason };
         let fields = match parse(record.value) {
             Ok(fields) => fields,
@@ -168,15 +174,22 @@ impl Decoder {
         }
     }
 
-    fn tick(&mut self, record: RecordRef<'_>, fields: &Fields<'_>, ingested_at: Micros) -> Result<Tick, Reason> {
+    fn tick(
+        &mut self,
+        record: RecordRef<'_>,
+        fields: &Fields<'_>,
+        ingested_at: Micros,
+    ) -> Result<Tick, Reason> {
         let market = self.market(record, fields)?;
         let price = price(first([fields.price, fields.current_price]))?;
-        let event_time = time(first([fields.event_time, fields.last_updated, fields.timestamp]), latest(ingested_at))?;
+        let event_time =
+            time(first([fields.event_time, fields.last_updated, fields.timestamp]), latest(ingested_at))?;
         let size = match first([fields.size]) {
             None => None,
             raw => Some(number(raw).map_err(|_| Reason::SizeNotNumber)?),
         };
-        let trade_id = first([fields.trade_id]).map(|raw| TradeId::parse(&string(raw).unwrap_or(Cow::Borrowed(raw))));
+        let trade_id =
+            first([fields.trade_id]).map(|raw| TradeId::parse(&string(raw).unwrap_or(Cow::Borrowed(raw))));
         let symbol = fields.symbol.and_then(string);
         symbol.as_deref().map_or(Ok(()), check_name)?;
         let details = Details {
@@ -188,11 +201,21 @@ impl Decoder {
             high_24h: number(fields.high_24h).ok(),
             low_24h: number(fields.low_24h).ok(),
         };
-        Ok(Tick { market, index: 0, offset: record.offset, event_time, price, size, trade_id, details: boxed(details), ingested_at })
+        Ok(Tick {
+            market,
+            index: 0,
+            offset: record.offset,
+            event_time,
+            price,
+            size,
+            trade_id,
+            details: boxed(details),
+            ingested_at,
+        })
     }
 
-    /// `CoinGecko`'s `market_chart`: one record, many ticks. Points outside the range that the record fills are neither valid nor
-    /// rejected.
+    /// `CoinGecko`'s `market_chart`: one record, many ticks. Points outside the range that the record fills
+    /// are neither valid nor rejected.
     fn history(
         &mut self,
         record: RecordRef<'_>,
@@ -206,11 +229,13 @@ impl Decoder {
             Ok(market) => market,
             Err(reason) => return rejects.push(Reject { offset, index: 0, reason }),
         };
-        let (from, to) = self.headers.of(record).map_or((None, None), |headers| (headers.fill_from, headers.fill_to));
+        let (from, to) =
+            self.headers.of(record).map_or((None, None), |headers| (headers.fill_from, headers.fill_to));
         let range = from.unwrap_or(Micros::MIN)..to.unwrap_or(Micros::MAX);
         let (caps, volumes) = (values(fields.market_caps), values(fields.total_volumes));
         let tick = |index: i32, point: &RawValue| -> Result<Option<Tick>, Reason> {
-            let (at, value) = serde_json::from_str::<Point<'_>>(point.get()).map_err(|_| Reason::PriceMissing)?;
+            let (at, value) =
+                serde_json::from_str::<Point<'_>>(point.get()).map_err(|_| Reason::PriceMissing)?;
             let at = first([Some(at.get())]);
             if !range.contains(&time(at, Micros::MAX)?) {
                 return Ok(None);
@@ -218,8 +243,19 @@ impl Decoder {
             let event_time = time(at, latest(ingested_at))?;
             let price = price(Some(value.get()))?;
             let of = |values: &[Option<f64>]| values.get(usize::try_from(index).ok()?).copied().flatten();
-            let details = boxed(Details { volume_24h: of(&volumes), market_cap: of(&caps), ..Details::default() });
-            Ok(Some(Tick { market, index, offset, event_time, price, size: None, trade_id: None, details, ingested_at }))
+            let details =
+                boxed(Details { volume_24h: of(&volumes), market_cap: of(&caps), ..Details::default() });
+            Ok(Some(Tick {
+                market,
+                index,
+                offset,
+                event_time,
+                price,
+                size: None,
+                trade_id: None,
+                details,
+                ingested_at,
+            }))
         };
         let mut index = 0;
         each_point(fields.prices, |point| {
@@ -265,7 +301,11 @@ impl Decoder {
     }
 
     /// Decodes a run of at most about `count` records into a batch of ticks and its rejects.
-    pub fn decode_all<'a>(&mut self, count: usize, records: impl Iterator<Item = (RecordRef<'a>, Micros)>) -> (Ticks, Vec<Reject>) {
+    pub fn decode_all<'a>(
+        &mut self,
+        count: usize,
+        records: impl Iterator<Item = (RecordRef<'a>, Micros)>,
+    ) -> (Ticks, Vec<Reject>) {
         let (mut ticks, mut rejects) = (Vec::with_capacity(count), Vec::new());
         for (record, ingested_at) in records {
             self.decode(record, ingested_at, &mut ticks, &mut rejects);
@@ -284,7 +324,11 @@ fn boxed(details: Details) -> Option<Box<Details>> {
 }
 
 fn lower_case(name: &str) -> Cow<'_, str> {
-    if name.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) { name.to_lowercase().into() } else { name.into() }
+    if name.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii()) {
+        name.to_lowercase().into()
+    } else {
+        name.into()
+    }
 }
 
 fn check_name(name: &str) -> Result<(), Reason> {

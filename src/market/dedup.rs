@@ -1,7 +1,8 @@
 //! Exact deduplication with bounded memory.
 //!
-//! Of each market the keys at or after a cutoff are remembered, all of them, and its newest known key always (a stale coin
-//! repeats for months). A tick older than that is not judged here: the caller asks silver's files ([`Verdict::Unknown`]).
+//! Of each market the keys at or after a cutoff are remembered, all of them, and its newest known key always
+//! (a stale coin repeats for months). A tick older than that is not judged here: the caller asks silver's
+//! files ([`Verdict::Unknown`]).
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,7 +17,7 @@ pub const MAX_KEYS: usize = 500_000;
 
 /// What makes two ticks of one market the same tick.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct TickKey {
     event_time: Micros,
     price: u64,
     /// No size is the bits of a NaN, which no size has.
@@ -24,21 +25,23 @@ pub struct Key {
     trade_id: Option<TradeId>,
 }
 
-impl Key {
+impl TickKey {
     /// The key of a tick.
-    #[must_use]
     pub fn of(tick: &Tick) -> Self {
         Self::new(tick.event_time, tick.price, tick.size, tick.trade_id.clone())
     }
 
     /// The key from its parts. `-0.0` is `0.0`.
-    #[must_use]
     pub fn new(event_time: Micros, price: f64, size: Option<f64>, trade_id: Option<TradeId>) -> Self {
-        Self { event_time, price: (price + 0.0).to_bits(), size: size.map_or(u64::MAX, |size| (size + 0.0).to_bits()), trade_id }
+        Self {
+            event_time,
+            price: (price + 0.0).to_bits(),
+            size: size.map_or(u64::MAX, |size| (size + 0.0).to_bits()),
+            trade_id,
+        }
     }
 
     /// Its event time.
-    #[must_use]
     pub fn event_time(&self) -> Micros {
         self.event_time
     }
@@ -52,19 +55,19 @@ pub enum Verdict {
     /// It is there.
     Duplicate,
     /// It is older than what is remembered: silver's files know.
-    Unknown(Key),
+    Unknown(TickKey),
 }
 
 #[derive(Debug, Default)]
 struct Memory {
     /// All keys at or after this are remembered.
     cutoff: Micros,
-    newest: Option<Key>,
-    minutes: BTreeMap<Micros, HashSet<Key, RandomState>>,
+    newest: Option<TickKey>,
+    minutes: BTreeMap<Micros, HashSet<TickKey, RandomState>>,
 }
 
 impl Memory {
-    fn insert(&mut self, key: Key) -> bool {
+    fn insert(&mut self, key: TickKey) -> bool {
         if self.newest.as_ref().is_none_or(|newest| newest.event_time <= key.event_time) {
             self.newest = Some(key.clone());
         }
@@ -88,8 +91,8 @@ impl Default for Dedup {
 }
 
 impl Dedup {
-    /// Remembers `horizon` of event time behind each market's newest tick, and no more than about `max_keys` keys.
-    #[must_use]
+    /// Remembers `horizon` of event time behind each market's newest tick, and no more than about `max_keys`
+    /// keys.
     pub fn new(horizon: Micros, max_keys: usize) -> Self {
         Self { markets: Vec::new(), keys: 0, horizon, max_keys }
     }
@@ -99,19 +102,17 @@ impl Dedup {
     }
 
     /// Whether the market was met; one that was not must be [`Self::resume`]d before its ticks are judged.
-    #[must_use]
     pub fn knows(&self, market: u32) -> bool {
         self.memory(market).is_some()
     }
 
     /// How far back keys are wanted when a market is met whose newest tick is at `event_time`.
-    #[must_use]
     pub fn wanted_from(&self, event_time: Micros) -> Micros {
         event_time.saturating_sub(self.horizon)
     }
 
     /// Meets a market: `keys` are all that silver has of it at or after `cutoff`.
-    pub fn resume(&mut self, market: u32, cutoff: Micros, keys: impl IntoIterator<Item = Key>) {
+    pub fn resume(&mut self, market: u32, cutoff: Micros, keys: impl IntoIterator<Item = TickKey>) {
         let mut memory = Memory { cutoff, ..Memory::default() };
         self.keys += keys.into_iter().filter(|key| memory.insert(key.clone())).count();
         let place = market as usize;
@@ -125,10 +126,15 @@ impl Dedup {
     ///
     /// # Panics
     /// When the market was never met.
-    pub fn judge(&mut self, market: u32, key: Key) -> Verdict {
-        let memory = self.markets[market as usize].as_mut().expect("markets are met before their ticks are judged");
+    pub fn judge(&mut self, market: u32, key: TickKey) -> Verdict {
+        let memory =
+            self.markets[market as usize].as_mut().expect("markets are met before their ticks are judged");
         if key.event_time < memory.cutoff {
-            return if memory.newest.as_ref() == Some(&key) { Verdict::Duplicate } else { Verdict::Unknown(key) };
+            return if memory.newest.as_ref() == Some(&key) {
+                Verdict::Duplicate
+            } else {
+                Verdict::Unknown(key)
+            };
         }
         if memory.insert(key) {
             self.keys += 1;
@@ -138,19 +144,18 @@ impl Dedup {
     }
 
     /// Whether an event time is older than what is remembered of its market.
-    #[must_use]
     pub fn is_beyond(&self, market: u32, event_time: Micros) -> bool {
         self.memory(market).is_none_or(|memory| event_time < memory.cutoff)
     }
 
     /// Whether a key is the newest that silver is known to have of its market.
-    #[must_use]
-    pub fn is_newest(&self, market: u32, key: &Key) -> bool {
+    pub fn is_newest(&self, market: u32, key: &TickKey) -> bool {
         self.memory(market).is_some_and(|memory| memory.newest.as_ref() == Some(key))
     }
 
-    /// Notes that silver has `key`, although it is older than what is remembered, if it is the newest known of its market.
-    pub fn note(&mut self, market: u32, key: &Key) {
+    /// Notes that silver has `key`, although it is older than what is remembered, if it is the newest known
+    /// of its market.
+    pub fn note(&mut self, market: u32, key: &TickKey) {
         if let Some(memory) = self.markets.get_mut(market as usize).and_then(Option::as_mut)
             && memory.newest.as_ref().is_none_or(|newest| newest.event_time <= key.event_time)
         {
@@ -178,13 +183,11 @@ impl Dedup {
     }
 
     /// Number of keys remembered.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.keys
     }
 
     /// Whether none is.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys == 0
     }
@@ -195,14 +198,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn key(time: Micros) -> Key {
-        Key::new(time, 1.0, None, None)
+    fn key(time: Micros) -> TickKey {
+        TickKey::new(time, 1.0, None, None)
     }
 
     #[test]
     fn the_parts_of_a_key_are_compared_by_value() {
-        assert_eq!(Key::new(1, 2.0, Some(0.0), Some(TradeId::parse("7"))), Key::new(1, 2.0, Some(-0.0), Some(TradeId::Number(7))));
-        assert_ne!(Key::new(1, 2.0, None, None), Key::new(1, 2.0, Some(0.0), None));
+        assert_eq!(
+            TickKey::new(1, 2.0, Some(0.0), Some(TradeId::parse("7"))),
+            TickKey::new(1, 2.0, Some(-0.0), Some(TradeId::Number(7)))
+        );
+        assert_ne!(TickKey::new(1, 2.0, None, None), TickKey::new(1, 2.0, Some(0.0), None));
     }
 
     #[test]
@@ -217,7 +223,8 @@ mod tests {
     }
 
     proptest! {
-        /// With silver's files played by a set of everything that was kept, the answer is exact however little is remembered.
+        /// With silver's files played by a set of everything that was kept, the answer is exact however
+        /// little is remembered.
         #[test]
         fn forgetting_changes_no_verdict(times in prop::collection::vec(0i64..400, 1..300), horizon in 1i64..100, most in 1usize..40, every in 1usize..20) {
             let mut dedup = Dedup::new(horizon * MINUTE, most);

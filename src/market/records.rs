@@ -1,4 +1,5 @@
-//! Raw records in a flat buffer: what sources deliver, transports carry and bronze stores. Nothing is interpreted.
+//! Raw records in a flat buffer: what sources deliver, transports carry and bronze stores. Nothing is
+//! interpreted.
 
 use std::sync::Arc;
 
@@ -7,7 +8,8 @@ use super::{Micros, Stream};
 /// What a source hands to the transport at once.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The stream whose offsets the records carry; none where the bronze writer is to number them (direct transport).
+    /// The stream whose offsets the records carry; none where the bronze writer is to number them (direct
+    /// transport).
     pub stream: Option<Stream>,
     /// The records, lowest offset first.
     pub records: Records,
@@ -33,7 +35,6 @@ pub struct RecordRef<'a> {
 impl RecordRef<'_> {
     /// Bytes of its key, value, source and headers.
     #[inline]
-    #[must_use]
     pub fn bytes(&self) -> usize {
         self.key.map_or(0, str::len) + self.value.len() + self.source.len() + self.headers.map_or(0, str::len)
     }
@@ -47,7 +48,7 @@ struct Origin {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Row {
+struct RecordSpan {
     offset: i64,
     produced_at: Micros,
     key_end: u32,
@@ -61,23 +62,22 @@ struct Row {
 pub struct Records {
     keys: String,
     values: Vec<u8>,
-    rows: Vec<Row>,
+    rows: Vec<RecordSpan>,
     origins: Vec<Origin>,
     bytes: usize,
 }
 
 impl Records {
-    /// Most bytes that a batch of several records may hold: far below what the 32-bit offsets of tables' columns reach.
+    /// Most bytes that a batch of several records may hold: far below what the 32-bit offsets of tables'
+    /// columns reach.
     pub const MAX_BYTES: usize = 64 << 20;
 
     /// An empty batch.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// An empty batch with room for about as much as `other` holds.
-    #[must_use]
     pub fn sized_like(other: &Self) -> Self {
         let room = |n: usize| n + n / 16;
         Self {
@@ -94,14 +94,18 @@ impl Records {
     /// # Panics
     /// When the values or the keys together pass 4 GiB; callers close a batch at [`Self::MAX_BYTES`].
     pub fn push(&mut self, record: RecordRef<'_>) {
-        let same = self.origins.last().is_some_and(|o| &*o.source == record.source && o.headers.as_deref() == record.headers);
+        let same = self
+            .origins
+            .last()
+            .is_some_and(|o| &*o.source == record.source && o.headers.as_deref() == record.headers);
         if !same {
-            self.origins.push(Origin { source: record.source.into(), headers: record.headers.map(Into::into) });
+            self.origins
+                .push(Origin { source: record.source.into(), headers: record.headers.map(Into::into) });
         }
         self.keys.push_str(record.key.unwrap_or_default());
         self.values.extend_from_slice(record.value);
         self.bytes += record.bytes();
-        self.rows.push(Row {
+        self.rows.push(RecordSpan {
             offset: record.offset,
             produced_at: record.produced_at,
             key_end: u32::try_from(self.keys.len()).expect("a batch's keys fit 32 bits"),
@@ -117,25 +121,21 @@ impl Records {
     }
 
     /// Number of records.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// Whether there are none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// Bytes of all records. What records share is counted for each: tables store it for each.
-    #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Offset of the last record.
-    #[must_use]
     pub fn last_offset(&self) -> Option<i64> {
         self.rows.last().map(|row| row.offset)
     }
@@ -148,14 +148,14 @@ impl Records {
     }
 
     /// The record at `index`, counted from 0.
-    #[must_use]
     pub fn get(&self, index: usize) -> Option<RecordRef<'_>> {
         (index < self.rows.len()).then(|| self.at(index))
     }
 
     fn at(&self, index: usize) -> RecordRef<'_> {
         let row = &self.rows[index];
-        let (key_start, value_start) = index.checked_sub(1).map_or((0, 0), |i| (self.rows[i].key_end, self.rows[i].value_end));
+        let (key_start, value_start) =
+            index.checked_sub(1).map_or((0, 0), |i| (self.rows[i].key_end, self.rows[i].value_end));
         let origin = &self.origins[row.origin as usize];
         RecordRef {
             offset: row.offset,
@@ -168,7 +168,6 @@ impl Records {
     }
 
     /// All records, in order.
-    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
         (0..self.rows.len()).map(|i| self.at(i))
     }
@@ -183,9 +182,23 @@ mod tests {
     #[test]
     fn records_come_back_as_they_went_in() {
         let rows = [
-            RecordRef { offset: 3, key: Some("bitcoin"), value: b"{}", source: "a", headers: None, produced_at: 1 },
+            RecordRef {
+                offset: 3,
+                key: Some("bitcoin"),
+                value: b"{}",
+                source: "a",
+                headers: None,
+                produced_at: 1,
+            },
             RecordRef { offset: 4, key: None, value: b"", source: "a", headers: Some("{}"), produced_at: 2 },
-            RecordRef { offset: 9, key: Some(""), value: b"\xff", source: "b", headers: None, produced_at: 3 },
+            RecordRef {
+                offset: 9,
+                key: Some(""),
+                value: b"\xff",
+                source: "b",
+                headers: None,
+                produced_at: 3,
+            },
         ];
         let mut records = Records::new();
         rows.into_iter().for_each(|r| records.push(r));

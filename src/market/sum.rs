@@ -1,10 +1,12 @@
-//! Sums that depend on what is added, never on the order: the exact sum of the terms, rounded once at the end.
+//! Sums that depend on what is added, never on the order: the exact sum of the terms, rounded once at the
+//! end.
 //!
-//! Shewchuk's algorithm as Python's `math.fsum` has it: non-overlapping partial sums, lowest first, and a last rounding that
-//! looks at the remainder so that ties go to even. Terms so large that a partial sum could leave the range of `f64` are kept
-//! apart, scaled down by a power of two, which is exact.
+//! Shewchuk's algorithm as Python's `math.fsum` has it: non-overlapping partial sums, lowest first, and a
+//! last rounding that looks at the remainder so that ties go to even. Terms so large that a partial sum could
+//! leave the range of `f64` are kept apart, scaled down by a power of two, which is exact.
 
-/// 2^512: terms from here on are summed apart, scaled. Of the others fewer than 2^88 sum up to less than [`UNIT`].
+/// 2^512: terms from here on are summed apart, scaled. Of the others fewer than 2^88 sum up to less than
+/// [`UNIT`].
 const LARGE: f64 = f64::from_bits((1023 + 512) << 52);
 /// 2^600: what the partial sums of large terms are multiples of.
 const UNIT: f64 = f64::from_bits((1023 + 600) << 52);
@@ -30,14 +32,13 @@ impl ExactSum {
     }
 
     /// The sum, correctly rounded; infinite where it leaves the range of `f64`.
-    #[must_use]
     pub fn value(&self) -> f64 {
         let (sum, unit) = self.scaled();
         sum * unit
     }
 
-    /// The rounded sum divided by `count`: within the range of `f64` where the mean is, even if the sum is not.
-    #[must_use]
+    /// The rounded sum divided by `count`: within the range of `f64` where the mean is, even if the sum is
+    /// not.
     pub fn mean(&self, count: i64) -> f64 {
         let (sum, unit) = self.scaled();
         #[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^53")]
@@ -55,8 +56,8 @@ impl ExactSum {
             self.large.iter().for_each(|partial| grow(&mut all, partial * UNIT));
             return (rounded(&all), 1.0);
         }
-        // The small terms cannot cancel the large ones. What of them is too small to be scaled exactly is less than the last bit
-        // of everything else: only its sign, that of its largest part, can count.
+        // The small terms cannot cancel the large ones. What of them is too small to be scaled exactly is
+        // less than the last bit of everything else: only its sign, that of its largest part, can count.
         let mut all = self.large.clone();
         let mut rest = 0.0;
         for &partial in &self.partials {
@@ -160,8 +161,16 @@ mod tests {
         let (large, below) = (power_of_two(1000), power_of_two(947));
         assert_eq!(sum(&[large, below]), large);
         for tiny in [5e-324, 1.0, power_of_two(-400), power_of_two(500)] {
-            assert_eq!([sum(&[large, below, tiny]), sum(&[large, below, -tiny])], [large + 2.0 * below, large], "{tiny}");
-            assert_eq!(sum(&[large, below, tiny, -power_of_two(-1000)]) > large, tiny > power_of_two(-1000), "{tiny}");
+            assert_eq!(
+                [sum(&[large, below, tiny]), sum(&[large, below, -tiny])],
+                [large + 2.0 * below, large],
+                "{tiny}"
+            );
+            assert_eq!(
+                sum(&[large, below, tiny, -power_of_two(-1000)]) > large,
+                tiny > power_of_two(-1000),
+                "{tiny}"
+            );
         }
         // Many terms below the border may cancel one above it.
         let mut terms = vec![-power_of_two(511); 1 << 10];
@@ -197,7 +206,8 @@ mod tests {
             prop_assert_eq!((value.to_bits(), mean.to_bits()), (sum(&terms).to_bits(), exact(&terms).mean(terms.len() as i64).to_bits()));
         }
 
-        /// A power of two in all terms is one in the sum: what crosses the border of the large terms against what does not.
+        /// A power of two in all terms is one in the sum: what crosses the border of the large terms against
+        /// what does not.
         #[test]
         fn large_sums_are_scaled_small_ones(terms in prop::collection::vec((-1.0f64..1.0, -400i32..400), 0..40)) {
             let terms: Vec<f64> = terms.into_iter().map(|(digits, exponent)| digits * power_of_two(exponent)).collect();

@@ -1,12 +1,22 @@
-//! Times as sources write them, to the nearest microsecond, halves to even.
+//! The clock, buckets of time, and times as sources write them: to the nearest microsecond, halves to even.
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 
 use super::Micros;
 
-/// The time that a text spells: RFC 3339, or an epoch in seconds, milliseconds or microseconds, told apart by size.
+/// The clock.
+pub fn now() -> Micros {
+    Utc::now().timestamp_micros()
+}
+
+/// Start of the epoch-aligned bucket of `width` that holds `time`.
+pub const fn floor(time: Micros, width: Micros) -> Micros {
+    time - time.rem_euclid(width)
+}
+
+/// The time that a text spells: RFC 3339, or an epoch in seconds, milliseconds or microseconds, told apart by
+/// size.
 #[inline]
-#[must_use]
 pub fn parse(text: &str) -> Option<Micros> {
     let text = text.trim();
     rfc3339(text).or_else(|| epoch(text))
@@ -49,7 +59,8 @@ fn epoch(text: &str) -> Option<Micros> {
     Some(if value < 0.0 { -micros } else { micros })
 }
 
-/// Whether `micros` with these decimal places behind it is nearer to the next number; halves go to the even one.
+/// Whether `micros` with these decimal places behind it is nearer to the next number; halves go to the even
+/// one.
 fn rounds_up(places: &str, micros: Micros) -> bool {
     match places.as_bytes() {
         [] | [b'0'..=b'4', ..] => false,

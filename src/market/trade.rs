@@ -16,7 +16,6 @@ pub enum TradeId {
 impl TradeId {
     /// The id that `text` spells; only the canonical spelling of a number is a [`TradeId::Number`].
     #[inline]
-    #[must_use]
     pub fn parse(text: &str) -> Self {
         match text.parse::<i64>() {
             Ok(n) if !text.starts_with(['+', '0']) && text != "-0" || text == "0" => Self::Number(n),
@@ -26,7 +25,6 @@ impl TradeId {
 
     /// The number that orders trades of one instant, where the id is one (`007` is 7).
     #[inline]
-    #[must_use]
     pub fn sequence(&self) -> Option<Sequence> {
         match self {
             Self::Number(n) => Some(Sequence::Number(*n)),
@@ -55,7 +53,8 @@ pub enum Sequence {
     Above(Arc<Magnitude>),
 }
 
-/// Decimal digits without leading zeros. The longer is the larger number: the order of the fields is that of the numbers.
+/// Decimal digits without leading zeros. The longer is the larger number: the order of the fields is that of
+/// the numbers.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Magnitude {
     length: usize,
@@ -64,7 +63,6 @@ pub struct Magnitude {
 
 impl Sequence {
     /// The number that `text` spells in decimal digits, a minus before them or not.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -80,7 +78,6 @@ impl Sequence {
 
     /// The number, where it has 64 bits: what the column `sequence` holds.
     #[inline]
-    #[must_use]
     pub fn number(&self) -> Option<i64> {
         match self {
             Self::Number(number) => Some(*number),
@@ -113,7 +110,11 @@ mod tests {
         for text in ["", "-", "--1", "+5", "a7", "10.0", "1e20", " 1", "١"] {
             assert_eq!(Sequence::parse(text), None, "{text}");
         }
-        for (text, number) in [("9223372036854775807", Some(i64::MAX)), ("9223372036854775808", None), ("-9223372036854775809", None)] {
+        for (text, number) in [
+            ("9223372036854775807", Some(i64::MAX)),
+            ("9223372036854775808", None),
+            ("-9223372036854775809", None),
+        ] {
             assert_eq!(Sequence::parse(text).map(|s| s.number()), Some(number), "{text}");
         }
         assert!(Sequence::parse(&"9".repeat(20_000)) < Sequence::parse(&"9".repeat(20_001)));

@@ -1,12 +1,14 @@
 //! One-minute windows: aggregation that no order of arrival can change, watermarks, and what closes when.
 //!
-//! Everything here is a function of the ticks in position order and of the clock's instants that are handed in between them:
-//! wherever batches are cut, the same windows close at the same ticks and instants with the same values.
+//! Everything here is a function of the ticks in position order and of the clock's instants that are handed
+//! in between them: wherever batches are cut, the same windows close at the same ticks and instants with the
+//! same values.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::sum::ExactSum;
+use super::time;
 use super::{Candle, MINUTE, Market, Micros, SECOND, Sequence, Stream, Tick, Ticks};
 
 /// How far a market's watermark stays behind its newest tick.
@@ -31,7 +33,6 @@ pub struct Place {
 
 impl Place {
     /// The place of a tick that came by `stream`.
-    #[must_use]
     pub fn of(stream: &Arc<Stream>, tick: &Tick) -> Self {
         Self {
             event_time: tick.event_time,
@@ -44,9 +45,8 @@ impl Place {
 }
 
 /// Start of the window that holds `time`.
-#[must_use]
 pub const fn window_start(time: Micros) -> Micros {
-    time - time.rem_euclid(MINUTE)
+    time::floor(time, MINUTE)
 }
 
 /// The ticks of one market in one minute.
@@ -67,7 +67,6 @@ pub struct Window {
 
 impl Window {
     /// The window that holds its first tick.
-    #[must_use]
     pub fn new(place: Place, price: f64, size: Option<f64>) -> Self {
         let mut window = Self {
             start: window_start(place.event_time),
@@ -107,7 +106,6 @@ impl Window {
     }
 
     /// The window's sums as a candle.
-    #[must_use]
     pub fn candle(&self, closed: bool) -> Candle {
         Candle {
             window_start: self.start,
@@ -124,9 +122,8 @@ impl Window {
     }
 
     /// The window as a row of gold.
-    #[must_use]
-    pub fn row(&self, market: &Arc<Market>, closed_at: Micros, closed_in: i64) -> Row {
-        Row {
+    pub fn row(&self, market: &Arc<Market>, closed_at: Micros, closed_in: i64) -> ClosedCandle {
+        ClosedCandle {
             market: Arc::clone(market),
             candle: self.candle(true),
             first_event_time: self.first.event_time,
@@ -139,7 +136,7 @@ impl Window {
 
 /// A row of gold: a closed candle and how it came to be closed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+pub struct ClosedCandle {
     /// The market.
     pub market: Arc<Market>,
     /// The closed candle.
@@ -154,20 +151,25 @@ pub struct Row {
     pub closed_in: i64,
 }
 
-impl Row {
+impl ClosedCandle {
     /// Whether both hold the same ticks' sums, to the last bit; how they were closed does not count.
-    #[must_use]
     pub fn same_sums(&self, other: &Self) -> bool {
         let bits = |row: &Self| {
             let c = &row.candle;
             let prices = [c.open, c.high, c.low, c.close, c.avg].map(f64::to_bits);
-            (prices, c.volume.map(f64::to_bits), c.ticks, c.window_start, row.first_event_time, row.last_event_time)
+            (
+                prices,
+                c.volume.map(f64::to_bits),
+                c.ticks,
+                c.window_start,
+                row.first_event_time,
+                row.last_event_time,
+            )
         };
         self.market == other.market && bits(self) == bits(other)
     }
 
     /// What identifies the row.
-    #[must_use]
     pub fn key(&self) -> (Arc<Market>, Micros) {
         (Arc::clone(&self.market), self.candle.window_start)
     }
@@ -177,14 +179,13 @@ impl Row {
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Windows that closed, as they were at that moment, in closing order (`closed_in` not yet known: 0).
-    pub closed: Vec<Row>,
+    pub closed: Vec<ClosedCandle>,
     /// Windows behind the watermark that got a tick, with the event time that closes them if they are new.
     pub late: BTreeMap<(Arc<Market>, Micros), Micros>,
 }
 
 impl Outcome {
     /// Whether nothing is to be written.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.closed.is_empty() && self.late.is_empty()
     }
@@ -204,7 +205,6 @@ pub struct Latest {
 
 impl Latest {
     /// Event time of the tick.
-    #[must_use]
     pub fn event_time(&self) -> Micros {
         self.place.event_time
     }
@@ -225,7 +225,12 @@ impl Open {
         Self { watermark, latest: None, windows: BTreeMap::new(), heard: Micros::MIN }
     }
 
-    fn close(&mut self, market: &Arc<Market>, closed_at: impl Fn(&Window) -> Micros, into: &mut Vec<Row>) {
+    fn close(
+        &mut self,
+        market: &Arc<Market>,
+        closed_at: impl Fn(&Window) -> Micros,
+        into: &mut Vec<ClosedCandle>,
+    ) {
         while let Some(entry) = self.windows.first_entry() {
             if entry.get().start + MINUTE > self.watermark {
                 break;
@@ -245,7 +250,6 @@ pub struct Windows {
 
 impl Windows {
     /// Whether the market has been met, by a tick or by [`Self::resume`].
-    #[must_use]
     pub fn knows(&self, market: &Market) -> bool {
         self.markets.contains_key(market)
     }
@@ -255,7 +259,8 @@ impl Windows {
         self.markets.entry(market).or_insert_with(|| Open::new(newest_end.unwrap_or(Micros::MIN)));
     }
 
-    /// Another process has closed a market's windows up to `end`: they are open here no more, and ticks of them are late.
+    /// Another process has closed a market's windows up to `end`: they are open here no more, and ticks of
+    /// them are late.
     pub fn close_until(&mut self, market: &Market, end: Micros) {
         if let Some(open) = self.markets.get_mut(market) {
             open.watermark = open.watermark.max(end);
@@ -264,7 +269,6 @@ impl Windows {
     }
 
     /// How far a stream was read: offsets up to this one are known here.
-    #[must_use]
     pub fn read_to(&self, stream: &Stream) -> Option<i64> {
         self.read.get(stream).copied()
     }
@@ -277,13 +281,16 @@ impl Windows {
         let mut opens: Vec<Option<Open>> = batch.markets.iter().map(|_| None).collect();
         for tick in batch.ticks.iter().filter(|tick| tick.offset > read_to) {
             let market = batch.market(tick);
-            let open =
-                opens[tick.market as usize].get_or_insert_with(|| self.markets.remove(market).unwrap_or_else(|| Open::new(Micros::MIN)));
+            let open = opens[tick.market as usize]
+                .get_or_insert_with(|| self.markets.remove(market).unwrap_or_else(|| Open::new(Micros::MIN)));
             open.heard = open.heard.max(tick.ingested_at);
             let place = Place::of(stream, tick);
             let start = window_start(tick.event_time);
             if start + MINUTE <= open.watermark {
-                outcome.late.entry((Arc::clone(market), start)).or_insert(open.watermark.saturating_add(GRACE));
+                outcome
+                    .late
+                    .entry((Arc::clone(market), start))
+                    .or_insert(open.watermark.saturating_add(GRACE));
             } else if let Some(window) = open.windows.get_mut(&start) {
                 window.add(place.clone(), tick.price, tick.size);
             } else {
@@ -294,7 +301,9 @@ impl Windows {
                 let details = tick.details.as_deref();
                 open.latest = Some(Latest {
                     price: tick.price,
-                    symbol: details.and_then(|d| d.symbol.clone()).or_else(|| before.as_ref()?.symbol.clone()),
+                    symbol: details
+                        .and_then(|d| d.symbol.clone())
+                        .or_else(|| before.as_ref()?.symbol.clone()),
                     volume_24h: details.and_then(|d| d.volume_24h).or_else(|| before.as_ref()?.volume_24h),
                     place,
                 });
@@ -314,10 +323,12 @@ impl Windows {
         outcome
     }
 
-    /// Moves the watermarks of silent markets at the clock's pace: of each by what `clock` is beyond [`IDLE`] after its newest tick
-    /// came in, or after `since`, when the source began to tell of its markets ([`Micros::MIN`]: it always did).
+    /// Moves the watermarks of silent markets at the clock's pace: of each by what `clock` is beyond [`IDLE`]
+    /// after its newest tick came in, or after `since`, when the source began to tell of its markets
+    /// ([`Micros::MIN`]: it always did).
     ///
-    /// All ticks that came in up to `clock` must have been taken in: then no market is closed whose ticks still wait.
+    /// All ticks that came in up to `clock` must have been taken in: then no market is closed whose ticks
+    /// still wait.
     pub fn idle(&mut self, clock: Micros, since: Micros) -> Outcome {
         let mut outcome = Outcome::default();
         for (market, open) in self.markets.iter_mut().filter(|(_, open)| !open.windows.is_empty()) {
@@ -344,10 +355,11 @@ impl Windows {
     }
 
     /// The highest offset of each stream at or below which every tick is in a closed window.
-    #[must_use]
     pub fn positions(&self) -> BTreeMap<Arc<Stream>, i64> {
         let mut positions = self.read.clone();
-        for (stream, lowest) in self.markets.values().flat_map(|open| open.windows.values()).flat_map(|window| &window.lowest) {
+        for (stream, lowest) in
+            self.markets.values().flat_map(|open| open.windows.values()).flat_map(|window| &window.lowest)
+        {
             if let Some(position) = positions.get_mut(stream) {
                 *position = (lowest - 1).min(*position);
             }
@@ -356,7 +368,6 @@ impl Windows {
     }
 
     /// The markets with a tick so far, ordered, each with its newest tick and its open candles, oldest first.
-    #[must_use]
     pub fn live(&self) -> Vec<(Arc<Market>, Latest, Vec<Candle>)> {
         let live = self.markets.iter().filter_map(|(market, open)| {
             let candles = open.windows.values().map(|window| window.candle(false)).collect();
@@ -380,13 +391,15 @@ impl Aggregation {
         match self.windows.get_mut(&(Arc::clone(market), window_start(place.event_time))) {
             Some(window) => window.add(place, price, size),
             None => {
-                self.windows.insert((Arc::clone(market), window_start(place.event_time)), Window::new(place, price, size));
+                self.windows.insert(
+                    (Arc::clone(market), window_start(place.event_time)),
+                    Window::new(place, price, size),
+                );
             }
         }
     }
 
     /// The windows, ordered by (market, start).
-    #[must_use]
     pub fn windows(self) -> BTreeMap<(Arc<Market>, Micros), Window> {
         self.windows
     }

@@ -1,7 +1,7 @@
 //! Alerts: applies the rule to every newly closed candle, once, and logs what it raises.
 //!
-//! A candle is judged as it was when it closed, not as a late tick restated it later. What was handed over in memory is that;
-//! after a restart it is worked out again from silver, up to the tick that closed the candle.
+//! A candle is judged as it was when it closed, not as a late tick restated it later. What was handed over in
+//! memory is that; after a restart it is worked out again from silver, up to the tick that closed the candle.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant as Clock;
@@ -9,8 +9,8 @@ use std::time::Instant as Clock;
 use tokio::sync::mpsc;
 
 use super::gold::Closed;
-use super::meter::{Seen, now};
-use super::stage::{Context, Stage, StageError};
+use super::meter::Seen;
+use super::stage::{Stage, StageContext, StageError};
 use super::status::{self, Cooling};
 use crate::alert::rule::{Judge, Rule, Verdict};
 use crate::alert::store::Store;
@@ -18,7 +18,8 @@ use crate::lake::gold::{self, Slice};
 use crate::lake::maintenance::Effort;
 use crate::lake::{Table, TableKind};
 use crate::market::Alert;
-use crate::market::window::Row;
+use crate::market::time::now;
+use crate::market::window::ClosedCandle;
 
 /// Versions of gold that may be judged without an alert before the progress is committed.
 const NOTE_PROGRESS: i64 = 500;
@@ -44,7 +45,7 @@ impl State {
 }
 
 pub(super) struct Alerts {
-    context: Context,
+    context: StageContext,
     rule: Rule,
     cooling: Arc<Mutex<Arc<Vec<Cooling>>>>,
     /// [`CATCH_UP`], but in tests.
@@ -53,7 +54,7 @@ pub(super) struct Alerts {
 }
 
 impl Alerts {
-    pub(super) fn new(context: Context, rule: Rule, cooling: Arc<Mutex<Arc<Vec<Cooling>>>>) -> Self {
+    pub(super) fn new(context: StageContext, rule: Rule, cooling: Arc<Mutex<Arc<Vec<Cooling>>>>) -> Self {
         Self { context, rule, cooling, catch_up: CATCH_UP, state: None }
     }
 
@@ -62,7 +63,7 @@ impl Alerts {
     }
 
     /// Judges rows, in the order given, and commits what they raise with the version that was judged.
-    async fn judge(&mut self, rows: &[Row], version: i64) -> Result<(), StageError> {
+    async fn judge(&mut self, rows: &[ClosedCandle], version: i64) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
         let (mut alerts, mut cooled_down) = (Vec::new(), 0);
         for row in rows {
@@ -84,7 +85,8 @@ impl Alerts {
             totals.alerts += alerts.len() as u64;
             totals.cooled_down += cooled_down;
         });
-        let silent = self.state().judge.cooling().map(|(market, until)| Cooling { market: Arc::clone(market), until });
+        let silent =
+            self.state().judge.cooling().map(|(market, until)| Cooling { market: Arc::clone(market), until });
         *self.cooling.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(silent.collect());
         if !alerts.is_empty() {
             self.context.meters.revise();
@@ -98,7 +100,11 @@ impl Alerts {
         let state = self.state.as_mut().expect("recovered");
         state.store.append(alerts, state.judged).await?;
         state.unnoted = false;
-        self.context.meters.of(Self::STAGE).commit(state.store.table(), alerts.len() as u64, started.elapsed());
+        self.context.meters.of(Self::STAGE).commit(
+            state.store.table(),
+            alerts.len() as u64,
+            started.elapsed(),
+        );
         Ok(())
     }
 
@@ -111,7 +117,8 @@ impl Alerts {
         Ok(version)
     }
 
-    /// Judges what gold has closed and nobody has judged, some commits at a time, and notes the progress after each part.
+    /// Judges what gold has closed and nobody has judged, some commits at a time, and notes the progress
+    /// after each part.
     async fn catch_up(&mut self) -> Result<(), StageError> {
         let version = self.look().await?;
         if self.state().judged == version {
@@ -120,11 +127,12 @@ impl Alerts {
         let silver = Table::open_or_create(&self.context.storage, TableKind::Silver).await?;
         while self.state().judged < version {
             let (mut any, rule, state) = (false, &self.rule, self.state.as_mut().expect("recovered"));
-            let may_raise = |row: &Row| {
+            let may_raise = |row: &ClosedCandle| {
                 any = true;
                 rule.may_raise(row)
             };
-            let Slice { mut rows, upto } = gold::slice_after(&state.gold, state.judged, self.catch_up, may_raise).await?;
+            let Slice { mut rows, upto } =
+                gold::slice_after(&state.gold, state.judged, self.catch_up, may_raise).await?;
             if !any {
                 state.judged = upto; // commits that closed nothing: not worth a note
                 continue;
@@ -145,7 +153,7 @@ impl Stage for Alerts {
     type Input = Closed;
     type Output = ();
 
-    const STAGE: status::Stage = status::Stage::Alerts;
+    const STAGE: status::StageKind = status::StageKind::Alerts;
 
     fn rows(input: &Closed) -> u64 {
         input.rows.len() as u64
@@ -179,9 +187,9 @@ impl Stage for Alerts {
         Ok(self.context.maintain(Self::STAGE, state.store.table(), effort).await?)
     }
 
-    async fn settle(&mut self) -> Result<(), StageError> {
+    async fn tidy(&mut self) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
-        Ok(self.context.settle(Self::STAGE, state.store.table()).await?)
+        Ok(self.context.tidy(Self::STAGE, state.store.table()).await?)
     }
 
     async fn look_around(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
@@ -216,15 +224,25 @@ mod tests {
 
     const MINUTES: i64 = 24;
 
-    /// Two ticks a minute of each of two markets: 1 % apart in every third minute. A later tick makes it 3 % in every other one.
-    async fn tables(context: &Context) {
+    /// Two ticks a minute of each of two markets: 1 % apart in every third minute. A later tick makes it 3 %
+    /// in every other one.
+    async fn tables(context: &StageContext) {
         let markets = Arc::new(["a", "b"].map(|coin| Arc::new(Market::new("s", coin, "usd"))).to_vec());
         let stream = Arc::new(Stream::direct());
         let mut ticks = Ticks { markets: Arc::clone(&markets), ticks: Vec::new() };
         let mut add = |market: u32, event_time: Micros, came_in: Micros, price: f64| {
             let offset = i64::try_from(ticks.ticks.len()).unwrap();
-            let tick =
-                Tick { market, index: 0, offset, event_time, price, size: None, trade_id: None, details: None, ingested_at: came_in };
+            let tick = Tick {
+                market,
+                index: 0,
+                offset,
+                event_time,
+                price,
+                size: None,
+                trade_id: None,
+                details: None,
+                ingested_at: came_in,
+            };
             ticks.ticks.push(tick);
         };
         let closes = |minute: i64| (minute + 1) * MINUTE + GRACE;
@@ -240,13 +258,19 @@ mod tests {
         (0..MINUTES).step_by(2).for_each(|minute| add(0, minute * MINUTE + 2 * SECOND, late, 103.0));
         let mut silver = Table::open_or_create(&context.storage, TableKind::Silver).await.unwrap();
         let adds = silver::write(&silver, &stream, &ticks).await.unwrap();
-        silver.commit(Commit { change: Change::Append, adds, removes: vec![], txns: vec![], facts: &[] }).await.unwrap();
+        silver
+            .commit(Commit { change: Change::Append, adds, removes: vec![], txns: vec![], facts: &[] })
+            .await
+            .unwrap();
         let mut gold = Table::open_or_create(&context.storage, TableKind::Gold).await.unwrap();
         for minute in 0..MINUTES {
             let closed_in = i64::try_from(gold.version() + 1).unwrap();
             let mut rows = Vec::new();
             for (id, market) in (0..).zip(markets.iter()) {
-                let mut inside = ticks.ticks.iter().filter(|tick| tick.market == id && tick.event_time.div_euclid(MINUTE) == minute);
+                let mut inside = ticks
+                    .ticks
+                    .iter()
+                    .filter(|tick| tick.market == id && tick.event_time.div_euclid(MINUTE) == minute);
                 let first = inside.next().unwrap();
                 let mut window = Window::new(Place::of(&stream, first), first.price, None);
                 inside.for_each(|tick| window.add(Place::of(&stream, tick), tick.price, None));
@@ -255,14 +279,16 @@ mod tests {
                 rows.push(window.row(market, closed_at, closed_in));
             }
             let adds = gold::write(&gold, &rows).await.unwrap();
-            gold.commit(Commit { change: Change::Append, adds, removes: vec![], txns: vec![], facts: &[] }).await.unwrap();
+            gold.commit(Commit { change: Change::Append, adds, removes: vec![], txns: vec![], facts: &[] })
+                .await
+                .unwrap();
         }
     }
 
     /// The log after a start that catches up in slices of so many ticks, and how many commits that took.
     async fn caught_up(slice: i64, cooldown: Micros) -> (Vec<(String, Micros, u64)>, i64, u64) {
         let folder = tempfile::tempdir().unwrap();
-        let context = Context::alone(folder.path());
+        let context = StageContext::alone(folder.path());
         tables(&context).await;
         let rule = Rule { threshold: 0.5, cooldown, ..Rule::default() };
         let mut alerts = Alerts { catch_up: slice, ..Alerts::new(context, rule, Arc::default()) };
@@ -277,7 +303,11 @@ mod tests {
         for file in files {
             for alert in crate::lake::alerts::read(state.store.table(), &file).await.unwrap() {
                 assert_eq!(alert.alert_id, Alert::id(VOLATILITY, &alert.market, alert.window_start));
-                log.push((alert.market.coin_id.to_string(), alert.window_start / MINUTE, alert.volatility.to_bits()));
+                log.push((
+                    alert.market.coin_id.to_string(),
+                    alert.window_start / MINUTE,
+                    alert.volatility.to_bits(),
+                ));
             }
         }
         (log, judged, commits)
@@ -288,11 +318,19 @@ mod tests {
         for cooldown in [0, 5 * MINUTE] {
             let (whole, judged, commits) = caught_up(CATCH_UP, cooldown).await;
             assert_eq!(commits, 1);
-            let minutes = |coin: &str| whole.iter().filter(|(of, ..)| of == coin).map(|(_, minute, _)| *minute).collect::<Vec<_>>();
+            let minutes = |coin: &str| {
+                whole.iter().filter(|(of, ..)| of == coin).map(|(_, minute, _)| *minute).collect::<Vec<_>>()
+            };
             let (every, fifth) = (vec![0, 3, 6, 9, 12, 15, 18, 21], vec![0, 6, 12, 18]);
             assert_eq!(minutes("a"), if cooldown == 0 { every.clone() } else { fifth.clone() });
-            assert_eq!(minutes("b"), if cooldown == 0 { every.into_iter().filter(|minute| *minute != 9).collect() } else { fifth });
-            assert!(whole.iter().all(|(_, _, volatility)| *volatility == 1.0_f64.to_bits()), "as they closed: {whole:?}");
+            assert_eq!(
+                minutes("b"),
+                if cooldown == 0 { every.into_iter().filter(|minute| *minute != 9).collect() } else { fifth }
+            );
+            assert!(
+                whole.iter().all(|(_, _, volatility)| *volatility == 1.0_f64.to_bits()),
+                "as they closed: {whole:?}"
+            );
             for slice in [1, 7, 20, 50] {
                 let (log, upto, commits) = caught_up(slice, cooldown).await;
                 assert_eq!((log, upto), (whole.clone(), judged), "slices of {slice}");

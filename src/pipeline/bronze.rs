@@ -7,13 +7,13 @@ use std::time::Instant as Clock;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::meter::now;
-use super::stage::{Context, Stage, StageError};
+use super::stage::{Stage, StageContext, StageError};
 use super::status;
 use crate::lake::bronze::{self, RawBatch};
 use crate::lake::maintenance::Effort;
 use crate::lake::table::{Change, Commit, Tried};
 use crate::lake::{LakeError, Table, TableKind};
+use crate::market::time::now;
 use crate::market::{Records, Stream};
 use crate::transport::direct::Batch;
 
@@ -21,21 +21,22 @@ use crate::transport::direct::Batch;
 #[derive(Debug)]
 pub(super) struct Raw {
     pub(super) batch: RawBatch,
-    /// Bronze's position in the stream before this batch: where silver is not that far, it reads the table first.
+    /// Bronze's position in the stream before this batch: where silver is not that far, it reads the table
+    /// first.
     pub(super) after: i64,
     pub(super) received: Instant,
 }
 
 pub(super) struct Bronze {
-    context: Context,
+    context: StageContext,
     table: Option<Table>,
-    /// The failed commit of the batch at hand, which may have landed all the same. In direct transport the table's position does not
-    /// tell: the batch would be numbered from there anew.
+    /// The failed commit of the batch at hand, which may have landed all the same. In direct transport the
+    /// table's position does not tell: the batch would be numbered from there anew.
     tried: Option<Tried>,
 }
 
 impl Bronze {
-    pub(super) fn new(context: Context) -> Self {
+    pub(super) fn new(context: StageContext) -> Self {
         Self { context, table: None, tried: None }
     }
 }
@@ -44,7 +45,9 @@ async fn commit(table: &mut Table, batch: &RawBatch, last: i64) -> Result<(), La
     let add = bronze::write(table, batch).await?;
     let facts = [("records", i64::try_from(batch.records.len()).unwrap_or(i64::MAX))];
     let txns = vec![(table.app_id(&batch.stream), last)];
-    table.commit(Commit { change: Change::Append, adds: vec![add], removes: Vec::new(), txns, facts: &facts }).await?;
+    table
+        .commit(Commit { change: Change::Append, adds: vec![add], removes: Vec::new(), txns, facts: &facts })
+        .await?;
     Ok(())
 }
 
@@ -52,7 +55,7 @@ impl Stage for Bronze {
     type Input = Batch;
     type Output = Raw;
 
-    const STAGE: status::Stage = status::Stage::Bronze;
+    const STAGE: status::StageKind = status::StageKind::Bronze;
 
     fn rows(input: &Batch) -> u64 {
         input.delivery.records.len() as u64
@@ -80,11 +83,17 @@ impl Stage for Bronze {
             input.delivery.records.number_from(after + 1);
         } else if input.delivery.records.get(0).is_some_and(|first| first.offset <= after) {
             let mut fresh = Records::new();
-            input.delivery.records.iter().filter(|record| record.offset > after).for_each(|record| fresh.push(record));
+            input
+                .delivery
+                .records
+                .iter()
+                .filter(|record| record.offset > after)
+                .for_each(|record| fresh.push(record));
             input.delivery.records = fresh;
         }
         let Some(last) = input.delivery.records.last_offset() else { return Ok(()) };
-        let batch = RawBatch { stream, records: std::mem::take(&mut input.delivery.records), ingested_at: now() };
+        let batch =
+            RawBatch { stream, records: std::mem::take(&mut input.delivery.records), ingested_at: now() };
         let (started, rows) = (Clock::now(), batch.records.len() as u64);
         if let Err(error) = commit(table, &batch, last).await {
             input.delivery.records = batch.records;
@@ -94,7 +103,7 @@ impl Stage for Bronze {
         let meters = &self.context.meters;
         meters.of(Self::STAGE).commit(table, rows, started.elapsed());
         meters.count(|totals| totals.records += rows);
-        meters.of(status::Stage::Silver).offered.fetch_add(rows, Ordering::Relaxed);
+        meters.of(status::StageKind::Silver).offered.fetch_add(rows, Ordering::Relaxed);
         out.send(Raw { batch, after, received: input.received }).await.map_err(|_| StageError::Closed)
     }
 
@@ -107,8 +116,8 @@ impl Stage for Bronze {
         Ok(())
     }
 
-    async fn settle(&mut self) -> Result<(), StageError> {
-        Ok(self.context.settle(Self::STAGE, self.table.as_mut().expect("recovered before it ends")).await?)
+    async fn tidy(&mut self) -> Result<(), StageError> {
+        Ok(self.context.tidy(Self::STAGE, self.table.as_mut().expect("recovered before it ends")).await?)
     }
 
     async fn finish(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {

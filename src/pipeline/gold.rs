@@ -7,16 +7,17 @@ use std::time::Instant as Clock;
 
 use tokio::sync::mpsc;
 
-use super::meter::{Seen, now};
+use super::meter::Seen;
 use super::monitor;
 use super::silver::Refined;
-use super::stage::{Context, Stage, StageError};
+use super::stage::{Stage, StageContext, StageError};
 use super::status::{self, Live};
 use crate::lake::maintenance::Effort;
 use crate::lake::silver::Part;
 use crate::lake::table::{Change, Commit};
 use crate::lake::{DataFile, LakeError, Table, TableKind, gold, silver};
-use crate::market::window::{Outcome, Row, Windows};
+use crate::market::time::now;
+use crate::market::window::{ClosedCandle, Outcome, Windows};
 use crate::market::{Market, Micros, Stream, Ticks};
 
 /// Offsets that are read back from silver at once.
@@ -26,7 +27,7 @@ pub(super) const CATCH_UP: i64 = 200_000;
 #[derive(Debug)]
 pub(super) struct Closed {
     /// As they were when they closed, in the order in which they are judged.
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<ClosedCandle>,
     /// The commit that wrote them.
     pub(super) version: i64,
     /// The version up to which closed candles were handed on before, or have to be read from the table.
@@ -45,18 +46,19 @@ struct State {
 }
 
 pub(super) struct Gold {
-    context: Context,
+    context: StageContext,
     live: Arc<Mutex<Arc<Vec<Live>>>>,
     /// Set when a finite source has delivered everything.
     source_finished: Arc<AtomicBool>,
-    /// From when on the source keeps the clock's pace, so that a market of which nothing comes in is silent; none: it does not.
+    /// From when on the source keeps the clock's pace, so that a market of which nothing comes in is silent;
+    /// none: it does not.
     paced_since: Option<Micros>,
     state: Option<State>,
 }
 
 impl Gold {
     pub(super) fn new(
-        context: Context,
+        context: StageContext,
         live: Arc<Mutex<Arc<Vec<Live>>>>,
         source_finished: Arc<AtomicBool>,
         paced_since: Option<Micros>,
@@ -78,7 +80,11 @@ impl Gold {
     }
 
     /// Works off what silver has up to some positions and gold has not read.
-    async fn catch_up_to(&mut self, positions: Vec<(Stream, i64)>, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+    async fn catch_up_to(
+        &mut self,
+        positions: Vec<(Stream, i64)>,
+        out: &mpsc::Sender<Closed>,
+    ) -> Result<(), StageError> {
         let State { windows, gold, .. } = self.state();
         let mut parts = behind(windows, gold, positions);
         while !parts.is_empty() {
@@ -89,9 +95,16 @@ impl Gold {
         Ok(())
     }
 
-    async fn process(&mut self, stream: &Arc<Stream>, ticks: &Ticks, last: i64, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+    async fn process(
+        &mut self,
+        stream: &Arc<Stream>,
+        ticks: &Ticks,
+        last: i64,
+        out: &mpsc::Sender<Closed>,
+    ) -> Result<(), StageError> {
         let state = self.state();
-        let unmet: HashSet<Arc<Market>> = ticks.markets.iter().filter(|market| !state.windows.knows(market)).cloned().collect();
+        let unmet: HashSet<Arc<Market>> =
+            ticks.markets.iter().filter(|market| !state.windows.knows(market)).cloned().collect();
         if !unmet.is_empty() {
             let mut ends = gold::newest_ends(&state.gold, &unmet).await?;
             for market in unmet {
@@ -103,7 +116,8 @@ impl Gold {
         self.commit(outcome, out).await
     }
 
-    /// Writes what closed and what is to be restated, in one commit, and hands the closed candles to the rule.
+    /// Writes what closed and what is to be restated, in one commit, and hands the closed candles to the
+    /// rule.
     async fn commit(&mut self, mut outcome: Outcome, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         if !outcome.is_empty() {
             let started = Clock::now();
@@ -122,9 +136,14 @@ impl Gold {
                 });
                 if fresh > 0 {
                     let mut rows = outcome.closed;
-                    rows.sort_by(|a, b| (&a.market, a.candle.window_start).cmp(&(&b.market, b.candle.window_start)));
+                    rows.sort_by(|a, b| {
+                        (&a.market, a.candle.window_start).cmp(&(&b.market, b.candle.window_start))
+                    });
                     let after = std::mem::replace(&mut state.handed_on, version);
-                    meters.of(status::Stage::Alerts).offered.fetch_add(rows.len() as u64, Ordering::Relaxed);
+                    meters
+                        .of(status::StageKind::Alerts)
+                        .offered
+                        .fetch_add(rows.len() as u64, Ordering::Relaxed);
                     out.send(Closed { rows, version, after }).await.map_err(|_| StageError::Closed)?;
                 }
             }
@@ -133,10 +152,15 @@ impl Gold {
         Ok(())
     }
 
-    /// Closes the windows of silent markets. What waits may hold ticks of any market: then the clock stands at what was taken.
+    /// Closes the windows of silent markets. What waits may hold ticks of any market: then the clock stands
+    /// at what was taken.
     async fn close_silent(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         let caught_up_at = now();
-        let clock = if self.context.meters.is_caught_up(Self::STAGE) { Some(caught_up_at) } else { self.state().taken };
+        let clock = if self.context.meters.is_caught_up(Self::STAGE) {
+            Some(caught_up_at)
+        } else {
+            self.state().taken
+        };
         let Some((clock, since)) = clock.zip(self.paced_since) else { return Ok(()) };
         let outcome = self.state().windows.idle(clock, since);
         if outcome.is_empty() { Ok(()) } else { self.commit(outcome, out).await }
@@ -168,9 +192,9 @@ pub(super) fn behind(windows: &mut Windows, gold: &Table, positions: Vec<(Stream
 /// What one commit writes.
 struct Plan {
     /// Rows of windows that gold did not have.
-    fresh: Vec<Row>,
+    fresh: Vec<ClosedCandle>,
     /// Files to replace, each with all of its rows as they are to be.
-    replaced: Vec<(Arc<DataFile>, Vec<Row>)>,
+    replaced: Vec<(Arc<DataFile>, Vec<ClosedCandle>)>,
     /// Rows in those that differ from what stood there.
     restated: u64,
 }
@@ -183,7 +207,8 @@ impl Plan {
 
 impl State {
     async fn plan(&mut self, outcome: &Outcome, version: i64) -> Result<Plan, LakeError> {
-        let mut fresh: BTreeMap<(Arc<Market>, Micros), Row> = outcome.closed.iter().map(|row| (row.key(), row.clone())).collect();
+        let mut fresh: BTreeMap<(Arc<Market>, Micros), ClosedCandle> =
+            outcome.closed.iter().map(|row| (row.key(), row.clone())).collect();
         let mut plan = Plan { fresh: Vec::new(), replaced: Vec::new(), restated: 0 };
         if !outcome.late.is_empty() {
             self.silver.refresh().await?;
@@ -199,7 +224,9 @@ impl State {
                 };
                 let row = window.row(&key.0, *closed_at, version);
                 match fresh.get_mut(key) {
-                    Some(closing) => closing.clone_from(&Row { closed_at: closing.closed_at, ..row }),
+                    Some(closing) => {
+                        closing.clone_from(&ClosedCandle { closed_at: closing.closed_at, ..row });
+                    }
                     None => drop(late.insert(key.clone(), row)),
                 }
             }
@@ -209,7 +236,7 @@ impl State {
                     if let Some(new) = late.remove(&row.key())
                         && !row.same_sums(&new)
                     {
-                        *row = Row { closed_at: row.closed_at, closed_in: row.closed_in, ..new };
+                        *row = ClosedCandle { closed_at: row.closed_at, closed_in: row.closed_in, ..new };
                         changed += 1;
                     }
                 }
@@ -231,7 +258,12 @@ impl State {
             adds.extend(gold::write(&self.gold, &rows).await?);
             removes.push(file);
         }
-        let txns = self.windows.positions().into_iter().map(|(stream, offset)| (self.gold.app_id(&stream), offset)).collect();
+        let txns = self
+            .windows
+            .positions()
+            .into_iter()
+            .map(|(stream, offset)| (self.gold.app_id(&stream), offset))
+            .collect();
         let change = if removes.is_empty() { Change::Append } else { Change::Restate };
         let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let facts = [("candles", count(plan.fresh.len() as u64)), ("restated", count(plan.restated))];
@@ -244,7 +276,7 @@ impl Stage for Gold {
     type Input = Refined;
     type Output = Closed;
 
-    const STAGE: status::Stage = status::Stage::Gold;
+    const STAGE: status::StageKind = status::StageKind::Gold;
 
     fn rows(input: &Refined) -> u64 {
         input.batch.ticks.ticks.len() as u64
@@ -276,15 +308,16 @@ impl Stage for Gold {
         Ok(())
     }
 
-    async fn settle(&mut self) -> Result<(), StageError> {
+    async fn tidy(&mut self) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
-        Ok(self.context.settle(Self::STAGE, &mut state.gold).await?)
+        Ok(self.context.tidy(Self::STAGE, &mut state.gold).await?)
     }
 
     async fn look_around(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         let (state, meter) = (self.state.as_mut().expect("recovered"), self.context.meters.of(Self::STAGE));
-        // What was there at the last look is on its way here as long as the rows that had been offered by then are: reading it from
-        // the table, too, would do the work twice. What is missing once they are taken was not handed over and has to be fetched.
+        // What was there at the last look is on its way here as long as the rows that had been offered by
+        // then are: reading it from the table, too, would do the work twice. What is missing once they are
+        // taken was not handed over and has to be fetched.
         if meter.has_taken(&state.seen) {
             state.silver.refresh().await?;
             let seen = std::mem::replace(&mut state.seen, meter.seen(state.silver.positions()));
@@ -301,7 +334,8 @@ impl Stage for Gold {
     async fn finish(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         self.catch_up(out).await?;
         // Where a stage before this one failed, ticks are missing that its next run will bring.
-        if self.source_finished.load(Ordering::Acquire) && self.context.meters.is_drained_before(Self::STAGE) {
+        if self.source_finished.load(Ordering::Acquire) && self.context.meters.is_drained_before(Self::STAGE)
+        {
             let outcome = self.state().windows.finish();
             self.commit(outcome, out).await?;
         }

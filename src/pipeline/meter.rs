@@ -7,15 +7,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
-use super::status::{Stage, StageState, StageStatus, Totals};
+use super::status::{StageKind, StageState, StageStatus, Totals};
 use crate::lake::Table;
 use crate::market::Micros;
-
-/// The clock, in the domain's unit.
-#[must_use]
-pub fn now() -> Micros {
-    chrono::Utc::now().timestamp_micros()
-}
+use crate::market::time::now;
 
 /// Timings in microseconds, 1 µs to 1 h, two digits.
 #[derive(Debug)]
@@ -36,13 +31,11 @@ impl Timings {
     }
 
     /// How many were noted.
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.0.lock().map_or(0, |histogram| histogram.len())
     }
 
     /// Median and 99th percentile; none where nothing was noted.
-    #[must_use]
     pub fn percentiles(&self) -> Option<(Duration, Duration)> {
         let histogram = self.0.lock().ok()?;
         let at = |quantile| Duration::from_micros(histogram.value_at_quantile(quantile));
@@ -74,7 +67,7 @@ pub struct Seen<T> {
 /// The figures of one stage.
 #[derive(Debug)]
 pub struct Meter {
-    stage: Stage,
+    stage: StageKind,
     /// Rows offered to the stage by the one before.
     pub offered: AtomicU64,
     /// Rows worked off.
@@ -88,8 +81,7 @@ pub struct Meter {
 
 impl Meter {
     /// A meter at zero.
-    #[must_use]
-    pub fn new(stage: Stage) -> Self {
+    pub fn new(stage: StageKind) -> Self {
         Self {
             stage,
             offered: AtomicU64::new(0),
@@ -129,19 +121,18 @@ impl Meter {
     }
 
     /// Whether the stage has taken all of its input, to the end.
-    #[must_use]
     pub fn is_drained(&self) -> bool {
         self.facts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drained
     }
 
-    /// How far the stage's input has been committed, to be looked at again once what was offered up to now is worked off.
-    #[must_use]
+    /// How far the stage's input has been committed, to be looked at again once what was offered up to now is
+    /// worked off.
     pub fn seen<T>(&self, upto: T) -> Seen<T> {
         Seen { upto, offered: self.offered.load(Ordering::Relaxed) }
     }
 
-    /// Whether everything that had been offered at a look is worked off. What is missing up to there was not handed over.
-    #[must_use]
+    /// Whether everything that had been offered at a look is worked off. What is missing up to there was not
+    /// handed over.
     pub fn has_taken<T>(&self, seen: &Seen<T>) -> bool {
         self.taken.load(Ordering::Relaxed) >= seen.offered
     }
@@ -156,7 +147,9 @@ impl Meter {
     /// The stage looked at its table.
     pub fn table(&self, table: &Table) {
         let (files, bytes) = (table.files().len(), table.files().map(|file| file.bytes()).sum());
-        self.change(|facts| (facts.version, facts.files, facts.bytes) = (Some(table.version()), files, bytes));
+        self.change(|facts| {
+            (facts.version, facts.files, facts.bytes) = (Some(table.version()), files, bytes);
+        });
     }
 
     /// The stage committed `rows` to its table in this time.
@@ -168,7 +161,6 @@ impl Meter {
     }
 
     /// What the screen is told; the rates are the caller's to measure.
-    #[must_use]
     pub fn status(&self, in_per_second: f64, out_per_second: f64) -> StageStatus {
         let facts = self.facts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let taken = self.taken.load(Ordering::Relaxed);
@@ -208,7 +200,7 @@ pub struct Meters {
 impl Default for Meters {
     fn default() -> Self {
         Self {
-            stages: Stage::ALL.map(Meter::new),
+            stages: StageKind::ALL.map(Meter::new),
             latency: Timings::default(),
             changed: Notify::new(),
             revision: AtomicU64::new(0),
@@ -220,21 +212,18 @@ impl Default for Meters {
 
 impl Meters {
     /// A stage's meter.
-    #[must_use]
-    pub fn of(&self, stage: Stage) -> &Meter {
+    pub fn of(&self, stage: StageKind) -> &Meter {
         &self.stages[stage as usize]
     }
 
     /// Whether nothing waits for or before a stage: all records that came in have passed it.
-    #[must_use]
-    pub fn is_caught_up(&self, stage: Stage) -> bool {
+    pub fn is_caught_up(&self, stage: StageKind) -> bool {
         // In the order that rows take: one that moves on meanwhile is met later on.
         self.stages.iter().take(stage as usize + 1).all(Meter::is_caught_up)
     }
 
     /// Whether all stages before this one have taken all of their input, to the end.
-    #[must_use]
-    pub fn is_drained_before(&self, stage: Stage) -> bool {
+    pub fn is_drained_before(&self, stage: StageKind) -> bool {
         self.stages.iter().take(stage as usize).all(Meter::is_drained)
     }
 
@@ -245,7 +234,6 @@ impl Meters {
     }
 
     /// The totals.
-    #[must_use]
     pub fn totals(&self) -> Totals {
         *self.totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -257,7 +245,6 @@ impl Meters {
     }
 
     /// The last failure.
-    #[must_use]
     pub fn last_error(&self) -> Option<(Micros, String)> {
         self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }

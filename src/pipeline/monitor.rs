@@ -1,13 +1,14 @@
-//! Live prices and open candles from the tables alone, for those who look at a storage that another process feeds.
+//! Live prices and open candles from the tables alone, for those who look at a storage that another process
+//! feeds.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::gold::{CATCH_UP, behind};
 use super::meter::Meters;
-use super::status::{Live, Stage, StageState};
+use super::status::{Live, StageKind, StageState};
 use crate::lake::{LakeError, Storage, Table, TableKind, gold, silver};
-use crate::market::window::{Row, Windows};
+use crate::market::window::{ClosedCandle, Windows};
 use crate::market::{Candle, Market, Micros};
 
 /// Follows silver beyond what gold has: a minute is among the open candles until gold has it, and no longer.
@@ -15,7 +16,7 @@ pub struct Monitor {
     storage: Storage,
     tables: Option<(Table, Table)>,
     /// Only to say how they are: bronze and the alert log.
-    others: [(Stage, Option<Table>); 2],
+    others: [(StageKind, Option<Table>); 2],
     windows: Windows,
     /// Windows that are closed here and not yet in gold.
     closing: BTreeMap<(Arc<Market>, Micros), Candle>,
@@ -23,19 +24,18 @@ pub struct Monitor {
 
 impl Monitor {
     /// A monitor that has not looked yet.
-    #[must_use]
     pub fn new(storage: Storage) -> Self {
         Self {
             storage,
             tables: None,
-            others: [(Stage::Bronze, None), (Stage::Alerts, None)],
+            others: [(StageKind::Bronze, None), (StageKind::Alerts, None)],
             windows: Windows::default(),
             closing: BTreeMap::new(),
         }
     }
 
-    /// Takes in what was committed since the last look; none where nothing was, or nothing is there yet. After an error it
-    /// starts afresh, at once where what it knew was cleaned up.
+    /// Takes in what was committed since the last look; none where nothing was, or nothing is there yet.
+    /// After an error it starts afresh, at once where what it knew was cleaned up.
     ///
     /// # Errors
     /// What the storage says.
@@ -57,14 +57,17 @@ impl Monitor {
     async fn try_look(&mut self, meters: &Meters) -> Result<Option<Vec<Live>>, LakeError> {
         let first = self.tables.is_none();
         if first {
-            let (silver, gold) = (Table::open(&self.storage, TableKind::Silver).await?, Table::open(&self.storage, TableKind::Gold).await?);
+            let (silver, gold) = (
+                Table::open(&self.storage, TableKind::Silver).await?,
+                Table::open(&self.storage, TableKind::Gold).await?,
+            );
             self.tables = silver.zip(gold);
         }
         let Some((silver, gold)) = &mut self.tables else { return Ok(None) };
         let known = i64::try_from(gold.version()).unwrap_or(i64::MAX);
         let mut changed = gold.refresh().await? | silver.refresh().await?;
         for (stage, table) in &mut self.others {
-            let kind = if *stage == Stage::Bronze { TableKind::Bronze } else { TableKind::Alerts };
+            let kind = if *stage == StageKind::Bronze { TableKind::Bronze } else { TableKind::Alerts };
             match table {
                 Some(table) => changed |= table.refresh().await?,
                 None => *table = Table::open(&self.storage, kind).await?,
@@ -77,30 +80,34 @@ impl Monitor {
         if !changed && !first {
             return Ok(None);
         }
-        for (stage, table) in [(Stage::Silver, &*silver), (Stage::Gold, &*gold)] {
+        for (stage, table) in [(StageKind::Silver, &*silver), (StageKind::Gold, &*gold)] {
             meters.of(stage).table(table);
             meters.of(stage).state(StageState::Ok);
         }
         let mut parts = behind(&mut self.windows, gold, silver.positions());
         while !parts.is_empty() {
             for batch in silver::read_on(silver, &mut parts, CATCH_UP).await? {
-                let unmet: HashSet<Arc<Market>> = batch.ticks.markets.iter().filter(|m| !self.windows.knows(m)).cloned().collect();
+                let unmet: HashSet<Arc<Market>> =
+                    batch.ticks.markets.iter().filter(|m| !self.windows.knows(m)).cloned().collect();
                 let mut ends = gold::newest_ends(gold, &unmet).await?;
                 for market in unmet {
                     let end = ends.remove(&market);
                     self.windows.resume(market, end);
                 }
                 let closed = self.windows.add(&batch.stream, &batch.ticks, batch.last).closed;
-                self.closing.extend(closed.into_iter().map(|row| (row.key(), Candle { closed: false, ..row.candle })));
+                self.closing.extend(
+                    closed.into_iter().map(|row| (row.key(), Candle { closed: false, ..row.candle })),
+                );
             }
         }
-        for Row { market, candle, .. } in gold::closed_after(gold, known).await? {
+        for ClosedCandle { market, candle, .. } in gold::closed_after(gold, known).await? {
             self.windows.close_until(&market, candle.window_end);
             self.closing.remove(&(market, candle.window_start));
         }
         let mut live = live(&self.windows);
         for Live { market, open, .. } in &mut live {
-            let closing = self.closing.range((Arc::clone(market), Micros::MIN)..=(Arc::clone(market), Micros::MAX));
+            let closing =
+                self.closing.range((Arc::clone(market), Micros::MIN)..=(Arc::clone(market), Micros::MAX));
             open.splice(..0, closing.map(|(_, candle)| candle.clone()));
         }
         Ok(Some(live))

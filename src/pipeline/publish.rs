@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::meter::{Meters, now};
+use super::meter::Meters;
 use super::monitor::Monitor;
 use super::status::{Cooling, Live, Role, Snapshot};
 use super::summary::memory;
-use super::supervisor::{Connections, Settings};
+use super::supervisor::{Connections, PipelineSettings};
 use crate::lake::{LakeError, Storage};
+use crate::market::time::now;
 use crate::source;
 use crate::text::chain;
 
@@ -32,7 +33,10 @@ pub(super) struct Rates {
 
 impl Rates {
     fn measure(&mut self, meters: &Meters) -> [(f64, f64); 4] {
-        let read = meters.stages.each_ref().map(|meter| (meter.taken.load(Ordering::Relaxed), meter.committed.load(Ordering::Relaxed)));
+        let read = meters
+            .stages
+            .each_ref()
+            .map(|meter| (meter.taken.load(Ordering::Relaxed), meter.committed.load(Ordering::Relaxed)));
         let (at, before) = *self.last.get_or_insert((Instant::now(), read));
         let passed = at.elapsed().as_secs_f64();
         if passed >= 2.0 {
@@ -48,13 +52,24 @@ impl Rates {
 }
 
 /// What the screen is told now.
-pub(super) fn snapshot(shared: &Shared, source: Option<source::Status>, role: Role, rates: &mut Rates, alert_threshold: f64) -> Snapshot {
+pub(super) fn snapshot(
+    shared: &Shared,
+    source: Option<source::SourceStatus>,
+    role: Role,
+    rates: &mut Rates,
+    alert_threshold: f64,
+) -> Snapshot {
     let meters = &shared.meters;
     let rates = rates.measure(meters);
     Snapshot {
         role,
         source,
-        stages: meters.stages.iter().zip(rates).map(|(meter, (taken, committed))| meter.status(taken, committed)).collect(),
+        stages: meters
+            .stages
+            .iter()
+            .zip(rates)
+            .map(|(meter, (taken, committed))| meter.status(taken, committed))
+            .collect(),
         totals: meters.totals(),
         live: Arc::clone(&shared.live.lock().unwrap_or_else(PoisonError::into_inner)),
         cooling: Arc::clone(&shared.cooling.lock().unwrap_or_else(PoisonError::into_inner)),
@@ -77,7 +92,7 @@ pub async fn monitor(storage: Storage, alert_threshold: f64, connections: Connec
 ///
 /// # Errors
 /// What the storage says.
-pub async fn picture(settings: &Settings) -> Result<Snapshot, LakeError> {
+pub async fn picture(settings: &PipelineSettings) -> Result<Snapshot, LakeError> {
     let mut onlooker = Onlooker::new(settings.storage.clone(), settings.rule.threshold);
     let live = onlooker.monitor.look(&onlooker.shared.meters).await?.unwrap_or_default();
     *onlooker.shared.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
@@ -102,7 +117,12 @@ pub(super) struct Onlooker {
 
 impl Onlooker {
     pub(super) fn new(storage: Storage, alert_threshold: f64) -> Self {
-        Self { monitor: Monitor::new(storage), shared: Shared::default(), rates: Rates::default(), alert_threshold }
+        Self {
+            monitor: Monitor::new(storage),
+            shared: Shared::default(),
+            rates: Rates::default(),
+            alert_threshold,
+        }
     }
 
     /// Publishes what the tables hold now, and waits for a second.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::bronze::Raw;
 use super::meter::Seen;
-use super::stage::{Context, Stage, StageError};
+use super::stage::{Stage, StageContext, StageError};
 use super::status;
 use crate::lake::bronze::{Backlog, RawBatch};
 use crate::lake::maintenance::Effort;
@@ -18,14 +18,15 @@ use crate::lake::silver::{self, TickBatch};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Table, TableKind, quarantine};
 use crate::market::decode::{Decoder, Reject};
-use crate::market::dedup::{Dedup, Key, Verdict};
+use crate::market::dedup::{Dedup, TickKey, Verdict};
 use crate::market::{Market, Micros, Stream, Ticks};
 
 /// Committed ticks on their way to gold.
 #[derive(Debug)]
 pub(super) struct Refined {
     pub(super) batch: TickBatch,
-    /// Silver's position in the stream before this batch: where gold has not read that far, it reads the table first.
+    /// Silver's position in the stream before this batch: where gold has not read that far, it reads the
+    /// table first.
     pub(super) after: i64,
     /// When its records came in, by the clock.
     pub(super) ingested_at: Micros,
@@ -56,7 +57,11 @@ pub(super) struct Arriving {
 }
 
 /// Decodes what bronze hands on, while silver commits the batch before.
-pub(super) async fn decode(decoder: SharedDecoder, mut inbox: mpsc::Receiver<Raw>, out: mpsc::Sender<Arriving>) {
+pub(super) async fn decode(
+    decoder: SharedDecoder,
+    mut inbox: mpsc::Receiver<Raw>,
+    out: mpsc::Sender<Arriving>,
+) {
     while let Some(Raw { batch, after, received }) = inbox.recv().await {
         let ready = Some(decoder.decode(&batch));
         if out.send(Arriving { raw: batch, decoded: ready, after, received }).await.is_err() {
@@ -75,13 +80,13 @@ struct State {
 }
 
 pub(super) struct Silver {
-    context: Context,
+    context: StageContext,
     decoder: SharedDecoder,
     state: Option<State>,
 }
 
 impl Silver {
-    pub(super) fn new(context: Context, decoder: SharedDecoder) -> Self {
+    pub(super) fn new(context: StageContext, decoder: SharedDecoder) -> Self {
         Self { context, decoder, state: None }
     }
 
@@ -95,7 +100,11 @@ impl Silver {
     }
 
     /// Works off what bronze has up to some positions and silver has not.
-    async fn catch_up_to(&mut self, positions: Vec<(Stream, i64)>, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+    async fn catch_up_to(
+        &mut self,
+        positions: Vec<(Stream, i64)>,
+        out: &mpsc::Sender<Refined>,
+    ) -> Result<(), StageError> {
         let state = self.state.as_ref().expect("recovered");
         let mut backlog = Backlog::default();
         for (stream, to) in positions {
@@ -124,8 +133,15 @@ impl Silver {
         let after = state.silver.position(&raw.stream).unwrap_or(-1);
         let Some(last) = raw.records.last_offset().filter(|last| *last > after) else { return Ok(()) };
         // Nothing may be passed over that was not read; only Kafka leaves gaps.
-        if let Some(first) = raw.records.get(0).filter(|first| raw.stream.is_dense() && first.offset > after + 1) {
-            let what = format!("records of {} from {} on, but not those from {} on", raw.stream, first.offset, after + 1);
+        if let Some(first) =
+            raw.records.get(0).filter(|first| raw.stream.is_dense() && first.offset > after + 1)
+        {
+            let what = format!(
+                "records of {} from {} on, but not those from {} on",
+                raw.stream,
+                first.offset,
+                after + 1
+            );
             return Err(LakeError::Corrupt { table: TableKind::Bronze, what }.into());
         }
         ticks.ticks.retain(|tick| tick.offset > after);
@@ -143,9 +159,11 @@ impl Silver {
             totals.duplicates += duplicates;
             totals.rejected += rejected;
         });
-        meters.of(status::Stage::Gold).offered.fetch_add(kept, Ordering::Relaxed);
+        meters.of(status::StageKind::Gold).offered.fetch_add(kept, Ordering::Relaxed);
         let batch = TickBatch { stream: Arc::clone(&raw.stream), ticks, last };
-        out.send(Refined { batch, after, ingested_at: raw.ingested_at, received }).await.map_err(|_| StageError::Closed)
+        out.send(Refined { batch, after, ingested_at: raw.ingested_at, received })
+            .await
+            .map_err(|_| StageError::Closed)
     }
 }
 
@@ -153,19 +171,23 @@ impl State {
     async fn drop_duplicates(&mut self, ticks: &mut Ticks) -> Result<(), LakeError> {
         let markets = Arc::clone(&ticks.markets);
         self.meet(&markets, ticks).await?;
-        // What memory does not reach back to is asked of silver's files, all at once; but the newest key is known.
+        // What memory does not reach back to is asked of silver's files, all at once; but the newest key is
+        // known.
         let old = ticks.ticks.iter().filter(|tick| self.dedup.is_beyond(tick.market, tick.event_time));
-        let keyed = old.map(|tick| (tick.market, Key::of(tick)));
-        let (newest, asked): (Vec<_>, Vec<_>) = keyed.partition(|(market, key)| self.dedup.is_newest(*market, key));
-        let named = |keys: Vec<(u32, Key)>| {
-            keys.into_iter().map(|(market, key)| (Arc::clone(&markets[market as usize]), key)).collect::<HashSet<_>>()
+        let keyed = old.map(|tick| (tick.market, TickKey::of(tick)));
+        let (newest, asked): (Vec<_>, Vec<_>) =
+            keyed.partition(|(market, key)| self.dedup.is_newest(*market, key));
+        let named = |keys: Vec<(u32, TickKey)>| {
+            keys.into_iter()
+                .map(|(market, key)| (Arc::clone(&markets[market as usize]), key))
+                .collect::<HashSet<_>>()
         };
         let (mut known, asked) = (named(newest), named(asked));
         if !asked.is_empty() {
             known.extend(silver::known(&self.silver, &asked).await?);
         }
         tokio::task::block_in_place(|| {
-            ticks.ticks.retain(|tick| match self.dedup.judge(tick.market, Key::of(tick)) {
+            ticks.ticks.retain(|tick| match self.dedup.judge(tick.market, TickKey::of(tick)) {
                 Verdict::New => true,
                 Verdict::Duplicate => false,
                 Verdict::Unknown(key) => {
@@ -190,8 +212,10 @@ impl State {
         // Nothing in silver at all: memory is complete from the beginning of time.
         let fresh = self.silver.files().len() == 0;
         let from = |newest| if fresh { Micros::MIN } else { self.dedup.wanted_from(newest) };
-        let from: HashMap<Arc<Market>, Micros> =
-            newest.iter().map(|(market, newest)| (Arc::clone(&markets[*market as usize]), from(*newest))).collect();
+        let from: HashMap<Arc<Market>, Micros> = newest
+            .iter()
+            .map(|(market, newest)| (Arc::clone(&markets[*market as usize]), from(*newest)))
+            .collect();
         let mut keys = silver::keys_since(&self.silver, &from).await?;
         for id in newest.into_keys() {
             let market = &markets[id as usize];
@@ -200,7 +224,12 @@ impl State {
         Ok(())
     }
 
-    async fn commit_rejects(&mut self, raw: &RawBatch, rejects: &[Reject], last: i64) -> Result<u64, LakeError> {
+    async fn commit_rejects(
+        &mut self,
+        raw: &RawBatch,
+        rejects: &[Reject],
+        last: i64,
+    ) -> Result<u64, LakeError> {
         let after = self.quarantine.position(&raw.stream).unwrap_or(-1);
         let (adds, rows) = quarantine::write(&self.quarantine, raw, rejects, after).await?;
         if adds.is_empty() {
@@ -208,16 +237,30 @@ impl State {
         }
         let facts = [("rejected", i64::try_from(rows).unwrap_or(i64::MAX))];
         let txns = vec![(self.quarantine.app_id(&raw.stream), last)];
-        self.quarantine.commit(Commit { change: Change::Append, adds, removes: Vec::new(), txns, facts: &facts }).await?;
+        self.quarantine
+            .commit(Commit { change: Change::Append, adds, removes: Vec::new(), txns, facts: &facts })
+            .await?;
         Ok(rows)
     }
 
-    async fn commit_ticks(&mut self, stream: &Stream, ticks: &Ticks, last: i64, dropped: [u64; 2]) -> Result<(), LakeError> {
+    async fn commit_ticks(
+        &mut self,
+        stream: &Stream,
+        ticks: &Ticks,
+        last: i64,
+        dropped: [u64; 2],
+    ) -> Result<(), LakeError> {
         let adds = silver::write(&self.silver, stream, ticks).await?;
         let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let facts = [("ticks", count(ticks.ticks.len() as u64)), ("duplicates", count(dropped[0])), ("rejected", count(dropped[1]))];
+        let facts = [
+            ("ticks", count(ticks.ticks.len() as u64)),
+            ("duplicates", count(dropped[0])),
+            ("rejected", count(dropped[1])),
+        ];
         let txns = vec![(self.silver.app_id(stream), last)];
-        self.silver.commit(Commit { change: Change::Append, adds, removes: Vec::new(), txns, facts: &facts }).await?;
+        self.silver
+            .commit(Commit { change: Change::Append, adds, removes: Vec::new(), txns, facts: &facts })
+            .await?;
         Ok(())
     }
 }
@@ -226,7 +269,7 @@ impl Stage for Silver {
     type Input = Arriving;
     type Output = Refined;
 
-    const STAGE: status::Stage = status::Stage::Silver;
+    const STAGE: status::StageKind = status::StageKind::Silver;
 
     fn rows(input: &Arriving) -> u64 {
         input.raw.records.len() as u64
@@ -259,16 +302,17 @@ impl Stage for Silver {
         Ok(self.context.maintain(Self::STAGE, &mut state.silver, effort).await?)
     }
 
-    async fn settle(&mut self) -> Result<(), StageError> {
+    async fn tidy(&mut self) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
-        self.context.settle(Self::STAGE, &mut state.quarantine).await?;
-        Ok(self.context.settle(Self::STAGE, &mut state.silver).await?)
+        self.context.tidy(Self::STAGE, &mut state.quarantine).await?;
+        Ok(self.context.tidy(Self::STAGE, &mut state.silver).await?)
     }
 
     async fn look_around(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
         let (state, meter) = (self.state.as_mut().expect("recovered"), self.context.meters.of(Self::STAGE));
-        // What was there at the last look is on its way here as long as the rows that had been offered by then are: reading it from
-        // the table, too, would do the work twice. What is missing once they are taken was not handed over and has to be fetched.
+        // What was there at the last look is on its way here as long as the rows that had been offered by
+        // then are: reading it from the table, too, would do the work twice. What is missing once they are
+        // taken was not handed over and has to be fetched.
         if meter.has_taken(&state.seen) {
             state.bronze.refresh().await?;
             let seen = std::mem::replace(&mut state.seen, meter.seen(state.bronze.positions()));
@@ -292,17 +336,27 @@ mod tests {
     async fn what_is_on_its_way_is_not_fetched_but_what_was_not_handed_over_is() {
         let folder = tempfile::tempdir().unwrap();
         let (out, _gold) = mpsc::channel(100);
-        let mut stage = Silver::new(Context::alone(folder.path()), SharedDecoder::default());
+        let mut stage = Silver::new(StageContext::alone(folder.path()), SharedDecoder::default());
         stage.recover(&out).await.unwrap();
         let meters = Arc::clone(&stage.context.meters);
         let meter = meters.of(Silver::STAGE);
         let mut bronze = Table::open_or_create(&stage.context.storage, TableKind::Bronze).await.unwrap();
         let mut records = Records::new();
-        records.push(RecordRef { offset: 0, key: None, value: b"no tick", source: "s", headers: None, produced_at: 0 });
+        records.push(RecordRef {
+            offset: 0,
+            key: None,
+            value: b"no tick",
+            source: "s",
+            headers: None,
+            produced_at: 0,
+        });
         let batch = RawBatch { stream: Arc::new(Stream::direct()), records, ingested_at: 0 };
         let adds = vec![bronze::write(&bronze, &batch).await.unwrap()];
         let txns = vec![(bronze.app_id(&batch.stream), 0)];
-        bronze.commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] }).await.unwrap();
+        bronze
+            .commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] })
+            .await
+            .unwrap();
         let position = |stage: &Silver| stage.state.as_ref().unwrap().silver.position(&batch.stream);
         meter.offered.store(1, Ordering::Relaxed);
         for _ in 0..3 {

@@ -1,28 +1,29 @@
-//! The loop that every stage runs: take a batch, commit it with its positions, hand it on; after any failure throw the state
-//! away, rebuild it from the tables and take the batch again, which the positions make safe.
+//! The loop that every stage runs: take a batch, commit it with its positions, hand it on; after any failure
+//! throw the state away, rebuild it from the tables and take the batch again, which the positions make safe.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::meter::{Meters, now};
+use super::meter::Meters;
 use super::status::{self, StageState};
+use crate::backoff::{Backoff, jitter};
 use crate::lake::lock::Lock;
-use crate::lake::maintenance::{Effort, Report, maintain, settle};
+use crate::lake::maintenance::{Effort, Report, finish, maintain};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Storage, Table, TableKind};
 use crate::market::SECOND;
+use crate::market::time::now;
 use crate::text::chain;
 
 /// How long after one look around the next one is due, however much waits in the inbox.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// Waits before a stage that failed is started again.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), cap: Duration::from_secs(30) };
 
 /// Why a stage cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +58,7 @@ pub(super) trait Stage: Send {
     type Output: Send;
 
     /// Which one it is.
-    const STAGE: status::Stage;
+    const STAGE: status::StageKind;
 
     /// Number of rows in a batch, for the figures.
     fn rows(input: &Self::Input) -> u64;
@@ -65,15 +66,19 @@ pub(super) trait Stage: Send {
     /// Rebuilds the state from the tables and catches up with what the stage before has committed.
     async fn recover(&mut self, out: &mpsc::Sender<Self::Output>) -> Result<(), StageError>;
 
-    /// Commits a batch with its positions and hands it on. After an error it is called again with the same batch, once
-    /// [`Self::recover`] has succeeded.
-    async fn take(&mut self, input: &mut Self::Input, out: &mpsc::Sender<Self::Output>) -> Result<(), StageError>;
+    /// Commits a batch with its positions and hands it on. After an error it is called again with the same
+    /// batch, once [`Self::recover`] has succeeded.
+    async fn take(
+        &mut self,
+        input: &mut Self::Input,
+        out: &mpsc::Sender<Self::Output>,
+    ) -> Result<(), StageError>;
 
     /// Keeps the stage's tables small.
     async fn maintain(&mut self, effort: Effort) -> Result<(), StageError>;
 
     /// Leaves the stage's tables tidy at its end.
-    async fn settle(&mut self) -> Result<(), StageError>;
+    async fn tidy(&mut self) -> Result<(), StageError>;
 
     /// The work that the clock brings: once a second, whether batches wait or not.
     async fn look_around(&mut self, out: &mpsc::Sender<Self::Output>) -> Result<(), StageError>;
@@ -84,9 +89,10 @@ pub(super) trait Stage: Send {
 
 /// What the supervisor gives every stage.
 #[derive(Debug, Clone)]
-pub(super) struct Context {
+pub(super) struct StageContext {
     pub(super) storage: Storage,
-    /// Commit once to every table before anything else, so that a writer from before the take-over can commit no more.
+    /// Commit once to every table before anything else, so that a writer from before the take-over can commit
+    /// no more.
     pub(super) fence: bool,
     pub(super) meters: Arc<Meters>,
     /// Cancelled when there is no time left: a failing stage gives up then.
@@ -100,21 +106,29 @@ pub(super) struct Context {
 /// App id of the commits that fence earlier writers.
 const FENCE: &str = "take-over";
 
-impl Context {
+impl StageContext {
     /// Opens a table for writing, fencing earlier writers where that is asked for.
     pub(super) async fn open(&self, kind: TableKind) -> Result<Table, LakeError> {
         let mut table = Table::open_or_create(&self.storage, kind).await?;
         if self.fence {
             let txns = vec![(FENCE.to_owned(), table.txn(FENCE).unwrap_or(0) + 1)];
-            table.commit(Commit { change: Change::Append, adds: Vec::new(), removes: Vec::new(), txns, facts: &[] }).await?;
+            table
+                .commit(Commit {
+                    change: Change::Append,
+                    adds: Vec::new(),
+                    removes: Vec::new(),
+                    txns,
+                    facts: &[],
+                })
+                .await?;
         }
         Ok(table)
     }
 
     /// Leaves a table tidy at the end of a stage.
-    pub(super) async fn settle(&self, stage: status::Stage, table: &mut Table) -> Result<(), LakeError> {
+    pub(super) async fn tidy(&self, stage: status::StageKind, table: &mut Table) -> Result<(), LakeError> {
         self.maintain(stage, table, Effort::Due).await?;
-        let report = settle(table).await;
+        let report = finish(table).await;
         self.report(stage, table, report);
         Ok(())
     }
@@ -123,7 +137,9 @@ impl Context {
     #[cfg(test)]
     pub(super) fn alone(folder: &std::path::Path) -> Self {
         let storage = Storage::new(folder).unwrap();
-        let crate::lake::lock::Attempt::Acquired(lock) = Lock::attempt(&storage, false).unwrap() else { panic!("held") };
+        let crate::lake::lock::Attempt::Acquired(lock) = Lock::attempt(&storage, false).unwrap() else {
+            panic!("held")
+        };
         Self {
             storage,
             fence: false,
@@ -135,19 +151,33 @@ impl Context {
     }
 
     /// Keeps a table small.
-    pub(super) async fn maintain(&self, stage: status::Stage, table: &mut Table, effort: Effort) -> Result<(), LakeError> {
+    pub(super) async fn maintain(
+        &self,
+        stage: status::StageKind,
+        table: &mut Table,
+        effort: Effort,
+    ) -> Result<(), LakeError> {
         let report = maintain(table, effort).await?;
         self.report(stage, table, report);
         Ok(())
     }
 
-    /// Tells what maintenance came to. What it could not do is told and tried again later: it is no failure of the stage.
-    fn report(&self, stage: status::Stage, table: &Table, report: Report) {
+    /// Tells what maintenance came to. What it could not do is told and tried again later: it is no failure
+    /// of the stage.
+    fn report(&self, stage: status::StageKind, table: &Table, report: Report) {
         let label = table.kind().label();
         let Report { compacted, into, checkpoint, log_entries, vacuumed, problems } = report;
         if compacted + log_entries + vacuumed > 0 || checkpoint {
             self.meters.of(stage).table(table);
-            tracing::info!(table = label, compacted, into, checkpoint, log_entries, vacuumed, "table maintained");
+            tracing::info!(
+                table = label,
+                compacted,
+                into,
+                checkpoint,
+                log_entries,
+                vacuumed,
+                "table maintained"
+            );
         }
         for problem in problems {
             tracing::warn!(table = label, problem, "maintenance left something undone");
@@ -163,8 +193,8 @@ enum Work<I> {
     Finish,
 }
 
-/// Failures in a row, with no commit and no batch worked off between them. That the state could be rebuilt does not end the row: the
-/// step that failed is still to be done.
+/// Failures in a row, with no commit and no batch worked off between them. That the state could be rebuilt
+/// does not end the row: the step that failed is still to be done.
 struct Trouble {
     since: Instant,
     failures: u32,
@@ -177,16 +207,23 @@ impl Trouble {
     ///
     /// # Errors
     /// [`StageError`] where `give_up_after` has passed, or where no time can help a run that is to end.
-    fn fail(&mut self, error: LakeError, give_up_after: Option<Duration>) -> Result<(Duration, LakeError), StageError> {
-        let mut backoff = backoff(self.failures, rand::rng().random());
+    fn fail(
+        &mut self,
+        error: LakeError,
+        give_up_after: Option<Duration>,
+    ) -> Result<(Duration, LakeError), StageError> {
         self.failures += 1;
+        let mut backoff = BACKOFF.delay(self.failures, jitter());
         if let Some(limit) = give_up_after {
             let tried = self.since.elapsed();
             if !error.is_transient() {
                 return Err(error.into());
             }
             if tried >= limit {
-                return Err(StageError::GaveUp { after: Duration::from_secs(tried.as_secs()), source: error });
+                return Err(StageError::GaveUp {
+                    after: Duration::from_secs(tried.as_secs()),
+                    source: error,
+                });
             }
             backoff = backoff.min(limit.saturating_sub(tried)); // one last try when the time is up
         }
@@ -199,7 +236,7 @@ pub(super) async fn run<S: Stage>(
     mut stage: S,
     mut inbox: mpsc::Receiver<S::Input>,
     out: mpsc::Sender<S::Output>,
-    context: Context,
+    context: StageContext,
 ) -> Result<(), StageError> {
     let (name, meter) = (S::STAGE.label(), context.meters.of(S::STAGE));
     let mut work = None;
@@ -230,7 +267,7 @@ pub(super) async fn run<S: Stage>(
                     meter.taken.fetch_add(*rows, Ordering::Relaxed);
                 }
                 (Ok(()), Work::Finish) => {
-                    if let Err(error) = stage.settle().await {
+                    if let Err(error) = stage.tidy().await {
                         tracing::warn!(stage = name, error = %chain(&error), "not tidied up"); // all rows are committed
                     }
                     meter.drained();
@@ -276,11 +313,15 @@ pub(super) async fn run<S: Stage>(
             Some(trouble) if trouble.commits == commits => trouble,
             _ => trouble.insert(Trouble { since: Instant::now(), failures: 0, commits }),
         };
-        let (backoff, error) = trouble.fail(error, context.give_up_after).inspect_err(|_| meter.state(StageState::Stopped))?;
+        let (backoff, error) =
+            trouble.fail(error, context.give_up_after).inspect_err(|_| meter.state(StageState::Stopped))?;
         let why = chain(&error);
         tracing::error!(stage = name, error = %why, "stage failed, starts again in {backoff:?}");
         context.meters.error(format!("{name}: {why}"));
-        meter.state(StageState::Restarting { at: now() + i64::try_from(backoff.as_micros()).unwrap_or(SECOND), why });
+        meter.state(StageState::Restarting {
+            at: now() + i64::try_from(backoff.as_micros()).unwrap_or(SECOND),
+            why,
+        });
         tokio::select! {
             () = tokio::time::sleep(backoff) => {}
             () = context.give_up.cancelled() => {
@@ -290,12 +331,6 @@ pub(super) async fn run<S: Stage>(
         }
         meter.state(StageState::Recovering);
     }
-}
-
-/// Time before the restart that follows `failures` earlier ones in a row: doubling, capped, with `jitter` of 0..1 spread over its upper half.
-fn backoff(failures: u32, jitter: f64) -> Duration {
-    let full = FIRST_BACKOFF.saturating_mul(1 << failures.min(10)).min(MAX_BACKOFF);
-    full.mul_f64(0.5 + jitter / 2.0)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! What the screen and the summary know of the pipeline: one immutable [`Snapshot`], published by the supervisor.
+//! What the screen and the summary know of the pipeline: one immutable [`Snapshot`], published by the
+//! supervisor.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::source::{Kind as SourceKind, State as SourceState, Status as SourceStatus};
+pub use crate::source::{SourceKind, SourceState, SourceStatus};
 
 use crate::market::{Candle, Market, Micros};
 
@@ -23,7 +24,7 @@ pub enum Role {
 
 /// The stages, in the order that data passes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stage {
+pub enum StageKind {
     /// Raw records.
     Bronze,
     /// Typed ticks without duplicates, and the quarantine.
@@ -34,12 +35,11 @@ pub enum Stage {
     Alerts,
 }
 
-impl Stage {
+impl StageKind {
     /// All stages, in order.
     pub const ALL: [Self; 4] = [Self::Bronze, Self::Silver, Self::Gold, Self::Alerts];
 
     /// `bronze`, `silver`, `gold`, `alerts`.
-    #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Bronze => "bronze",
@@ -72,7 +72,7 @@ pub enum StageState {
 #[derive(Debug, Clone)]
 pub struct StageStatus {
     /// Which stage.
-    pub stage: Stage,
+    pub stage: StageKind,
     /// How it fares.
     pub state: StageState,
     /// Rows taken in.

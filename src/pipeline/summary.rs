@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::status::{Stage, Totals};
+use super::status::{StageKind, Totals};
 
 /// Median and 99th percentile.
 pub type Percentiles = (Duration, Duration);
@@ -16,7 +16,7 @@ pub struct Summary {
     /// What it did.
     pub totals: Totals,
     /// Rows that each stage's table got, with median and 99th percentile of its commits.
-    pub stages: Vec<(Stage, u64, Option<Percentiles>)>,
+    pub stages: Vec<(StageKind, u64, Option<Percentiles>)>,
     /// From the reception of a record to its live candle: median and 99th percentile, batch by batch.
     pub latency: Option<Percentiles>,
     /// Peak resident memory in bytes.
@@ -29,7 +29,8 @@ pub struct Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals { records, ticks, duplicates, rejected, candles, restated, alerts, cooled_down } = self.totals;
+        let Totals { records, ticks, duplicates, rejected, candles, restated, alerts, cooled_down } =
+            self.totals;
         let seconds = self.elapsed.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = records as f64 / seconds.max(1e-3);
@@ -44,7 +45,13 @@ impl fmt::Display for Summary {
         writeln!(f, "alerts      {alerts:>12}   {cooled_down} held back by the cool-down")?;
         for (stage, rows, timing) in &self.stages {
             if let Some((p50, p99)) = timing {
-                writeln!(f, "{:<11} {rows:>12}   commit p50 {} p99 {}", stage.label(), millis(*p50), millis(*p99))?;
+                writeln!(
+                    f,
+                    "{:<11} {rows:>12}   commit p50 {} p99 {}",
+                    stage.label(),
+                    millis(*p50),
+                    millis(*p99)
+                )?;
             }
         }
         if let Some((p50, p99)) = self.latency {
@@ -62,7 +69,6 @@ fn millis(time: Duration) -> String {
 }
 
 /// Resident memory now and at its peak, in bytes, where the system says.
-#[must_use]
 pub fn memory() -> Option<(u64, u64)> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let field = |name: &str| {

@@ -1,6 +1,8 @@
-//! The supervisor: owns the storage's lock, the source and the stages, publishes what the screen sees, and ends it all in order.
+//! The supervisor: owns the storage's lock, the source and the stages, publishes what the screen sees, and
+//! ends it all in order.
 //!
-//! Shutdown runs with the data: the source stops, each stage commits what it holds and then sees its input end.
+//! Shutdown runs with the data: the source stops, each stage commits what it holds and then sees its input
+//! end.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,24 +17,24 @@ use tokio_util::sync::CancellationToken;
 use super::alerts::Alerts;
 use super::bronze::Bronze;
 use super::gold::Gold;
-use super::meter::now;
 use super::publish::{Looking, Onlooker, Rates, Shared, snapshot};
 use super::silver::{self, SharedDecoder, Silver};
-use super::stage::{self, Context, StageError};
-use super::status::{Role, Snapshot, Stage, StageState, Totals};
+use super::stage::{self, StageContext, StageError};
+use super::status::{Role, Snapshot, StageKind, StageState, Totals};
 use super::summary::memory;
 use crate::alert::rule::Rule;
 use crate::lake::lock::{Attempt, Lock};
 use crate::lake::{LakeError, Storage, Table, TableKind};
 use crate::market::Micros;
 use crate::market::records::Delivery;
+use crate::market::time::now;
 use crate::query::Queries;
 use crate::source::coingecko::{self, CoinGecko, History};
 use crate::source::replay::{Replay, Speed};
 use crate::source::simulator::{self, Simulator};
 use crate::source::{self, End, Fill, Outlet, SourceError};
 use crate::text::chain;
-use crate::transport::direct::{Batches, Limits};
+use crate::transport::direct::{BatchLimits, Batches};
 
 pub use super::publish::{monitor, picture};
 pub use super::summary::Summary;
@@ -54,7 +56,7 @@ const GAP: Micros = 15 * crate::market::MINUTE;
 #[derive(Debug, Clone)]
 pub enum SourceSettings {
     /// Live prices.
-    CoinGecko(Box<coingecko::Settings>),
+    CoinGecko(Box<coingecko::CoinGeckoSettings>),
     /// A recording; `-` is standard input.
     Replay {
         /// The file.
@@ -63,7 +65,7 @@ pub enum SourceSettings {
         speed: Speed,
     },
     /// A made-up market.
-    Simulator(simulator::Settings),
+    Simulator(simulator::SimulatorSettings),
 }
 
 /// What to do when another process feeds the storage.
@@ -79,19 +81,19 @@ pub enum WhenHeld {
 
 /// All that the pipeline needs to know.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct PipelineSettings {
     /// Where the tables are.
     pub storage: Storage,
     /// Where records come from.
     pub source: SourceSettings,
     /// When batches are closed.
-    pub limits: Limits,
+    pub limits: BatchLimits,
     /// When candles raise alerts.
     pub rule: Rule,
     /// What to do when another process feeds the storage.
     pub when_held: WhenHeld,
-    /// How long a stage that keeps failing is started again before the run ends with the cause; none: for ever. For sources that
-    /// end, so that their runs end, too.
+    /// How long a stage that keeps failing is started again before the run ends with the cause; none: for
+    /// ever. For sources that end, so that their runs end, too.
     pub give_up_after: Option<Duration>,
 }
 
@@ -136,13 +138,15 @@ pub struct Connections {
 }
 
 /// The first snapshot, before anything is known.
-#[must_use]
-pub fn blank(settings: &Settings) -> Snapshot {
+pub fn blank(settings: &PipelineSettings) -> Snapshot {
     snapshot(&Shared::default(), None, Role::Pipeline, &mut Rates::default(), settings.rule.threshold)
 }
 
 /// Waits for the storage's lock as its settings say; none: cancelled before it was free.
-async fn acquire(settings: &Settings, connections: &Connections) -> Result<Option<Lock>, PipelineError> {
+async fn acquire(
+    settings: &PipelineSettings,
+    connections: &Connections,
+) -> Result<Option<Lock>, PipelineError> {
     let mut onlooker = Onlooker::new(settings.storage.clone(), settings.rule.threshold);
     loop {
         match Lock::attempt(&settings.storage, settings.when_held == WhenHeld::TakeOver)? {
@@ -158,15 +162,20 @@ async fn acquire(settings: &Settings, connections: &Connections) -> Result<Optio
 }
 
 /// Runs the source until it ends or is told to.
-async fn run_source(settings: Settings, outlet: Outlet, selected: watch::Receiver<Option<Arc<str>>>) -> Result<(End, bool), PipelineError> {
+async fn run_source(
+    settings: PipelineSettings,
+    outlet: Outlet,
+    selected: watch::Receiver<Option<Arc<str>>>,
+) -> Result<(End, bool), PipelineError> {
     match settings.source {
         SourceSettings::CoinGecko(coingecko) => {
             let fills = fills(&settings.storage, &coingecko).await?;
             Ok((CoinGecko::new(*coingecko)?.run(outlet, fills, selected).await?, false))
         }
         SourceSettings::Replay { input, speed } => {
-            let replay =
-                tokio::task::spawn_blocking(move || Replay::open(&input, speed)).await.map_err(|_| PipelineError::Panicked("source"))??;
+            let replay = tokio::task::spawn_blocking(move || Replay::open(&input, speed))
+                .await
+                .map_err(|_| PipelineError::Panicked("source"))??;
             let bronze = Table::open_or_create(&settings.storage, TableKind::Bronze).await?;
             let resume_after = bronze.position(replay.stream());
             let status = outlet.status.clone();
@@ -179,7 +188,10 @@ async fn run_source(settings: Settings, outlet: Outlet, selected: watch::Receive
 }
 
 /// The stretches without candles that history can fill.
-async fn fills(storage: &Storage, coingecko: &coingecko::Settings) -> Result<Vec<Fill>, PipelineError> {
+async fn fills(
+    storage: &Storage,
+    coingecko: &coingecko::CoinGeckoSettings,
+) -> Result<Vec<Fill>, PipelineError> {
     let reach = match coingecko.history {
         History::Off => return Ok(Vec::new()),
         History::Day => crate::market::DAY,
@@ -191,7 +203,11 @@ async fn fills(storage: &Storage, coingecko: &coingecko::Settings) -> Result<Vec
     let gaps = queries.gaps("coingecko".into(), coins, from, to, GAP).await.map_err(PipelineError::Query)?;
     let fill = |(coin_id, gaps): (Arc<str>, Vec<(Micros, Micros)>)| {
         // The gap that reaches to now ends where live ticks begin, which only the first answer tells.
-        gaps.into_iter().map(move |(from, end)| Fill { coin_id: Arc::clone(&coin_id), from, to: (end < to).then_some(end) })
+        gaps.into_iter().map(move |(from, end)| Fill {
+            coin_id: Arc::clone(&coin_id),
+            from,
+            to: (end < to).then_some(end),
+        })
     };
     Ok(gaps.into_iter().flat_map(fill).collect())
 }
@@ -199,9 +215,9 @@ async fn fills(storage: &Storage, coingecko: &coingecko::Settings) -> Result<Vec
 type StageTask = (&'static str, JoinHandle<Result<(), StageError>>);
 
 fn start_stages(
-    context: &Context,
+    context: &StageContext,
     shared: &Shared,
-    settings: &Settings,
+    settings: &PipelineSettings,
     deliveries: mpsc::Receiver<Delivery>,
     finished: &Arc<AtomicBool>,
 ) -> Vec<StageTask> {
@@ -215,7 +231,10 @@ fn start_stages(
     let meters = Arc::clone(&context.meters);
     let transport = tokio::spawn(async move {
         while let Some(batch) = batches.next().await {
-            meters.of(Stage::Bronze).offered.fetch_add(batch.delivery.records.len() as u64, Ordering::Relaxed);
+            meters
+                .of(StageKind::Bronze)
+                .offered
+                .fetch_add(batch.delivery.records.len() as u64, Ordering::Relaxed);
             if to_bronze.send(batch).await.is_err() {
                 break;
             }
@@ -224,11 +243,19 @@ fn start_stages(
     });
     let decoder = SharedDecoder::default();
     let decoding = silver::decode(decoder.clone(), decoder_inbox, to_silver);
-    let gold = Gold::new(context.clone(), Arc::clone(&shared.live), Arc::clone(finished), paced_since(&settings.source));
+    let gold = Gold::new(
+        context.clone(),
+        Arc::clone(&shared.live),
+        Arc::clone(finished),
+        paced_since(&settings.source),
+    );
     let alerts = Alerts::new(context.clone(), settings.rule.clone(), Arc::clone(&shared.cooling));
     vec![
         ("transport", transport),
-        ("bronze", tokio::spawn(stage::run(Bronze::new(context.clone()), bronze_inbox, to_decoder, context.clone()))),
+        (
+            "bronze",
+            tokio::spawn(stage::run(Bronze::new(context.clone()), bronze_inbox, to_decoder, context.clone())),
+        ),
         (
             "decoder",
             tokio::spawn(async {
@@ -236,37 +263,55 @@ fn start_stages(
                 Ok(())
             }),
         ),
-        ("silver", tokio::spawn(stage::run(Silver::new(context.clone(), decoder), silver_inbox, to_gold, context.clone()))),
+        (
+            "silver",
+            tokio::spawn(stage::run(
+                Silver::new(context.clone(), decoder),
+                silver_inbox,
+                to_gold,
+                context.clone(),
+            )),
+        ),
         ("gold", tokio::spawn(stage::run(gold, gold_inbox, to_alerts, context.clone()))),
         ("alerts", tokio::spawn(stage::run(alerts, alerts_inbox, to_nobody, context.clone()))),
     ]
 }
 
-/// From when on the source keeps the clock's pace; none: it runs as fast as it is taken, and the clock says nothing of its markets.
+/// From when on the source keeps the clock's pace; none: it runs as fast as it is taken, and the clock says
+/// nothing of its markets.
 fn paced_since(source: &SourceSettings) -> Option<Micros> {
     match source {
         SourceSettings::Replay { input, speed } if input != Path::new("-") && input.is_file() => {
             (*speed != Speed::Max).then(now) // while nobody read it, its records waited
         }
-        SourceSettings::Simulator(simulator) if simulator.rate == simulator::Rate::Max && simulator.events.is_some() => None,
-        SourceSettings::CoinGecko(_) | SourceSettings::Replay { .. } | SourceSettings::Simulator(_) => Some(Micros::MIN),
+        SourceSettings::Simulator(simulator)
+            if simulator.rate == simulator::Rate::Max && simulator.events.is_some() =>
+        {
+            None
+        }
+        SourceSettings::CoinGecko(_) | SourceSettings::Replay { .. } | SourceSettings::Simulator(_) => {
+            Some(Micros::MIN)
+        }
     }
 }
 
-fn source_kind(settings: &SourceSettings) -> (source::Kind, usize) {
+fn source_kind(settings: &SourceSettings) -> (source::SourceKind, usize) {
     match settings {
-        SourceSettings::CoinGecko(settings) => (source::Kind::Coingecko, settings.coins.len()),
-        SourceSettings::Replay { .. } => (source::Kind::Replay, 0),
-        SourceSettings::Simulator(settings) => (source::Kind::Simulator, settings.coins.len()),
+        SourceSettings::CoinGecko(settings) => (source::SourceKind::Coingecko, settings.coins.len()),
+        SourceSettings::Replay { .. } => (source::SourceKind::Replay, 0),
+        SourceSettings::Simulator(settings) => (source::SourceKind::Simulator, settings.coins.len()),
     }
 }
 
-/// Runs source and stages until a finite source is drained, the run is cancelled, or something fails for good. None: it was
-/// cancelled before it could begin.
+/// Runs source and stages until a finite source is drained, the run is cancelled, or something fails for
+/// good. None: it was cancelled before it could begin.
 ///
 /// # Errors
 /// [`PipelineError`], after everything that could be committed was. The last snapshot tells it, too.
-pub async fn run(settings: Settings, connections: Connections) -> Result<Option<Summary>, PipelineError> {
+pub async fn run(
+    settings: PipelineSettings,
+    connections: Connections,
+) -> Result<Option<Summary>, PipelineError> {
     let snapshots = connections.snapshots.clone();
     let ended = feed(settings, connections).await;
     if let Err(error) = &ended {
@@ -280,15 +325,19 @@ pub async fn run(settings: Settings, connections: Connections) -> Result<Option<
     ended
 }
 
-async fn feed(settings: Settings, connections: Connections) -> Result<Option<Summary>, PipelineError> {
+async fn feed(
+    settings: PipelineSettings,
+    connections: Connections,
+) -> Result<Option<Summary>, PipelineError> {
     let Some(lock) = acquire(&settings, &connections).await? else { return Ok(None) };
-    // One after the other, before anything runs: tables are made once, and a storage that cannot be used is told at once.
+    // One after the other, before anything runs: tables are made once, and a storage that cannot be used is
+    // told at once.
     for kind in TableKind::ALL {
         Table::open_or_create(&settings.storage, kind).await?;
     }
     let (started, shared, finished) = (Instant::now(), Shared::default(), Arc::new(AtomicBool::new(false)));
     let ownership = Arc::new(Mutex::new(lock));
-    let context = Context {
+    let context = StageContext {
         storage: settings.storage.clone(),
         fence: settings.when_held == WhenHeld::TakeOver,
         meters: Arc::clone(&shared.meters),
@@ -297,12 +346,13 @@ async fn feed(settings: Settings, connections: Connections) -> Result<Option<Sum
         ownership: Arc::clone(&ownership),
     };
     let (kind, coins) = source_kind(&settings.source);
-    let (status, source_status) = watch::channel(source::Status::starting(kind, coins));
+    let (status, source_status) = watch::channel(source::SourceStatus::starting(kind, coins));
     let (deliveries, inbox) = mpsc::channel(DELIVERIES);
     let mut stages = start_stages(&context, &shared, &settings, inbox, &finished);
     let outlet = Outlet { deliveries, status, cancel: connections.cancel.child_token() };
     let (stop_source, meters) = (outlet.cancel.clone(), Arc::clone(&shared.meters));
-    let (run, done) = (run_source(settings.clone(), outlet, connections.selected.clone()), Arc::clone(&finished));
+    let (run, done) =
+        (run_source(settings.clone(), outlet, connections.selected.clone()), Arc::clone(&finished));
     let source = tokio::spawn(async move {
         // Said before the last sender goes: the stages see the end of their input after this.
         let end = run.await;
@@ -324,14 +374,20 @@ async fn feed(settings: Settings, connections: Connections) -> Result<Option<Sum
     let mut deadline = None;
     let mut failure = None;
     while !stages.is_empty() {
-        let now = snapshot(&shared, Some(source_status.borrow().clone()), Role::Pipeline, &mut rates, settings.rule.threshold);
+        let now = snapshot(
+            &shared,
+            Some(source_status.borrow().clone()),
+            Role::Pipeline,
+            &mut rates,
+            settings.rule.threshold,
+        );
         connections.snapshots.send_replace(Arc::new(now));
         let changed = async {
             tokio::time::sleep(PUBLISH_EVERY).await;
             shared.meters.changed.notified().await;
         };
         let _ = tokio::time::timeout(PUBLISH_AT_LEAST, changed).await;
-        ownership.lock().unwrap_or_else(PoisonError::into_inner).settle();
+        ownership.lock().unwrap_or_else(PoisonError::into_inner).acquire_file_lock();
         if stop_source.is_cancelled() && deadline.is_none() {
             deadline = Some(Instant::now() + DRAIN);
         }
@@ -351,7 +407,9 @@ async fn feed(settings: Settings, connections: Connections) -> Result<Option<Sum
             if let Err(error) = ended {
                 stop_source.cancel();
                 // A stage that only lost its neighbour says less than the neighbour does.
-                let hollow = |error: &PipelineError| matches!(error, PipelineError::Stage { source: StageError::Closed, .. });
+                let hollow = |error: &PipelineError| {
+                    matches!(error, PipelineError::Stage { source: StageError::Closed, .. })
+                };
                 if failure.as_ref().is_none_or(hollow) {
                     failure = Some(error);
                 }
@@ -360,15 +418,22 @@ async fn feed(settings: Settings, connections: Connections) -> Result<Option<Sum
         stages = running;
     }
     let source_end = source.await.map_err(|_| PipelineError::Panicked("source"))?;
-    let last = snapshot(&shared, Some(source_status.borrow().clone()), Role::Pipeline, &mut rates, settings.rule.threshold);
+    let last = snapshot(
+        &shared,
+        Some(source_status.borrow().clone()),
+        Role::Pipeline,
+        &mut rates,
+        settings.rule.threshold,
+    );
     connections.snapshots.send_replace(Arc::new(last));
     if let Some(failure) = failure {
         return Err(failure);
     }
     let (end, nothing_new) = source_end?;
     let meters = &shared.meters;
-    let stages =
-        Stage::ALL.map(|stage| (stage, meters.of(stage).committed.load(Ordering::Relaxed), meters.of(stage).commits.percentiles()));
+    let stages = StageKind::ALL.map(|stage| {
+        (stage, meters.of(stage).committed.load(Ordering::Relaxed), meters.of(stage).commits.percentiles())
+    });
     Ok(Some(Summary {
         elapsed: started.elapsed(),
         totals: meters.totals(),

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use duckdb::types::Value;
 use duckdb::{Row, params};
 
-use super::tables::View;
+use super::tables::TableView;
 use super::worker::{Worker, over};
-use super::{CandleQuery, CandleSeries, CoinGaps, KnownMarket, MarketFilter, MarketRow, QueryError, TableKind, gaps_between};
+use super::{
+    CandleQuery, CandleSeries, CoinGaps, KnownMarket, MarketFilter, MarketRow, QueryError, TableKind,
+    gaps_between,
+};
 use crate::lake::DataFile;
 use crate::market::{Alert, Candle, HOUR, Interval, MINUTE, Market, Micros, date};
 
@@ -31,7 +34,8 @@ const DETAILS_FILES: usize = 4;
 impl Worker {
     pub(super) fn candles(&mut self, query: &CandleQuery) -> Result<CandleSeries, QueryError> {
         self.survey()?;
-        let Some(KnownMarket { market, .. }) = self.census.find(&query.market, self.preferred.as_ref()) else {
+        let Some(KnownMarket { market, .. }) = self.census.find(&query.market, self.preferred.as_ref())
+        else {
             return Ok(CandleSeries { market: None, candles: Vec::new(), total: 0 });
         };
         let counts = self.counts(&market, query.interval)?;
@@ -48,7 +52,8 @@ impl Worker {
                 self.rows("read candles", &self.over_gold(CANDLES, &market, &days), params, candle)?
             }
             wide => {
-                let params = params![&*market.source, &*market.coin_id, &*market.quote, before, limit, wide.micros()];
+                let params =
+                    params![&*market.source, &*market.coin_id, &*market.quote, before, limit, wide.micros()];
                 self.rows("roll up candles", &self.over_gold(ROLLUP, &market, &days), params, candle)?
             }
         };
@@ -59,14 +64,21 @@ impl Worker {
     /// A template over the gold files of some days that hold candles of a market.
     fn over_gold(&self, template: &str, market: &Arc<Market>, days: &[&str]) -> String {
         let gold = self.tables.known(TableKind::Gold);
-        over(template, TableKind::Gold, gold, gold.map(|gold| self.census.files_of(gold, market, days)).unwrap_or_default())
+        over(
+            template,
+            TableKind::Gold,
+            gold,
+            gold.map(|gold| self.census.files_of(gold, market, days)).unwrap_or_default(),
+        )
     }
 
     /// Number of candles of a width on each day that has some, oldest first. No width spans days.
     fn counts(&mut self, market: &Arc<Market>, interval: Interval) -> Result<Vec<(String, u64)>, QueryError> {
         match interval {
             Interval::Minute1 => return Ok(self.census.minutes(market)),
-            Interval::Day1 => return Ok(self.census.minutes(market).into_iter().map(|(date, _)| (date, 1)).collect()),
+            Interval::Day1 => {
+                return Ok(self.census.minutes(market).into_iter().map(|(date, _)| (date, 1)).collect());
+            }
             _ => {}
         }
         let days = self.census.uncounted(market, interval);
@@ -91,19 +103,31 @@ impl Worker {
 
     pub(super) fn markets(&mut self, wanted: Option<&Arc<str>>) -> Result<Vec<MarketRow>, QueryError> {
         self.survey()?;
-        let Some((source, newest)) = self.census.source(wanted, self.preferred.as_ref()) else { return Ok(Vec::new()) };
+        let Some((source, newest)) = self.census.source(wanted, self.preferred.as_ref()) else {
+            return Ok(Vec::new());
+        };
         self.tables.fresh(TableKind::Silver)?;
         let (gold, silver) = (self.tables.known(TableKind::Gold), self.tables.known(TableKind::Silver));
         let windows = files_between(gold, &source, newest - MARKETS_REACH, newest);
         let sql = over(MARKETS, TableKind::Gold, gold, windows);
-        let sql = over(&sql, TableKind::Silver, silver, silver.map(|silver| detail_files(silver, &source)).unwrap_or_default());
+        let sql = over(
+            &sql,
+            TableKind::Silver,
+            silver,
+            silver.map(|silver| detail_files(silver, &source)).unwrap_or_default(),
+        );
         self.rows("read the market table", &sql, params![&*source, newest], |row| market_row(&source, row))
     }
 
     pub(super) fn alerts(&mut self, limit: usize) -> Result<Vec<Alert>, QueryError> {
         self.tables.fresh(TableKind::Alerts)?;
         let alerts = self.tables.known(TableKind::Alerts);
-        let sql = over(ALERTS, TableKind::Alerts, alerts, alerts.map(|alerts| newest_files(alerts, limit)).unwrap_or_default());
+        let sql = over(
+            ALERTS,
+            TableKind::Alerts,
+            alerts,
+            alerts.map(|alerts| newest_files(alerts, limit)).unwrap_or_default(),
+        );
         self.rows("read alerts", &sql, params![i64::try_from(limit).unwrap_or(i64::MAX)], alert)
     }
 
@@ -121,18 +145,22 @@ impl Worker {
         let mut windows: HashMap<String, Vec<Micros>> = HashMap::new();
         let bound = |time: Micros| time.clamp(0, END_OF_TIME);
         // A window that starts a little earlier reaches into the stretch.
-        let found = self.rows("look for gaps", &sql, params![&**source, bound(from - MINUTE), bound(to)], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, Micros>(1)?))
-        })?;
+        let found =
+            self.rows("look for gaps", &sql, params![&**source, bound(from - MINUTE), bound(to)], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, Micros>(1)?))
+            })?;
         for (coin, start) in found {
             windows.entry(coin).or_default().push(start);
         }
-        let gaps_of = |coin: &Arc<str>| gaps_between(windows.get(&**coin).map_or(&[], Vec::as_slice), from, to, longest);
+        let gaps_of = |coin: &Arc<str>| {
+            gaps_between(windows.get(&**coin).map_or(&[], Vec::as_slice), from, to, longest)
+        };
         Ok(coins.iter().map(|coin| (Arc::clone(coin), gaps_of(coin))).collect())
     }
 }
 
-/// The newest days that together have `limit` candles before a time. The day that the time cuts counts for nothing.
+/// The newest days that together have `limit` candles before a time. The day that the time cuts counts for
+/// nothing.
 fn days_for(counts: &[(String, u64)], before: Micros, limit: i64) -> Vec<&str> {
     let cut = date(before - 1);
     let (mut days, mut held) = (Vec::new(), 0u64);
@@ -149,17 +177,24 @@ fn days_for(counts: &[(String, u64)], before: Micros, limit: i64) -> Vec<&str> {
 }
 
 /// Gold files that may hold candles of a source that start in `from..=to`.
-fn files_between<'a>(gold: Option<&'a View>, source: &str, from: Micros, to: Micros) -> Vec<&'a Arc<DataFile>> {
+fn files_between<'a>(
+    gold: Option<&'a TableView>,
+    source: &str,
+    from: Micros,
+    to: Micros,
+) -> Vec<&'a Arc<DataFile>> {
     let matters = |file: &&Arc<DataFile>| {
-        file.may_hold_text("source", source) && file.may_hold_times("window_start", from.saturating_sub(MINUTE), to)
+        file.may_hold_text("source", source)
+            && file.may_hold_times("window_start", from.saturating_sub(MINUTE), to)
     };
     gold.into_iter().flat_map(|gold| gold.table.files()).filter(matters).collect()
 }
 
 /// The few silver files with a source's newest ticks.
-fn detail_files<'a>(silver: &'a View, source: &str) -> Vec<&'a Arc<DataFile>> {
+fn detail_files<'a>(silver: &'a TableView, source: &str) -> Vec<&'a Arc<DataFile>> {
     let newest = |file: &Arc<DataFile>| file.times("event_time").map_or(0, |(_, newest)| newest);
-    let mut files: Vec<_> = silver.table.files().filter(|file| file.may_hold_text("source", source)).collect();
+    let mut files: Vec<_> =
+        silver.table.files().filter(|file| file.may_hold_text("source", source)).collect();
     files.sort_by_key(|file| std::cmp::Reverse(newest(file)));
     let reach = files.first().map_or(0, |file| newest(file) - DETAILS_REACH);
     files.retain(|file| newest(file) >= reach);
@@ -168,7 +203,7 @@ fn detail_files<'a>(silver: &'a View, source: &str) -> Vec<&'a Arc<DataFile>> {
 }
 
 /// The files that the newest `limit` alerts stand in.
-fn newest_files(alerts: &View, limit: usize) -> Vec<&Arc<DataFile>> {
+fn newest_files(alerts: &TableView, limit: usize) -> Vec<&Arc<DataFile>> {
     let span = |file: &Arc<DataFile>| file.times("timestamp").unwrap_or((Micros::MIN, Micros::MAX));
     let mut files: Vec<_> = alerts.table.files().collect();
     files.sort_by_key(|file| std::cmp::Reverse(span(file).1));
@@ -201,9 +236,10 @@ fn candle(row: &Row<'_>) -> duckdb::Result<Candle> {
 
 fn market_row(source: &Arc<str>, row: &Row<'_>) -> duckdb::Result<MarketRow> {
     let closes = match row.get::<_, Value>(11)? {
-        Value::List(closes) => {
-            closes.into_iter().filter_map(|close| if let Value::Double(close) = close { Some(close) } else { None }).collect()
-        }
+        Value::List(closes) => closes
+            .into_iter()
+            .filter_map(|close| if let Value::Double(close) = close { Some(close) } else { None })
+            .collect(),
         _ => Vec::new(),
     };
     Ok(MarketRow {
@@ -248,11 +284,14 @@ mod tests {
 
     #[test]
     fn days_are_taken_backwards_until_they_hold_enough() {
-        let counts: Vec<_> = [("1970-01-02", 5), ("1970-01-03", 5), ("1970-01-05", 5)].map(|(day, n)| (day.to_owned(), n)).into();
+        let counts: Vec<_> = [("1970-01-02", 5), ("1970-01-03", 5), ("1970-01-05", 5)]
+            .map(|(day, n)| (day.to_owned(), n))
+            .into();
         assert_eq!(days_for(&counts, END_OF_TIME, 5), ["1970-01-05"]);
         assert_eq!(days_for(&counts, END_OF_TIME, 6), ["1970-01-05", "1970-01-03"]);
         assert_eq!(days_for(&counts, END_OF_TIME, i64::MAX), ["1970-01-05", "1970-01-03", "1970-01-02"]);
-        // The 5th ends where it begins: the 3rd is whole. In the midst of the 3rd: it may hold less than it counts.
+        // The 5th ends where it begins: the 3rd is whole. In the midst of the 3rd: it may hold less than it
+        // counts.
         assert_eq!(days_for(&counts, 4 * DAY, 5), ["1970-01-03"]);
         assert_eq!(days_for(&counts, 2 * DAY + MINUTE, 5), ["1970-01-03", "1970-01-02"]);
         assert_eq!(days_for(&counts, 4 * DAY, 0), [""; 0]);

@@ -1,4 +1,5 @@
-//! Which markets stand in which gold file and how many candles each has: read once per file, since files never change.
+//! Which markets stand in which gold file and how many candles each has: read once per file, since files
+//! never change.
 //!
 //! From it come the choice of a source, the number of candles, and the few files that a question needs.
 
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use duckdb::Connection;
 
-use super::tables::View;
+use super::tables::TableView;
 use super::worker::{over, rows};
 use super::{KnownMarket, MarketFilter, TableKind};
 use crate::lake::DataFile;
@@ -57,28 +58,35 @@ pub(super) struct Census {
 
 impl Census {
     /// Takes in what is new in gold.
-    pub(super) fn update(&mut self, db: &Connection, gold: &View) -> duckdb::Result<()> {
+    pub(super) fn update(&mut self, db: &Connection, gold: &TableView) -> duckdb::Result<()> {
         let version = gold.table.version();
         if self.version == Some(version) {
             return Ok(());
         }
         self.version = None; // until all is done
-        let live: BTreeMap<String, &Arc<DataFile>> = gold.table.files().map(|file| (gold.path(file), file)).collect();
+        let live: BTreeMap<String, &Arc<DataFile>> =
+            gold.table.files().map(|file| (gold.path(file), file)).collect();
         self.files.retain(|path, _| live.contains_key(path));
-        let new: Vec<&Arc<DataFile>> = live.iter().filter(|(path, _)| !self.files.contains_key(*path)).map(|(_, file)| *file).collect();
+        let new: Vec<&Arc<DataFile>> =
+            live.iter().filter(|(path, _)| !self.files.contains_key(*path)).map(|(_, file)| *file).collect();
         self.read(db, gold, &new)?;
         self.arrange(&live);
         self.version = Some(version);
         Ok(())
     }
 
-    fn read(&mut self, db: &Connection, gold: &View, new: &[&Arc<DataFile>]) -> duckdb::Result<()> {
+    fn read(&mut self, db: &Connection, gold: &TableView, new: &[&Arc<DataFile>]) -> duckdb::Result<()> {
         if new.is_empty() {
             return Ok(());
         }
         let found = rows(db, &over(CENSUS, TableKind::Gold, Some(gold), new.iter().copied()), [], |row| {
-            let market = Market::new(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?, &row.get::<_, String>(3)?);
-            Ok((row.get::<_, String>(0)?, market, Tally { candles: row.get(4)?, oldest: row.get(5)?, newest: row.get(6)? }))
+            let market =
+                Market::new(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?, &row.get::<_, String>(3)?);
+            Ok((
+                row.get::<_, String>(0)?,
+                market,
+                Tally { candles: row.get(4)?, oldest: row.get(5)?, newest: row.get(6)? },
+            ))
         })?;
         for file in new {
             self.files.insert(gold.path(file), Vec::new());
@@ -130,51 +138,76 @@ impl Census {
         }
         let mut known: Vec<_> = sums
             .into_iter()
-            .map(|(id, Tally { candles, oldest, newest })| KnownMarket { market: Arc::clone(&self.markets[id]), candles, oldest, newest })
+            .map(|(id, Tally { candles, oldest, newest })| KnownMarket {
+                market: Arc::clone(&self.markets[id]),
+                candles,
+                oldest,
+                newest,
+            })
             .collect();
         known.sort_unstable_by(|a, b| a.market.cmp(&b.market));
         known
     }
 
-    /// The market that a question is about: of the source that it names; else of the preferred one; else of the one with the newest candle.
+    /// The market that a question is about: of the source that it names; else of the preferred one; else of
+    /// the one with the newest candle.
     pub(super) fn find(&self, filter: &MarketFilter, preferred: Option<&Arc<str>>) -> Option<KnownMarket> {
         let known = |(id, market): (MarketId, &Arc<Market>)| {
             let mut tallies = self.days.values().filter_map(|day| day.tallies.get(&id));
             let mut sum = *tallies.next()?;
             tallies.for_each(|tally| sum.add(*tally));
-            Some(KnownMarket { market: Arc::clone(market), candles: sum.candles, oldest: sum.oldest, newest: sum.newest })
+            Some(KnownMarket {
+                market: Arc::clone(market),
+                candles: sum.candles,
+                oldest: sum.oldest,
+                newest: sum.newest,
+            })
         };
         let fits = |market: &Market| {
             market.coin_id == filter.coin_id
                 && market.quote == filter.quote
                 && filter.source.as_ref().is_none_or(|source| *source == market.source)
         };
-        let found = self.markets.iter().enumerate().filter(|(_, market)| fits(market)).filter_map(known).collect();
+        let found =
+            self.markets.iter().enumerate().filter(|(_, market)| fits(market)).filter_map(known).collect();
         choose(found, preferred)
     }
 
     /// The source that a question about all markets is about, and the start of its newest candle.
-    pub(super) fn source(&self, wanted: Option<&Arc<str>>, preferred: Option<&Arc<str>>) -> Option<(Arc<str>, Micros)> {
+    pub(super) fn source(
+        &self,
+        wanted: Option<&Arc<str>>,
+        preferred: Option<&Arc<str>>,
+    ) -> Option<(Arc<str>, Micros)> {
         let mut known = self.known();
         known.retain(|known| wanted.is_none_or(|source| *source == known.market.source));
         let chosen = choose(known.clone(), preferred)?.market;
-        let newest = known.iter().filter(|known| known.market.source == chosen.source).map(|known| known.newest).max()?;
+        let newest = known
+            .iter()
+            .filter(|known| known.market.source == chosen.source)
+            .map(|known| known.newest)
+            .max()?;
         Some((Arc::clone(&chosen.source), newest))
     }
 
     /// Number of one-minute candles of a market on each day that has some, oldest first.
     pub(super) fn minutes(&self, market: &Arc<Market>) -> Vec<(String, u64)> {
         let Some(id) = self.ids.get(market) else { return Vec::new() };
-        self.days.iter().filter_map(|(date, day)| Some((date.clone(), day.tallies.get(id)?.candles))).collect()
+        self.days
+            .iter()
+            .filter_map(|(date, day)| Some((date.clone(), day.tallies.get(id)?.candles)))
+            .collect()
     }
 
     /// The days whose wider candles must be counted anew.
     pub(super) fn uncounted(&self, market: &Arc<Market>, interval: Interval) -> Vec<String> {
         let Some(id) = self.ids.get(market) else { return Vec::new() };
         let counted = self.wider.get(&(*id, interval));
-        let is_counted =
-            |date: &String, day: &Day| counted.is_some_and(|days| days.get(date).is_some_and(|(edition, _)| *edition == day.edition));
-        let days = self.days.iter().filter(|(date, day)| day.tallies.contains_key(id) && !is_counted(date, day));
+        let is_counted = |date: &String, day: &Day| {
+            counted.is_some_and(|days| days.get(date).is_some_and(|(edition, _)| *edition == day.edition))
+        };
+        let days =
+            self.days.iter().filter(|(date, day)| day.tallies.contains_key(id) && !is_counted(date, day));
         days.map(|(date, _)| date.clone()).collect()
     }
 
@@ -192,7 +225,8 @@ impl Census {
     /// Number of wider candles of a market on each day, oldest first, as [`Self::count`] took them in.
     pub(super) fn counted(&self, market: &Arc<Market>, interval: Interval) -> Vec<(String, u64)> {
         let counted = self.ids.get(market).and_then(|id| self.wider.get(&(*id, interval)));
-        let is_live = |date: &String, edition: u64| self.days.get(date).is_some_and(|day| day.edition == edition);
+        let is_live =
+            |date: &String, edition: u64| self.days.get(date).is_some_and(|day| day.edition == edition);
         let mut days: Vec<_> = counted
             .into_iter()
             .flatten()
@@ -204,15 +238,22 @@ impl Census {
     }
 
     /// The files of some days that hold candles of a market.
-    pub(super) fn files_of<'a>(&'a self, gold: &View, market: &Arc<Market>, days: &[&str]) -> Vec<&'a Arc<DataFile>> {
+    pub(super) fn files_of<'a>(
+        &'a self,
+        gold: &TableView,
+        market: &Arc<Market>,
+        days: &[&str],
+    ) -> Vec<&'a Arc<DataFile>> {
         let Some(id) = self.ids.get(market) else { return Vec::new() };
-        let holds =
-            |file: &&Arc<DataFile>| self.files.get(&gold.path(file)).is_some_and(|shares| shares.iter().any(|(other, _)| other == id));
+        let holds = |file: &&Arc<DataFile>| {
+            self.files.get(&gold.path(file)).is_some_and(|shares| shares.iter().any(|(other, _)| other == id))
+        };
         days.iter().filter_map(|date| self.days.get(*date)).flat_map(|day| &day.files).filter(holds).collect()
     }
 }
 
-/// The market of the preferred source, else the one with the newest candle; of several the first in the order of markets.
+/// The market of the preferred source, else the one with the newest candle; of several the first in the order
+/// of markets.
 fn choose(mut known: Vec<KnownMarket>, preferred: Option<&Arc<str>>) -> Option<KnownMarket> {
     if known.iter().any(|known| Some(&known.market.source) == preferred) {
         known.retain(|known| Some(&known.market.source) == preferred);

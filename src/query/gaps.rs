@@ -2,9 +2,9 @@
 
 use crate::market::{MINUTE, Micros};
 
-/// The stretches of `from..to` that no one-minute window covers and that are longer than `longest`, oldest first.
-/// `windows` are the starts of the windows that there are, in any order, some perhaps outside the range.
-#[must_use]
+/// The stretches of `from..to` that no one-minute window covers and that are longer than `longest`, oldest
+/// first. `windows` are the starts of the windows that there are, in any order, some perhaps outside the
+/// range.
 pub fn gaps_between(windows: &[Micros], from: Micros, to: Micros, longest: Micros) -> Vec<(Micros, Micros)> {
     let mut starts = windows.to_vec();
     starts.sort_unstable();
@@ -30,13 +30,17 @@ mod tests {
         let at = |minutes: &[i64]| minutes.iter().map(|m| m * MINUTE).collect::<Vec<_>>();
         assert_eq!(gaps_between(&[], 0, 60 * MINUTE, 15 * MINUTE), [(0, 60 * MINUTE)]);
         assert_eq!(gaps_between(&[], 0, 15 * MINUTE, 15 * MINUTE), []);
-        assert_eq!(gaps_between(&at(&[20, 25, 50]), 0, 60 * MINUTE, 15 * MINUTE), [(0, 20 * MINUTE), (26 * MINUTE, 50 * MINUTE)]);
+        assert_eq!(
+            gaps_between(&at(&[20, 25, 50]), 0, 60 * MINUTE, 15 * MINUTE),
+            [(0, 20 * MINUTE), (26 * MINUTE, 50 * MINUTE)]
+        );
         assert_eq!(gaps_between(&at(&[-5, 70]), 0, 60 * MINUTE, 15 * MINUTE), [(0, 60 * MINUTE)]);
         assert_eq!(gaps_between(&at(&[0]), 10, 5, 0), []);
     }
 
     proptest! {
-        /// Minute by minute: a minute lies in a gap exactly when it belongs to a run of uncovered minutes that is long enough.
+        /// Minute by minute: a minute lies in a gap exactly when it belongs to a run of uncovered minutes
+        /// that is long enough.
         #[test]
         fn gaps_are_the_long_uncovered_runs(windows in prop::collection::vec(-20i64..140, 0..40), to in 0i64..120, longest in 0i64..20) {
             let found = gaps_between(&windows.iter().map(|m| m * MINUTE).collect::<Vec<_>>(), 0, to * MINUTE, longest * MINUTE);

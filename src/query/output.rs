@@ -1,8 +1,10 @@
-//! Answers as text: an aligned table for people, CSV (quoted as RFC 4180 says, one line feed a line) and JSON for programs. No colour.
+//! Answers as text: an aligned table for people, CSV (quoted as RFC 4180 says, one line feed a line) and JSON
+//! for programs. No colour.
 //!
-//! CSV and JSON lose nothing: numbers stand in their shortest form that reads back as the same value, times in RFC 3339 (UTC).
-//! JSON is strict: NaN and the infinities are strings, columns of one name get a number behind it. In CSV nothing between two commas is
-//! NULL and `""` the empty text; a NULL that stands alone in its row is `NULL`, for a row must not be a blank line.
+//! CSV and JSON lose nothing: numbers stand in their shortest form that reads back as the same value, times
+//! in RFC 3339 (UTC). JSON is strict: NaN and the infinities are strings, columns of one name get a number
+//! behind it. In CSV nothing between two commas is NULL and `""` the empty text; a NULL that stands alone in
+//! its row is `NULL`, for a row must not be a blank line.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -30,7 +32,6 @@ impl Format {
     pub const ALL: [Self; 3] = [Self::Table, Self::Csv, Self::Json];
 
     /// `table`, `csv`, `json`.
-    #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Table => "table",
@@ -77,8 +78,16 @@ const CANDLE_COLUMNS: [&str; 13] = [
 ///
 /// # Errors
 /// What `out` says.
-pub fn write_candles(out: &mut impl Write, format: Format, series: &CandleSeries, width: Option<usize>) -> io::Result<()> {
-    let rows = series.market.iter().flat_map(|market| series.candles.iter().map(|candle| candle_values(market, candle)));
+pub fn write_candles(
+    out: &mut impl Write,
+    format: Format,
+    series: &CandleSeries,
+    width: Option<usize>,
+) -> io::Result<()> {
+    let rows = series
+        .market
+        .iter()
+        .flat_map(|market| series.candles.iter().map(|candle| candle_values(market, candle)));
     match format {
         Format::Csv => {
             csv_line(out, CANDLE_COLUMNS, csv_text)?;
@@ -93,7 +102,12 @@ pub fn write_candles(out: &mut impl Write, format: Format, series: &CandleSeries
 ///
 /// # Errors
 /// What `out` says.
-pub fn write_answer(out: &mut impl Write, format: Format, answer: &SqlAnswer, width: Option<usize>) -> io::Result<()> {
+pub fn write_answer(
+    out: &mut impl Write,
+    format: Format,
+    answer: &SqlAnswer,
+    width: Option<usize>,
+) -> io::Result<()> {
     match format {
         Format::Csv => {
             csv_line(out, &answer.columns, |out, name| csv_text(out, name))?;
@@ -122,7 +136,8 @@ fn candle_values(market: &Market, candle: &Candle) -> [SqlValue; 13] {
     ]
 }
 
-/// `24.777`, `8714.0`, `1e-5`: the shortest digits that read back as the same float; `NaN`, `Infinity`, `-Infinity`.
+/// `24.777`, `8714.0`, `1e-5`: the shortest digits that read back as the same float; `NaN`, `Infinity`,
+/// `-Infinity`.
 fn float(value: f64) -> String {
     if value.is_finite() { format!("{value:?}") } else { strict::not_finite(value).to_owned() }
 }
@@ -147,9 +162,13 @@ fn csv_row(out: &mut impl Write, row: &[SqlValue]) -> io::Result<()> {
     })
 }
 
-/// A text as a field: quoted where it would be taken for something else, or for a blank line. Copies nothing: it may be large.
+/// A text as a field: quoted where it would be taken for something else, or for a blank line. Copies nothing:
+/// it may be large.
 fn csv_text(out: &mut impl Write, text: &str) -> io::Result<()> {
-    let is_mistakable = text.is_empty() || text == NULL || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace);
+    let is_mistakable = text.is_empty()
+        || text == NULL
+        || text.starts_with(char::is_whitespace)
+        || text.ends_with(char::is_whitespace);
     if !is_mistakable && !text.contains([',', '"', '\r', '\n']) {
         return out.write_all(text.as_bytes());
     }
@@ -163,7 +182,11 @@ fn csv_text(out: &mut impl Write, text: &str) -> io::Result<()> {
     out.write_all(b"\"")
 }
 
-fn csv_line<W: Write, T>(out: &mut W, fields: impl IntoIterator<Item = T>, write: impl Fn(&mut W, T) -> io::Result<()>) -> io::Result<()> {
+fn csv_line<W: Write, T>(
+    out: &mut W,
+    fields: impl IntoIterator<Item = T>,
+    write: impl Fn(&mut W, T) -> io::Result<()>,
+) -> io::Result<()> {
     for (index, field) in fields.into_iter().enumerate() {
         if index > 0 {
             out.write_all(b",")?;
@@ -178,7 +201,10 @@ fn distinct(names: &[String]) -> Vec<String> {
     let mut taken: HashSet<String> = names.iter().cloned().collect();
     let mut seen = HashSet::new();
     let mut other = |name: &String| {
-        let other = (1..=2 * names.len()).map(|n| format!("{name}_{n}")).find(|other| !taken.contains(other)).unwrap_or_default();
+        let other = (1..=2 * names.len())
+            .map(|n| format!("{name}_{n}"))
+            .find(|other| !taken.contains(other))
+            .unwrap_or_default();
         taken.insert(other.clone());
         other
     };
@@ -193,7 +219,9 @@ fn json_text(text: &str) -> String {
 fn json(out: &mut impl Write, value: &SqlValue) -> io::Result<()> {
     match value {
         SqlValue::Null => out.write_all(b"null"),
-        SqlValue::Float(value) if !value.is_finite() => Ok(serde_json::to_writer(out, strict::not_finite(*value))?),
+        SqlValue::Float(value) if !value.is_finite() => {
+            Ok(serde_json::to_writer(out, strict::not_finite(*value))?)
+        }
         SqlValue::Text(text) => Ok(serde_json::to_writer(out, text)?),
         value => out.write_all(plain(value).as_bytes()),
     }
@@ -258,8 +286,15 @@ fn fit(mut widths: Vec<usize>, width: Option<usize>) -> Vec<usize> {
 }
 
 /// Makes every cell twice, to measure and to write it: an answer may be large.
-fn write_table(out: &mut impl Write, columns: &[Column<'_>], rows: usize, width: Option<usize>) -> io::Result<()> {
-    let widest = |column: &Column<'_>| (0..rows).map(|row| length(&(column.cell)(row))).max().unwrap_or(0).max(length(&column.head));
+fn write_table(
+    out: &mut impl Write,
+    columns: &[Column<'_>],
+    rows: usize,
+    width: Option<usize>,
+) -> io::Result<()> {
+    let widest = |column: &Column<'_>| {
+        (0..rows).map(|row| length(&(column.cell)(row))).max().unwrap_or(0).max(length(&column.head))
+    };
     let widths = fit(columns.iter().map(widest).collect(), width);
     let line = |out: &mut dyn Write, cell: &dyn Fn(&Column<'_>) -> String| {
         let mut text = String::new();
@@ -288,8 +323,8 @@ fn decimals(value: f64) -> usize {
     format!("{value}").split_once('.').map_or(0, |(_, decimals)| decimals.len())
 }
 
-/// Whether a float cannot be told with `most` decimals: less than four significant digits would be left of it, or it would have more
-/// digits than it means.
+/// Whether a float cannot be told with `most` decimals: less than four significant digits would be left of
+/// it, or it would have more digits than it means.
 fn needs_exponent(value: f64, most: usize) -> bool {
     let least = 10f64.powi(3 - i32::try_from(most).unwrap_or(i32::MAX));
     value.abs() >= 1e16 || (value != 0.0 && value.abs() < least && decimals(value) > most)
@@ -304,7 +339,8 @@ fn cell(value: Option<f64>, decimals: usize, most: usize) -> String {
     }
 }
 
-/// The decimals that the most exact of some floats needs, at most `most`, so that the points stand below each other.
+/// The decimals that the most exact of some floats needs, at most `most`, so that the points stand below each
+/// other.
 fn common_decimals(values: &[Option<f64>], most: usize) -> usize {
     let plain = values.iter().flatten().filter(|value| !needs_exponent(**value, most));
     plain.map(|value| decimals(*value)).max().unwrap_or(0).min(most)
@@ -330,31 +366,54 @@ fn candle_table(out: &mut impl Write, series: &CandleSeries, width: Option<usize
         .collect();
     let decimals = common_decimals(&prices, PRICE_DECIMALS);
     let mut prices = prices.iter().map(|price| cell(*price, decimals, PRICE_DECIMALS));
-    let mut price = |head: &str| Column::numbers(&format!("{head} {quote}"), prices.by_ref().take(candles.len()).collect());
-    let start = |row: usize| rfc3339(candles[row].window_start).replace('T', " ").trim_end_matches(":00Z").to_owned();
-    let mut columns = vec![Column::new("start UTC", false, start), price("open"), price("high"), price("low"), price("close")];
-    columns.push(Column::new(&format!("mean {quote}"), true, |row| cell(Some(candles[row].avg), decimals + 1, PRICE_DECIMALS)));
-    columns.push(Column::numbers("volume coins", aligned(&candles.iter().map(|candle| candle.volume).collect::<Vec<_>>(), 8)));
+    let mut price = |head: &str| {
+        Column::numbers(&format!("{head} {quote}"), prices.by_ref().take(candles.len()).collect())
+    };
+    let start =
+        |row: usize| rfc3339(candles[row].window_start).replace('T', " ").trim_end_matches(":00Z").to_owned();
+    let mut columns = vec![
+        Column::new("start UTC", false, start),
+        price("open"),
+        price("high"),
+        price("low"),
+        price("close"),
+    ];
+    columns.push(Column::new(&format!("mean {quote}"), true, |row| {
+        cell(Some(candles[row].avg), decimals + 1, PRICE_DECIMALS)
+    }));
+    columns.push(Column::numbers(
+        "volume coins",
+        aligned(&candles.iter().map(|candle| candle.volume).collect::<Vec<_>>(), 8),
+    ));
     columns.push(Column::new("ticks", true, |row| candles[row].ticks.to_string()));
     columns.push(Column::new("change %", true, |row| format!("{:+.3}", candles[row].change_pct())));
     columns.push(Column::new("volatility %", true, |row| format!("{:.3}", candles[row].volatility_pct())));
     if candles.iter().any(|candle| !candle.closed) {
-        columns.push(Column::new("", false, |row| if candles[row].closed { String::new() } else { "open".to_owned() }));
+        columns.push(Column::new("", false, |row| {
+            if candles[row].closed { String::new() } else { "open".to_owned() }
+        }));
     }
     write_table(out, &columns, candles.len(), width)?;
     writeln!(out, "{} of {} candles", candles.len(), series.total.max(candles.len() as u64))
 }
 
 fn answer_table(out: &mut impl Write, answer: &SqlAnswer, width: Option<usize>) -> io::Result<()> {
-    let shown = |value: &SqlValue| if *value == SqlValue::Null { "NULL".to_owned() } else { printable(&plain(value)) };
+    let shown = |value: &SqlValue| {
+        if *value == SqlValue::Null { "NULL".to_owned() } else { printable(&plain(value)) }
+    };
     // A plan is a drawing: its lines are the answer.
     if answer.columns == ["explain_key", "explain_value"] {
         return answer.rows.iter().try_for_each(|row| writeln!(out, "{}", plain(&row[1]).trim_end()));
     }
-    let is_number =
-        |index: usize| answer.rows.iter().all(|row| matches!(row[index], SqlValue::Null | SqlValue::Number(_) | SqlValue::Float(_)));
-    let column =
-        |(index, name): (usize, &String)| Column::new(&printable(name), is_number(index), move |row| shown(&answer.rows[row][index]));
+    let is_number = |index: usize| {
+        answer
+            .rows
+            .iter()
+            .all(|row| matches!(row[index], SqlValue::Null | SqlValue::Number(_) | SqlValue::Float(_)))
+    };
+    let column = |(index, name): (usize, &String)| {
+        Column::new(&printable(name), is_number(index), move |row| shown(&answer.rows[row][index]))
+    };
     let columns: Vec<_> = answer.columns.iter().enumerate().map(column).collect();
     write_table(out, &columns, answer.rows.len(), width)?;
     writeln!(out, "{} {}", answer.rows.len(), if answer.rows.len() == 1 { "row" } else { "rows" })

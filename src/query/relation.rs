@@ -1,7 +1,8 @@
 //! SQL text that stands for a list of data files: the one place where paths become SQL.
 //!
-//! This build of DuckDB cannot calculate with time zones: our own SQL takes times as µs (`epoch_us`), the views for users cast them to
-//! TIMESTAMP, UTC. Partition values are taken from the file's name, whatever else the path may look like.
+//! This build of DuckDB cannot calculate with time zones: our own SQL takes times as µs (`epoch_us`), the
+//! views for users cast them to TIMESTAMP, UTC. Partition values are taken from the file's name, whatever
+//! else the path may look like.
 
 use crate::lake::TableKind;
 use crate::lake::schema::ColumnType;
@@ -13,7 +14,8 @@ pub(super) fn literal(text: &str) -> String {
 
 /// `[ 'a', 'b' ]`.
 ///
-/// Glob characters stay as they are: DuckDB takes a path that names a file as that file before it looks for patterns.
+/// Glob characters stay as they are: DuckDB takes a path that names a file as that file before it looks for
+/// patterns.
 pub(super) fn literals(paths: &[String]) -> String {
     format!("[{}]", paths.iter().map(|path| literal(path)).collect::<Vec<_>>().join(", "))
 }
@@ -35,20 +37,27 @@ fn stored(kind: TableKind) -> impl Iterator<Item = &'static (&'static str, Colum
     kind.columns().iter().filter(move |(name, _)| !(kind.is_dated() && *name == "date"))
 }
 
-/// Something to select from: the table's columns as they stand in its files, times with a zone, and `filename`.
+/// Something to select from: the table's columns as they stand in its files, times with a zone, and
+/// `filename`.
 pub(super) fn files(kind: TableKind, paths: &[String]) -> String {
     if paths.is_empty() {
         let columns = stored(kind).map(|(name, column)| format!("NULL::{} AS \"{name}\"", sql_type(*column)));
-        return format!("(SELECT {}, NULL::VARCHAR AS filename WHERE false)", columns.collect::<Vec<_>>().join(", "));
+        return format!(
+            "(SELECT {}, NULL::VARCHAR AS filename WHERE false)",
+            columns.collect::<Vec<_>>().join(", ")
+        );
     }
-    // Stating the schema here too would double the time of a small question; all files of a format have the same.
+    // Stating the schema here too would double the time of a small question; all files of a format have the
+    // same.
     format!("read_parquet({}, hive_partitioning = false, filename = true)", literals(paths))
 }
 
 /// A query for all columns of the design, in its order and types, `date` included.
 pub(super) fn view(kind: TableKind, paths: &[String]) -> String {
     let column = |(name, column): &(&str, ColumnType)| match column {
-        ColumnType::Date => format!("regexp_extract(filename, 'date=([0-9-]+)/[^/]*$', 1)::DATE AS \"{name}\""),
+        ColumnType::Date => {
+            format!("regexp_extract(filename, 'date=([0-9-]+)/[^/]*$', 1)::DATE AS \"{name}\"")
+        }
         column => format!("\"{name}\"::{} AS \"{name}\"", sql_type(*column)),
     };
     let columns: Vec<_> = kind.columns().iter().map(column).collect();

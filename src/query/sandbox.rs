@@ -1,8 +1,8 @@
 //! A user's SQL, in a DuckDB of its own.
 //!
-//! Three walls: the parser says that the text is one statement that only reads (`permit.sql`); the files that may be opened are listed
-//! one by one, everything else outside is closed, and the configuration is locked; rows, bytes, memory, temporary files and time are
-//! bounded. Rows come as they are made, never all at once.
+//! Three walls: the parser says that the text is one statement that only reads (`permit.sql`); the files that
+//! may be opened are listed one by one, everything else outside is closed, and the configuration is locked;
+//! rows, bytes, memory, temporary files and time are bounded. Rows come as they are made, never all at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,7 +19,8 @@ use super::worker::{SpillFolder, connect, rows};
 use super::{QueryError, TableKind, strict};
 
 const PERMIT: &str = include_str!("permit.sql");
-/// Times in views carry no zone; these two make the clock comparable with them (the engine's own `now()` is zoned).
+/// Times in views carry no zone; these two make the clock comparable with them (the engine's own `now()` is
+/// zoned).
 const CLOCK: &str = "CREATE MACRO now() AS make_timestamp(epoch_us(get_current_timestamp()));
     CREATE MACRO today() AS make_timestamp(epoch_us(get_current_timestamp()))::DATE;";
 /// Most rows of an answer; they are held in memory.
@@ -96,7 +97,7 @@ impl Drop for Stop {
 
 /// When a query ends, whether it has an answer or not.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits<'a> {
+pub(super) struct QueryLimits<'a> {
     pub(super) deadline: Instant,
     /// The time that the deadline came from.
     pub(super) timeout: Duration,
@@ -106,7 +107,11 @@ pub(super) struct Limits<'a> {
 }
 
 /// Runs `text` over the views on a thread of its own.
-pub(super) async fn run(views: Views, text: String, limits: Limits<'_>) -> Result<SqlAnswer, QueryError> {
+pub(super) async fn run(
+    views: Views,
+    text: String,
+    limits: QueryLimits<'_>,
+) -> Result<SqlAnswer, QueryError> {
     let spill = SpillFolder::new();
     let folder = spill.path().to_owned();
     let (started, handle) = oneshot::channel();
@@ -151,8 +156,10 @@ fn answer(db: &Connection, views: &Views, text: &str, stop: &AtomicBool) -> Resu
     permit(db, text)?;
     db.execute_batch(&views.definitions).map_err(QueryError::engine("define the views"))?;
     db.execute_batch(CLOCK).map_err(QueryError::engine("define the clock"))?;
-    let lock =
-        format!("SET allowed_paths = {}; SET enable_external_access = false; SET lock_configuration = true;", literals(&views.files));
+    let lock = format!(
+        "SET allowed_paths = {}; SET enable_external_access = false; SET lock_configuration = true;",
+        literals(&views.files)
+    );
     db.execute_batch(&lock).map_err(QueryError::engine("close the sandbox"))?;
     if explained(text).is_some() { plan(db, text) } else { read(db, text, stop) }
 }
@@ -176,7 +183,8 @@ fn failed_inside(error: duckdb::Error) -> QueryError {
     }
 }
 
-/// What the engine says, without the advice to download what this program never downloads, and without its own addresses.
+/// What the engine says, without the advice to download what this program never downloads, and without its
+/// own addresses.
 fn words(error: &duckdb::Error) -> String {
     before(&before(&error.to_string(), "\n\nPlease try installing"), "\nStack Trace:")
 }
@@ -188,8 +196,12 @@ fn before(text: &str, end: &str) -> String {
 /// The statement that an EXPLAIN explains, where it is one.
 fn explained(text: &str) -> Option<&str> {
     let after = |text: &'_ str, word: &str| {
-        let (head, rest) = text.trim_start().split_at_checked(word.len()).map(|(head, rest)| (head.to_owned(), rest.to_owned()))?;
-        (head.eq_ignore_ascii_case(word) && rest.starts_with(char::is_whitespace)).then_some(text.len() - rest.len())
+        let (head, rest) = text
+            .trim_start()
+            .split_at_checked(word.len())
+            .map(|(head, rest)| (head.to_owned(), rest.to_owned()))?;
+        (head.eq_ignore_ascii_case(word) && rest.starts_with(char::is_whitespace))
+            .then_some(text.len() - rest.len())
     };
     let rest = &text[after(text, "EXPLAIN")?..];
     Some(after(rest, "ANALYZE").map_or(rest, |start| &rest[start..]))
@@ -201,10 +213,14 @@ fn permit(db: &Connection, text: &str) -> Result<(), QueryError> {
     const PARAMETERS: &str = "a query takes no parameters: write the values instead of ?, $1 or $name";
     type Verdict = (Option<u64>, Option<String>, Option<String>, Option<u64>, Option<u64>);
     let text = explained(text).unwrap_or(text);
-    let verdict = rows(db, PERMIT, [text], |row| Ok::<Verdict, _>((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)));
+    let verdict = rows(db, PERMIT, [text], |row| {
+        Ok::<Verdict, _>((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+    });
     let verdict = verdict.map_err(failed)?.pop();
     match verdict {
-        Some((_, Some(kind), Some(message), ..)) if kind != "not implemented" => Err(QueryError::Sql(message)),
+        Some((_, Some(kind), Some(message), ..)) if kind != "not implemented" => {
+            Err(QueryError::Sql(message))
+        }
         Some((Some(1), None, None, Some(0), Some(0))) => Ok(()),
         Some((Some(1), None, None, Some(0), Some(_))) => Err(QueryError::Refused(PARAMETERS.into())),
         Some((Some(0), None, None, ..)) => Err(QueryError::Refused("there is no SQL in the query".into())),
@@ -225,9 +241,21 @@ enum Form {
 
 /// The form of a column and the SQL that makes its text, by its type as the engine names it.
 fn form(column: &str, kind: &str) -> (Form, String) {
-    const NUMBERS: &[&str] =
-        &["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT", "BIGNUM"];
-    let is_nested = kind.ends_with(']') || ["STRUCT(", "MAP(", "UNION("].iter().any(|start| kind.starts_with(start));
+    const NUMBERS: &[&str] = &[
+        "TINYINT",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "HUGEINT",
+        "UTINYINT",
+        "USMALLINT",
+        "UINTEGER",
+        "UBIGINT",
+        "UHUGEINT",
+        "BIGNUM",
+    ];
+    let is_nested =
+        kind.ends_with(']') || ["STRUCT(", "MAP(", "UNION("].iter().any(|start| kind.starts_with(start));
     let text = format!("{column}::VARCHAR");
     match kind {
         _ if is_nested => (Form::Json, format!("to_json({column})::VARCHAR")),
@@ -260,7 +288,8 @@ fn value(form: Form, text: &str) -> SqlValue {
     }
 }
 
-/// `2025-01-02 03:04:05.5` as RFC 3339 with no, 3, 6 or 9 places of a second; what has no such form (infinity, years before Christ) stays as it is.
+/// `2025-01-02 03:04:05.5` as RFC 3339 with no, 3, 6 or 9 places of a second; what has no such form
+/// (infinity, years before Christ) stays as it is.
 fn time(text: &str) -> String {
     match text.split_once(' ') {
         Some((date, time)) if !time.contains(' ') => {
@@ -274,14 +303,22 @@ fn time(text: &str) -> String {
 /// The lines of an EXPLAIN.
 fn plan(db: &Connection, text: &str) -> Result<SqlAnswer, QueryError> {
     let line = |row: &duckdb::Row<'_>| Ok(vec![SqlValue::Text(row.get(0)?), SqlValue::Text(row.get(1)?)]);
-    Ok(SqlAnswer { columns: ["explain_key", "explain_value"].map(str::to_owned).into(), rows: rows(db, text, [], line).map_err(failed)? })
+    Ok(SqlAnswer {
+        columns: ["explain_key", "explain_value"].map(str::to_owned).into(),
+        rows: rows(db, text, [], line).map_err(failed)?,
+    })
 }
 
 fn read(db: &Connection, text: &str, stop: &AtomicBool) -> Result<SqlAnswer, QueryError> {
     // The engine's own parser finds the end of the statement, whatever semicolons and comments follow it.
     let statement = format!("FROM query({})", literal(text));
-    let describe = |sql: &str| rows(db, &format!("DESCRIBE {sql}"), [], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
-    // The statement itself tells its columns' own names, which may repeat; DESCRIBE, SHOW and SUMMARIZE cannot be described.
+    let describe = |sql: &str| {
+        rows(db, &format!("DESCRIBE {sql}"), [], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })
+    };
+    // The statement itself tells its columns' own names, which may repeat; DESCRIBE, SHOW and SUMMARIZE
+    // cannot be described.
     let described = if let Ok(described) = describe(text) {
         described
     } else {
@@ -289,15 +326,19 @@ fn read(db: &Connection, text: &str, stop: &AtomicBool) -> Result<SqlAnswer, Que
         describe(&statement).map_err(failed_inside)?
     };
     let names: Vec<_> = (0..described.len()).map(|index| format!("c{index}")).collect();
-    let (forms, columns): (Vec<_>, Vec<_>) = described.iter().zip(&names).map(|((_, kind), name)| form(name, kind)).unzip();
+    let (forms, columns): (Vec<_>, Vec<_>) =
+        described.iter().zip(&names).map(|((_, kind), name)| form(name, kind)).unzip();
     let sql = format!("SELECT {} FROM (\n{statement}\n) AS t({})", columns.join(", "), names.join(", "));
     let mut prepared = db.prepare(&sql).map_err(failed_inside)?;
     let (mut rows, mut bytes) = (Vec::new(), 0);
     for batch in prepared.stream_arrow([]).map_err(failed_inside)? {
         let batch = batch.map_err(failed_inside)?;
-        let texts: Option<Vec<_>> = batch.columns().iter().map(|column| column.as_string_opt::<i32>()).collect();
-        let texts =
-            texts.ok_or_else(|| QueryError::Engine { action: "read the answer", source: "a column did not come as text".into() })?;
+        let texts: Option<Vec<_>> =
+            batch.columns().iter().map(|column| column.as_string_opt::<i32>()).collect();
+        let texts = texts.ok_or_else(|| QueryError::Engine {
+            action: "read the answer",
+            source: "a column did not come as text".into(),
+        })?;
         for index in 0..batch.num_rows() {
             let of = |(text, form): (&duckdb::arrow::array::StringArray, &Form)| {
                 if text.is_null(index) { SqlValue::Null } else { value(*form, text.value(index)) }
@@ -330,10 +371,15 @@ mod tests {
     async fn temporary_files_are_bounded() {
         let timeout = Duration::from_mins(1);
         let cancel = CancellationToken::new();
-        let limits = Limits { deadline: Instant::now() + timeout, timeout, spill: 50_000_000, cancel: &cancel };
-        let text = "select count(*) from (select i, md5(i::varchar) h from range(2000000000) t(i) order by h)";
+        let limits =
+            QueryLimits { deadline: Instant::now() + timeout, timeout, spill: 50_000_000, cancel: &cancel };
+        let text =
+            "select count(*) from (select i, md5(i::varchar) h from range(2000000000) t(i) order by h)";
         let error = run(Views::default(), text.to_owned(), limits).await.unwrap_err();
-        assert!(matches!(&error, QueryError::OutOfMemory(what) if what.contains("MB of temporary files")), "{error:?}");
+        assert!(
+            matches!(&error, QueryError::OutOfMemory(what) if what.contains("MB of temporary files")),
+            "{error:?}"
+        );
     }
 
     #[test]

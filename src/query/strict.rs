@@ -1,9 +1,11 @@
-//! JSON as the standard has it, out of what the engine calls JSON: its text may hold numbers and commas that no strict parser takes.
+//! JSON as the standard has it, out of what the engine calls JSON: its text may hold numbers and commas that
+//! no strict parser takes.
 
 use serde_json::value::RawValue;
 
-/// The text itself where it is strict JSON. Otherwise numbers that JSON does not have become the strings `"NaN"`, `"Infinity"` and
-/// `"-Infinity"`, and commas before a closing bracket go; what is no JSON even then becomes a string as a whole.
+/// The text itself where it is strict JSON. Otherwise numbers that JSON does not have become the strings
+/// `"NaN"`, `"Infinity"` and `"-Infinity"`, and commas before a closing bracket go; what is no JSON even then
+/// becomes a string as a whole.
 pub(super) fn json(text: &str) -> String {
     if is_strict(text) {
         return text.to_owned();
@@ -35,7 +37,11 @@ fn mended(text: &str) -> String {
             c => c.len_utf8(),
         };
         let (token, after) = rest.split_at(length);
-        let number = if is_word(first) && !token.contains(|c: char| c.is_ascii_digit()) { token.parse::<f64>().ok() } else { None };
+        let number = if is_word(first) && !token.contains(|c: char| c.is_ascii_digit()) {
+            token.parse::<f64>().ok()
+        } else {
+            None
+        };
         match number {
             Some(number) => out.extend(["\"", not_finite(number), "\""]),
             None if token == "," && after.trim_start().starts_with([']', '}']) => {}
@@ -77,7 +83,10 @@ mod tests {
                 r#"{"a": 1.50, "b": [1e300, 123456789012345678901234567890]}"#,
                 r#"{"a": 1.50, "b": [1e300, 123456789012345678901234567890]}"#,
             ),
-            (r#"[1.0,NaN,Infinity,-Infinity,"NaN, \"nan",null]"#, r#"[1.0,"NaN","Infinity","-Infinity","NaN, \"nan",null]"#),
+            (
+                r#"[1.0,NaN,Infinity,-Infinity,"NaN, \"nan",null]"#,
+                r#"[1.0,"NaN","Infinity","-Infinity","NaN, \"nan",null]"#,
+            ),
             (r#"{"NaN":nan,"a":[-inf,],}"#, r#"{"NaN":"NaN","a":["-Infinity"]}"#),
             ("inf", "\"Infinity\""),
             ("[1, maybe]", "\"[1, maybe]\""),

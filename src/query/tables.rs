@@ -8,13 +8,13 @@ use crate::lake::{DataFile, LakeError, Storage, Table, TableKind};
 
 /// A table as it stands, and where its files are.
 #[derive(Debug)]
-pub(super) struct View {
+pub(super) struct TableView {
     pub(super) table: Table,
     /// The table's folder without links and detours, as the sandbox compares paths.
     folder: PathBuf,
 }
 
-impl View {
+impl TableView {
     /// Absolute path of a live file.
     pub(super) fn path(&self, file: &DataFile) -> String {
         self.folder.join(file.path()).to_string_lossy().into_owned()
@@ -26,7 +26,7 @@ impl View {
 pub(super) struct Tables {
     storage: Storage,
     runtime: Handle,
-    views: [Option<View>; TableKind::ALL.len()],
+    views: [Option<TableView>; TableKind::ALL.len()],
 }
 
 impl Tables {
@@ -35,7 +35,7 @@ impl Tables {
     }
 
     /// The table as it stands now; none where there is none yet.
-    pub(super) fn fresh(&mut self, kind: TableKind) -> Result<Option<&View>, LakeError> {
+    pub(super) fn fresh(&mut self, kind: TableKind) -> Result<Option<&TableView>, LakeError> {
         let slot = &mut self.views[kind as usize];
         if let Some(view) = slot.as_mut() {
             match self.runtime.block_on(view.table.refresh()) {
@@ -50,13 +50,13 @@ impl Tables {
         if slot.is_none()
             && let Some(table) = self.runtime.block_on(Table::open(&self.storage, kind))?
         {
-            *slot = Some(View { table, folder: canonical(&self.storage.table_path(kind)) });
+            *slot = Some(TableView { table, folder: canonical(&self.storage.table_path(kind)) });
         }
         Ok(slot.as_ref())
     }
 
     /// The table as [`Self::fresh`] last saw it.
-    pub(super) fn known(&self, kind: TableKind) -> Option<&View> {
+    pub(super) fn known(&self, kind: TableKind) -> Option<&TableView> {
         self.views[kind as usize].as_ref()
     }
 

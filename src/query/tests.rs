@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deltalake::arrow::array::{
-    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, new_null_array,
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    new_null_array,
 };
 use deltalake::arrow::datatypes::DataType;
 
@@ -55,18 +56,30 @@ macro_rules! cells {
 fn batch(kind: TableKind, rows: &[Cells]) -> RecordBatch {
     let schema = kind.file_schema();
     let columns = schema.fields().iter().map(|field| {
-        let cells = rows.iter().map(|row| row.iter().find(|(name, _)| name == field.name()).map(|(_, cell)| cell.clone()));
+        let cells = rows
+            .iter()
+            .map(|row| row.iter().find(|(name, _)| name == field.name()).map(|(_, cell)| cell.clone()));
         let long = |cell| if let Some(Cell::Long(value)) = cell { Some(value) } else { None };
         let column: ArrayRef = match field.data_type() {
-            DataType::Utf8 => {
-                Arc::new(cells.map(|cell| if let Some(Cell::Text(value)) = cell { Some(value) } else { None }).collect::<StringArray>())
-            }
-            DataType::Float64 => {
-                Arc::new(cells.map(|cell| if let Some(Cell::Double(value)) = cell { Some(value) } else { None }).collect::<Float64Array>())
-            }
+            DataType::Utf8 => Arc::new(
+                cells
+                    .map(|cell| if let Some(Cell::Text(value)) = cell { Some(value) } else { None })
+                    .collect::<StringArray>(),
+            ),
+            DataType::Float64 => Arc::new(
+                cells
+                    .map(|cell| if let Some(Cell::Double(value)) = cell { Some(value) } else { None })
+                    .collect::<Float64Array>(),
+            ),
             DataType::Int64 => Arc::new(cells.map(long).collect::<Int64Array>()),
-            DataType::Int32 => Arc::new(cells.map(|cell| long(cell).map(|value| i32::try_from(value).unwrap())).collect::<Int32Array>()),
-            DataType::Timestamp(..) => Arc::new(cells.map(long).collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
+            DataType::Int32 => Arc::new(
+                cells
+                    .map(|cell| long(cell).map(|value| i32::try_from(value).unwrap()))
+                    .collect::<Int32Array>(),
+            ),
+            DataType::Timestamp(..) => {
+                Arc::new(cells.map(long).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+            }
             other => new_null_array(other, rows.len()),
         };
         column
@@ -87,7 +100,15 @@ async fn table(storage: &Storage, kind: TableKind) -> Table {
     Table::open_or_create(storage, kind).await.unwrap()
 }
 
-fn minute(source: &str, coin: &str, quote: &str, start: Micros, prices: [f64; 4], volume: Option<f64>, ticks: i64) -> Cells {
+fn minute(
+    source: &str,
+    coin: &str,
+    quote: &str,
+    start: Micros,
+    prices: [f64; 4],
+    volume: Option<f64>,
+    ticks: i64,
+) -> Cells {
     let [open, high, low, close] = prices;
     let mut row = cells! {
         window_start: start, window_end: start + MINUTE, coin_id: coin, source: source, quote: quote,
@@ -101,7 +122,10 @@ fn minute(source: &str, coin: &str, quote: &str, start: Micros, prices: [f64; 4]
 
 /// Flat candles, one tick each, of `binance` bitcoin in usd.
 fn flat(minutes: impl IntoIterator<Item = (i64, f64)>) -> Vec<Cells> {
-    minutes.into_iter().map(|(at, price)| minute("binance", "bitcoin", "usd", START + at * MINUTE, [price; 4], None, 1)).collect()
+    minutes
+        .into_iter()
+        .map(|(at, price)| minute("binance", "bitcoin", "usd", START + at * MINUTE, [price; 4], None, 1))
+        .collect()
 }
 
 fn storage(folder: &Path) -> Storage {
@@ -121,7 +145,16 @@ fn lines(series: &CandleSeries) -> Vec<String> {
     let line = |c: &Candle| {
         assert!(c.closed);
         let volume = c.volume.map_or_else(|| "-".to_owned(), |v| format!("{v:?}"));
-        format!("{} {:?} {:?} {:?} {:?} {:?} {volume} {}", &rfc3339(c.window_start)[5..16], c.open, c.high, c.low, c.close, c.avg, c.ticks)
+        format!(
+            "{} {:?} {:?} {:?} {:?} {:?} {volume} {}",
+            &rfc3339(c.window_start)[5..16],
+            c.open,
+            c.high,
+            c.low,
+            c.close,
+            c.avg,
+            c.ticks
+        )
     };
     series.candles.iter().map(line).collect()
 }
@@ -129,8 +162,12 @@ fn lines(series: &CandleSeries) -> Vec<String> {
 /// 20 minutes before and after midnight with holes, trades with and without sizes, and other markets between.
 async fn two_days(storage: &Storage) -> Table {
     let mut gold = table(storage, TableKind::Gold).await;
-    let row = |at: i64, prices, volume, ticks| minute("binance", "bitcoin", "usd", START + DAY + at * MINUTE, prices, volume, ticks);
-    let other = |source, coin, quote, at: i64| minute(source, coin, quote, START + DAY + at * MINUTE, [9.0; 4], Some(9.0), 9);
+    let row = |at: i64, prices, volume, ticks| {
+        minute("binance", "bitcoin", "usd", START + DAY + at * MINUTE, prices, volume, ticks)
+    };
+    let other = |source, coin, quote, at: i64| {
+        minute(source, coin, quote, START + DAY + at * MINUTE, [9.0; 4], Some(9.0), 9)
+    };
     let before = [
         row(-20, [10.0, 12.0, 9.0, 11.0], Some(1.5), 2),
         row(-19, [11.0, 11.0, 10.0, 10.5], None, 1),
@@ -139,8 +176,11 @@ async fn two_days(storage: &Storage) -> Table {
         row(-3, [10.0, 10.5, 10.0, 10.5], None, 3),
     ];
     put(&mut gold, Some("2025-05-12"), &before, |_| false).await;
-    let after =
-        [row(1, [20.0, 25.0, 20.0, 21.0], Some(0.25), 1), row(0, [10.5, 20.0, 10.0, 20.0], None, 4), other("kraken", "bitcoin", "usd", 1)];
+    let after = [
+        row(1, [20.0, 25.0, 20.0, 21.0], Some(0.25), 1),
+        row(0, [10.5, 20.0, 10.0, 20.0], None, 4),
+        other("kraken", "bitcoin", "usd", 1),
+    ];
     put(&mut gold, Some("2025-05-13"), &after, |_| false).await;
     put(&mut gold, Some("2025-05-13"), &[row(7, [21.0, 21.0, 19.0, 19.5], None, 1)], |_| false).await;
     gold
@@ -159,11 +199,20 @@ async fn nothing_is_there_and_nothing_fails() {
         assert_eq!(queries.alerts(10).await.unwrap(), []);
         assert_eq!(queries.known().await.unwrap(), []);
         assert_eq!(queries.newest(market(None, "bitcoin")).await.unwrap(), None);
-        let gaps = queries.gaps("binance".into(), vec!["bitcoin".into()], START, START + HOUR, 15 * MINUTE).await.unwrap();
+        let gaps = queries
+            .gaps("binance".into(), vec!["bitcoin".into()], START, START + HOUR, 15 * MINUTE)
+            .await
+            .unwrap();
         assert_eq!(gaps, [("bitcoin".into(), vec![(START, START + HOUR)])]);
         for view in TableKind::ALL {
-            let answer =
-                queries.sql(format!("SELECT * FROM {}", view.label()), Duration::from_mins(1), &CancellationToken::new()).await.unwrap();
+            let answer = queries
+                .sql(
+                    format!("SELECT * FROM {}", view.label()),
+                    Duration::from_mins(1),
+                    &CancellationToken::new(),
+                )
+                .await
+                .unwrap();
             assert_eq!(answer.columns, view.columns().iter().map(|(name, _)| *name).collect::<Vec<_>>());
             assert!(answer.rows.is_empty());
         }
@@ -208,9 +257,27 @@ async fn candles_of_every_width_across_midnight() {
                 "05-13T00:00 10.5 25.0 10.0 19.5 17.083333333333332 0.25 6",
             ],
         ),
-        (Interval::Hour1, &["05-12T23:00 10.0 12.0 9.0 10.5 10.375 1.5 6", "05-13T00:00 10.5 25.0 10.0 19.5 17.083333333333332 0.25 6"]),
-        (Interval::Hour4, &["05-12T20:00 10.0 12.0 9.0 10.5 10.375 1.5 6", "05-13T00:00 10.5 25.0 10.0 19.5 17.083333333333332 0.25 6"]),
-        (Interval::Day1, &["05-12T00:00 10.0 12.0 9.0 10.5 10.375 1.5 6", "05-13T00:00 10.5 25.0 10.0 19.5 17.083333333333332 0.25 6"]),
+        (
+            Interval::Hour1,
+            &[
+                "05-12T23:00 10.0 12.0 9.0 10.5 10.375 1.5 6",
+                "05-13T00:00 10.5 25.0 10.0 19.5 17.083333333333332 0.25 6",
+            ],
+        ),
+        (
+            Interval::Hour4,
+            &[
+                "05-12T20:00 10.0 12.0 9.0 10.5 10.375 1.5 6",
+                "05-13T00:00 10.5 25.0 10.0 19.5 17.083333333333332 0.25 6",
+            ],
+        ),
+        (
+            Interval::Day1,
+            &[
+                "05-12T00:00 10.0 12.0 9.0 10.5 10.375 1.5 6",
+                "05-13T00:00 10.5 25.0 10.0 19.5 17.083333333333332 0.25 6",
+            ],
+        ),
     ];
     for (interval, rows) in expected {
         let series = queries.candles(ask(interval, None, None)).await.unwrap();
@@ -222,7 +289,11 @@ async fn candles_of_every_width_across_midnight() {
             for end in 0..=rows.len() {
                 let before = series.candles.get(end).map(|c| c.window_start);
                 let part = queries.candles(ask(interval, Some(last), before)).await.unwrap();
-                assert_eq!(part.candles, series.candles[end.saturating_sub(last)..end], "{interval}, last {last} before {before:?}");
+                assert_eq!(
+                    part.candles,
+                    series.candles[end.saturating_sub(last)..end],
+                    "{interval}, last {last} before {before:?}"
+                );
                 assert_eq!(part.total, series.total);
             }
         }
@@ -240,13 +311,26 @@ async fn a_question_is_answered_for_one_source() {
     let queries = Queries::open(storage(folder.path()), None).unwrap();
     let preferring = Queries::open(storage(folder.path()), Some("kraken".into())).unwrap();
     let source = async |queries: &Queries, source: Option<&str>, coin: &str| {
-        let query = CandleQuery { market: market(source, coin), interval: Interval::Minute1, last: Some(1), before: None };
+        let query = CandleQuery {
+            market: market(source, coin),
+            interval: Interval::Minute1,
+            last: Some(1),
+            before: None,
+        };
         queries.candles(query).await.unwrap().market.map(|market| market.source.to_string())
     };
     assert_eq!(source(&queries, None, "bitcoin").await.as_deref(), Some("binance"), "the newest candle");
     assert_eq!(source(&preferring, None, "bitcoin").await.as_deref(), Some("kraken"), "the preferred source");
-    assert_eq!(source(&preferring, None, "ethereum").await.as_deref(), Some("binance"), "the preferred source has none");
-    assert_eq!(source(&preferring, Some("binance"), "bitcoin").await.as_deref(), Some("binance"), "the named source");
+    assert_eq!(
+        source(&preferring, None, "ethereum").await.as_deref(),
+        Some("binance"),
+        "the preferred source has none"
+    );
+    assert_eq!(
+        source(&preferring, Some("binance"), "bitcoin").await.as_deref(),
+        Some("binance"),
+        "the named source"
+    );
     assert_eq!(source(&queries, Some("nobody"), "bitcoin").await, None);
     assert_eq!(source(&queries, None, "dogecoin").await, None);
     let newer = minute("kraken", "bitcoin", "usd", START + 2 * DAY, [1.0; 4], None, 1);
@@ -254,7 +338,10 @@ async fn a_question_is_answered_for_one_source() {
     assert_eq!(source(&queries, None, "bitcoin").await.as_deref(), Some("kraken"), "the newest candle, now");
 
     let known = queries.known().await.unwrap();
-    let names: Vec<_> = known.iter().map(|known| format!("{} {} {}", known.market, known.candles, rfc3339(known.newest))).collect();
+    let names: Vec<_> = known
+        .iter()
+        .map(|known| format!("{} {} {}", known.market, known.candles, rfc3339(known.newest)))
+        .collect();
     assert_eq!(
         names,
         [
@@ -407,16 +494,30 @@ async fn gaps_are_those_of_one_source() {
     let queries = Queries::open(storage(folder.path()), None).unwrap();
     let midnight = START + DAY;
     let coins = vec!["bitcoin".into(), "ethereum".into(), "dogecoin".into()];
-    let gaps = queries.gaps("kraken".into(), coins, midnight - HOUR, midnight + HOUR, 15 * MINUTE).await.unwrap();
+    let gaps =
+        queries.gaps("kraken".into(), coins, midnight - HOUR, midnight + HOUR, 15 * MINUTE).await.unwrap();
     let whole = vec![(midnight - HOUR, midnight + HOUR)];
     let bitcoin = vec![(midnight - HOUR, midnight + MINUTE), (midnight + 2 * MINUTE, midnight + HOUR)];
-    assert_eq!(gaps, [("bitcoin".into(), bitcoin), ("ethereum".into(), whole.clone()), ("dogecoin".into(), whole)]);
+    assert_eq!(
+        gaps,
+        [("bitcoin".into(), bitcoin), ("ethereum".into(), whole.clone()), ("dogecoin".into(), whole)]
+    );
     let gaps = queries
-        .gaps("binance".into(), vec!["bitcoin".into()], midnight - 20 * MINUTE + 1, midnight + 8 * MINUTE, 5 * MINUTE)
+        .gaps(
+            "binance".into(),
+            vec!["bitcoin".into()],
+            midnight - 20 * MINUTE + 1,
+            midnight + 8 * MINUTE,
+            5 * MINUTE,
+        )
         .await
         .unwrap();
     let minute = |n: i64| midnight + n * MINUTE;
-    assert_eq!(gaps[0].1, [(minute(-18), minute(-3))], "the candle that reaches into the stretch counts; 5 minutes are not longer than 5");
+    assert_eq!(
+        gaps[0].1,
+        [(minute(-18), minute(-3))],
+        "the candle that reaches into the stretch counts; 5 minutes are not longer than 5"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::census::Census;
-use super::tables::{Tables, View};
+use super::tables::{TableView, Tables};
 use super::{QueryError, TableKind, relation, sandbox};
 use crate::lake::{DataFile, Storage};
 
@@ -24,7 +24,8 @@ pub(super) const SPILL: &str = "2GB";
 /// The same as a number: the engine's own bound lets its files grow to more than twice of it.
 pub(super) const SPILL_BYTES: u64 = 2_000_000_000;
 
-/// A folder for what does not fit in memory; gone when dropped. Those of processes that were killed go when the next one is made.
+/// A folder for what does not fit in memory; gone when dropped. Those of processes that were killed go when
+/// the next one is made.
 #[derive(Debug)]
 pub(super) struct SpillFolder {
     path: PathBuf,
@@ -57,7 +58,13 @@ impl SpillFolder {
 
     /// Bytes of the files in it.
     pub(super) fn bytes(&self) -> u64 {
-        fs::read_dir(&self.path).into_iter().flatten().flatten().filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum()
+        fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|file| file.len())
+            .sum()
     }
 }
 
@@ -70,7 +77,8 @@ impl Drop for SpillFolder {
 /// Removes the folders that nobody uses any more. One that cannot be removed (it is another user's) stays.
 fn remove_abandoned(parent: &Path) {
     let is_ours = |name: &str| {
-        name.strip_prefix(SPILL_PREFIX).is_some_and(|rest| Uuid::try_parse(rest).is_ok_and(|id| id.hyphenated().to_string() == rest))
+        name.strip_prefix(SPILL_PREFIX)
+            .is_some_and(|rest| Uuid::try_parse(rest).is_ok_and(|id| id.hyphenated().to_string() == rest))
     };
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
@@ -94,13 +102,21 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(storage: Storage, preferred: Option<Arc<str>>, runtime: Handle, spill: &Path) -> Result<Self, QueryError> {
+    pub(super) fn new(
+        storage: Storage,
+        preferred: Option<Arc<str>>,
+        runtime: Handle,
+        spill: &Path,
+    ) -> Result<Self, QueryError> {
         let db = connect(spill).map_err(QueryError::engine("start DuckDB"))?;
         Ok(Self { tables: Tables::new(storage, runtime), census: Census::default(), preferred, db })
     }
 
     /// Answers a question; once more from newly read logs where a file was gone.
-    pub(super) fn answer<T>(&mut self, question: &mut impl FnMut(&mut Self) -> Result<T, QueryError>) -> Result<T, QueryError> {
+    pub(super) fn answer<T>(
+        &mut self,
+        question: &mut impl FnMut(&mut Self) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
         match question(self) {
             Err(error) if error.is_vanished_file() => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "reading the tables anew");
@@ -140,7 +156,8 @@ impl Worker {
         }
         let mut views = sandbox::Views::default();
         for kind in TableKind::ALL {
-            let paths = self.tables.fresh(kind)?.map(|view| paths(view, view.table.files())).unwrap_or_default();
+            let paths =
+                self.tables.fresh(kind)?.map(|view| paths(view, view.table.files())).unwrap_or_default();
             views.add(kind, paths);
         }
         Ok(views)
@@ -158,7 +175,9 @@ pub(super) fn connect(spill: &Path) -> duckdb::Result<Connection> {
         .with("allow_persistent_secrets", "false")?;
     let db = Connection::open_in_memory_with_flags(config)?;
     // Data files never change: what is known of them stays true.
-    db.execute_batch("SET parquet_metadata_cache = true; SET validate_external_file_cache = 'NO_VALIDATION';")?;
+    db.execute_batch(
+        "SET parquet_metadata_cache = true; SET validate_external_file_cache = 'NO_VALIDATION';",
+    )?;
     Ok(db)
 }
 
@@ -177,12 +196,18 @@ pub(super) fn rows<T, P: Params>(
     Ok(all)
 }
 
-pub(super) fn paths<'a>(view: &View, files: impl IntoIterator<Item = &'a Arc<DataFile>>) -> Vec<String> {
+pub(super) fn paths<'a>(view: &TableView, files: impl IntoIterator<Item = &'a Arc<DataFile>>) -> Vec<String> {
     files.into_iter().map(|file| view.path(file)).collect()
 }
 
-/// A template with `{name}` of the table replaced by those files of it; by nothing with the same columns where there are none.
-pub(super) fn over<'a>(template: &str, kind: TableKind, view: Option<&View>, files: impl IntoIterator<Item = &'a Arc<DataFile>>) -> String {
+/// A template with `{name}` of the table replaced by those files of it; by nothing with the same columns
+/// where there are none.
+pub(super) fn over<'a>(
+    template: &str,
+    kind: TableKind,
+    view: Option<&TableView>,
+    files: impl IntoIterator<Item = &'a Arc<DataFile>>,
+) -> String {
     let paths = view.map(|view| paths(view, files)).unwrap_or_default();
     template.replace(&format!("{{{}}}", kind.label()), &relation::files(kind, &paths))
 }
@@ -201,7 +226,8 @@ mod tests {
             path
         };
         let id = Uuid::new_v4().to_string();
-        let (abandoned, used) = (folder(&format!("cryptostream-{id}")), folder(&format!("cryptostream-{}", Uuid::new_v4())));
+        let (abandoned, used) =
+            (folder(&format!("cryptostream-{id}")), folder(&format!("cryptostream-{}", Uuid::new_v4())));
         let lock = File::open(&used).unwrap();
         lock.try_lock().unwrap();
         let others = [

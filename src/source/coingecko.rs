@@ -1,17 +1,17 @@
 //! Polls `CoinGecko`'s `/coins/markets` and fetches stretches of history from `/coins/{id}/market_chart`.
 //!
 //! What it promises:
-//! * Every element that is served becomes one record with the element's exact bytes, however odd; a history answer is one
-//!   record whose headers name the range that it fills.
-//! * Whatever goes wrong is a [`State::Reconnecting`] in words, and is tried again: with capped, jittered backoff, never
-//!   before the time a server asks for.
-//! * On `CoinGecko`'s own hosts it stays within the plan's calls a minute. Polls come first; history takes what they leave.
+//! * Every element that is served becomes one record with the element's exact bytes, however odd; a history
+//!   answer is one record whose headers name the range that it fills.
+//! * Whatever goes wrong is a [`SourceState::Reconnecting`] in words, and is tried again: with capped,
+//!   jittered backoff, never before the time a server asks for.
+//! * On `CoinGecko`'s own hosts it stays within the plan's calls a minute. Polls come first; history takes
+//!   what they leave.
 //! * After a gap without answers (the network was away, the computer slept) it fills that gap by itself.
 //! * It stops at once when told to, in the middle of a request too.
 
 pub mod answer;
 pub mod backfill;
-pub mod backoff;
 pub mod client;
 pub mod headers;
 pub mod quota;
@@ -26,11 +26,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use url::Url;
 
-pub use self::backoff::Backoff;
 use self::client::Client;
 use self::quota::Plan;
 use self::session::Session;
 use super::{End, Fill, Outlet, SourceError};
+use crate::backoff::Backoff;
 
 /// `CoinGecko`'s API without a key, or with a demo key.
 pub const PUBLIC_URL: &str = "https://api.coingecko.com/api/v3";
@@ -76,7 +76,7 @@ pub enum History {
 
 /// What to poll, and how.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct CoinGeckoSettings {
     /// Where the API is; none: `CoinGecko`'s own, by the kind of key.
     pub base_url: Option<String>,
     /// The key, if any.
@@ -101,7 +101,7 @@ pub struct Settings {
     pub backoff: Backoff,
 }
 
-impl Default for Settings {
+impl Default for CoinGeckoSettings {
     fn default() -> Self {
         Self {
             base_url: None,
@@ -114,7 +114,7 @@ impl Default for Settings {
             max_bytes: 16 << 20,
             history: History::Day,
             gap: Duration::from_mins(15),
-            backoff: Backoff::default(),
+            backoff: Backoff { first: Duration::from_secs(1), cap: Duration::from_mins(1) },
         }
     }
 }
@@ -122,7 +122,7 @@ impl Default for Settings {
 /// The polling source.
 #[derive(Debug)]
 pub struct CoinGecko {
-    settings: Settings,
+    settings: CoinGeckoSettings,
     client: Client,
     plan: Option<Plan>,
 }
@@ -132,13 +132,14 @@ impl CoinGecko {
     ///
     /// # Errors
     /// When the base URL is none, there are no coins, or the key cannot be sent.
-    pub fn new(mut settings: Settings) -> Result<Self, SourceError> {
+    pub fn new(mut settings: CoinGeckoSettings) -> Result<Self, SourceError> {
         let default = match &settings.key {
             Some(ApiKey { kind: KeyKind::Pro, .. }) => PRO_URL,
             _ => PUBLIC_URL,
         };
         let text = settings.base_url.as_deref().unwrap_or(default).trim();
-        let wrong = || SourceError::Setting(format!("'{text}' is not the URL of an API: use http(s)://host/path"));
+        let wrong =
+            || SourceError::Setting(format!("'{text}' is not the URL of an API: use http(s)://host/path"));
         let mut base = Url::parse(text).map_err(|_| wrong())?;
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
             return Err(wrong());
@@ -153,7 +154,9 @@ impl CoinGecko {
         }
         settings.coins = coins;
         if settings.coins.is_empty() {
-            return Err(SourceError::Setting("no coins to ask CoinGecko for: name some by their ids, such as bitcoin,ethereum".into()));
+            return Err(SourceError::Setting(
+                "no coins to ask CoinGecko for: name some by their ids, such as bitcoin,ethereum".into(),
+            ));
         }
         if settings.poll.is_zero() {
             return Err(SourceError::Setting("the time between polls must be above zero".into()));
@@ -161,7 +164,9 @@ impl CoinGecko {
         if let Some(key) = &settings.key
             && (key.secret.is_empty() || !key.secret.bytes().all(|b| b.is_ascii_graphic()))
         {
-            return Err(SourceError::Setting("the CoinGecko API key is not one: it is empty or holds blanks or odd characters".into()));
+            return Err(SourceError::Setting(
+                "the CoinGecko API key is not one: it is empty or holds blanks or odd characters".into(),
+            ));
         }
         let plan = Plan::of(base.host_str().unwrap_or_default(), settings.key.as_ref().map(|key| key.kind));
         let client = Client::new(&settings, base)?;
@@ -177,7 +182,12 @@ impl CoinGecko {
     ///
     /// # Errors
     /// None so far: whatever fails is tried again.
-    pub async fn run(self, outlet: Outlet, fills: Vec<Fill>, mut preferred: watch::Receiver<Option<Arc<str>>>) -> Result<End, SourceError> {
+    pub async fn run(
+        self,
+        outlet: Outlet,
+        fills: Vec<Fill>,
+        mut preferred: watch::Receiver<Option<Arc<str>>>,
+    ) -> Result<End, SourceError> {
         let mut session = Session::new(&self, &outlet, fills);
         let (mut polling, mut filling) = (None, None);
         let mut preferring = true;
@@ -230,12 +240,15 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_work_are_refused_in_words() {
-        let refused = |change: fn(&mut Settings)| {
-            let mut settings = Settings::default();
+        let refused = |change: fn(&mut CoinGeckoSettings)| {
+            let mut settings = CoinGeckoSettings::default();
             change(&mut settings);
             CoinGecko::new(settings).expect_err("refused").to_string()
         };
-        assert!(refused(|s| s.base_url = Some("api.coingecko.com".into())).contains("'api.coingecko.com' is not the URL"));
+        assert!(
+            refused(|s| s.base_url = Some("api.coingecko.com".into()))
+                .contains("'api.coingecko.com' is not the URL")
+        );
         assert!(refused(|s| s.base_url = Some("ftp://x/".into())).contains("http(s)"));
         assert!(refused(|s| s.coins = vec![" ".into()]).contains("no coins"));
         let key = refused(|s| s.key = Some(ApiKey { kind: KeyKind::Demo, secret: "CG 1".into() }));
@@ -246,7 +259,8 @@ mod tests {
     fn coins_are_tidied_and_hosts_follow_the_key() {
         let coins = [" Bitcoin", "bitcoin", "", "ethereum "].map(str::to_owned).to_vec();
         let key = Some(ApiKey { kind: KeyKind::Pro, secret: "CG-1".into() });
-        let source = CoinGecko::new(Settings { key, coins, ..Settings::default() }).expect("sound");
+        let source =
+            CoinGecko::new(CoinGeckoSettings { key, coins, ..CoinGeckoSettings::default() }).expect("sound");
         assert_eq!(source.settings.coins, ["bitcoin", "ethereum"]);
         assert_eq!(source.plan.map(|p| p.per_minute), Some(500));
         assert!(!format!("{source:?}").contains("CG-1"));

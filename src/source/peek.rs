@@ -1,4 +1,5 @@
-//! A cheap look at the time that a payload seems to carry: for pacing and for ranges of history, not a decoding.
+//! A cheap look at the time that a payload seems to carry: for pacing and for ranges of history, not a
+//! decoding.
 
 use crate::market::{Micros, time};
 
@@ -45,7 +46,14 @@ mod tests {
         ] {
             assert_eq!(event_time(line.as_bytes()), Some(T), "{line}");
         }
-        for line in ["", "{}", r#"{"event_time":null}"#, r#"{"event_time":"#, r#"{"event_time":"x"}"#, r#"{"event_time":{}}"#] {
+        for line in [
+            "",
+            "{}",
+            r#"{"event_time":null}"#,
+            r#"{"event_time":"#,
+            r#"{"event_time":"x"}"#,
+            r#"{"event_time":{}}"#,
+        ] {
             assert_eq!(event_time(line.as_bytes()), None, "{line}");
         }
     }

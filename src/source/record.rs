@@ -1,8 +1,10 @@
-//! `cryptostream record`: what a source delivers, to a file that replay reads back, record for record and byte for byte.
+//! `cryptostream record`: what a source delivers, to a file that replay reads back, record for record and
+//! byte for byte.
 //!
-//! A new recording is written beside its name and gets it at the end, so that it replaces nothing before it is there; with
-//! [`Existing::Append`] the lines go to the end of the recording itself, whose old lines are not touched. A killed recorder
-//! leaves a file that is good up to the last flush: lines, and members of a gzip file, are written whole.
+//! A new recording is written beside its name and gets it at the end, so that it replaces nothing before it
+//! is there; with [`Existing::Append`] the lines go to the end of the recording itself, whose old lines are
+//! not touched. A killed recorder leaves a file that is good up to the last flush: lines, and members of a
+//! gzip file, are written whole.
 
 pub mod envelope;
 
@@ -79,27 +81,36 @@ impl Output {
 
 impl std::fmt::Debug for Recorder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recorder").field("name", &self.name).field("records", &self.records).finish_non_exhaustive()
+        f.debug_struct("Recorder")
+            .field("name", &self.name)
+            .field("records", &self.records)
+            .finish_non_exhaustive()
     }
 }
 
-/// Refuses to record into the file that is being replayed, by whatever names; `-` is standard output and input.
+/// Refuses to record into the file that is being replayed, by whatever names; `-` is standard output and
+/// input.
 ///
 /// # Errors
 /// [`SourceError::Refused`].
 pub fn refuse_input(recording: &Path, input: &Path) -> Result<(), SourceError> {
-    let standard = |path: &Path, device: &str| fs::metadata(if path == Path::new("-") { Path::new(device) } else { path });
+    let standard = |path: &Path, device: &str| {
+        fs::metadata(if path == Path::new("-") { Path::new(device) } else { path })
+    };
     match (standard(recording, "/dev/stdout"), standard(input, "/dev/stdin")) {
         (Ok(output), Ok(input)) if output.is_file() && staged::is_same(&output, &input) => {
-            Err(SourceError::Refused(format!("'{}' is the recording that is read: record into another file", recording.display())))
+            Err(SourceError::Refused(format!(
+                "'{}' is the recording that is read: record into another file",
+                recording.display()
+            )))
         }
         _ => Ok(()),
     }
 }
 
 impl Recorder {
-    /// A recorder into a file; `-` is standard output. Reads a recording that is to be appended to, so call it where blocking
-    /// is allowed.
+    /// A recorder into a file; `-` is standard output. Reads a recording that is to be appended to, so call
+    /// it where blocking is allowed.
     ///
     /// # Errors
     /// [`SourceError::Refused`] when something would be lost; else when the file cannot be written.
@@ -111,14 +122,20 @@ impl Recorder {
         }
         let gzip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
         if staged::is_stream(path) {
-            return Ok(Self::to(&name, Box::new(File::options().write(true).open(path).map_err(failed)?), gzip));
+            return Ok(Self::to(
+                &name,
+                Box::new(File::options().write(true).open(path).map_err(failed)?),
+                gzip,
+            ));
         }
         let is_there = fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() > 0);
         if is_there && existing == Existing::Append {
             return Self::append(&name, path);
         }
         if is_there && existing == Existing::Keep {
-            let words = format!("there is a recording '{name}': add to it with --append, replace it with --force, or name another file");
+            let words = format!(
+                "there is a recording '{name}': add to it with --append, replace it with --force, or name another file"
+            );
             return Err(SourceError::Refused(words));
         }
         let mut staged = StagedFile::open(path).map_err(|error| in_use(&name, error))?;
@@ -134,7 +151,8 @@ impl Recorder {
 
     /// A recorder to the end of a recording.
     fn append(name: &str, path: &Path) -> Result<Self, SourceError> {
-        let mut file = staged::locked(path, File::options().read(true).append(true)).map_err(|error| in_use(name, error))?;
+        let mut file = staged::locked(path, File::options().read(true).append(true))
+            .map_err(|error| in_use(name, error))?;
         let Ending { gzip, is_line_open } = ending(&mut file).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => SourceError::Refused(format!(
                 "nothing can be added to '{name}': its gzip data is damaged, or something stands behind it; what can be read of it is \
@@ -152,7 +170,6 @@ impl Recorder {
     }
 
     /// A recorder into anything that takes bytes; `name` is what errors call it.
-    #[must_use]
     pub fn to(name: &str, stream: Box<dyn Write + Send>, gzip: bool) -> Self {
         Self::with(name, Output::Stream(stream), gzip)
     }
@@ -162,7 +179,6 @@ impl Recorder {
     }
 
     /// Records taken so far.
-    #[must_use]
     pub const fn records(&self) -> u64 {
         self.records
     }
@@ -211,18 +227,21 @@ impl Recorder {
                 let _ = staged.discard(); // the first error is the one to tell
                 String::new()
             }
-            Output::Staged(staged, _) => format!("; its first {records} records are in '{}'", staged.path().display()),
+            Output::Staged(staged, _) => {
+                format!("; its first {records} records are in '{}'", staged.path().display())
+            }
             Output::End(_) if is_cut && records > 0 => format!("; {records} records were added to it"),
             Output::End(_) | Output::Stream(_) => String::new(),
         };
         SourceError::Write { name: self.name.clone(), kept, source }
     }
 
-    /// Ends the recording: a new one gets its name, unless there is nothing in it. Gives the number of records. Blocks while
-    /// writing.
+    /// Ends the recording: a new one gets its name, unless there is nothing in it. Gives the number of
+    /// records. Blocks while writing.
     ///
     /// # Errors
-    /// When the file cannot be written; [`SourceError::Refused`] when there is one of its name by now that is not to be replaced.
+    /// When the file cannot be written; [`SourceError::Refused`] when there is one of its name by now that is
+    /// not to be replaced.
     pub fn finish(mut self) -> Result<u64, SourceError> {
         self.flush()?;
         let mut kept = String::new();
@@ -233,8 +252,10 @@ impl Recorder {
                 kept = format!("; its records are in '{partial}'");
                 let ended = if existing == Existing::Replace { staged.commit() } else { staged.commit_new() };
                 if ended.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-                    let words =
-                        format!("'{}' appeared while it was being recorded, and stays as it is; the records are in '{partial}'", self.name);
+                    let words = format!(
+                        "'{}' appeared while it was being recorded, and stays as it is; the records are in '{partial}'",
+                        self.name
+                    );
                     return Err(SourceError::Refused(words));
                 }
                 ended
@@ -246,12 +267,17 @@ impl Recorder {
         Ok(self.records)
     }
 
-    /// Records everything that arrives until the channel closes or `cancel` is raised (what is in the channel by then is
-    /// still taken), writing out at least once a second, and ends the recording. Gives the number of records.
+    /// Records everything that arrives until the channel closes or `cancel` is raised (what is in the channel
+    /// by then is still taken), writing out at least once a second, and ends the recording. Gives the number
+    /// of records.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub async fn run(mut self, mut deliveries: mpsc::Receiver<Delivery>, cancel: CancellationToken) -> Result<u64, SourceError> {
+    pub async fn run(
+        mut self,
+        mut deliveries: mpsc::Receiver<Delivery>,
+        cancel: CancellationToken,
+    ) -> Result<u64, SourceError> {
         let mut flush = tokio::time::interval(FLUSH);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -309,7 +335,8 @@ struct Ending {
     is_line_open: bool,
 }
 
-/// Reads a recording through. Damaged gzip is an error, and so is what follows it, padding included: nothing behind it would be read.
+/// Reads a recording through. Damaged gzip is an error, and so is what follows it, padding included: nothing
+/// behind it would be read.
 fn ending(file: &mut File) -> io::Result<Ending> {
     let mut head = Vec::new();
     file.take(2).read_to_end(&mut head)?;

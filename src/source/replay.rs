@@ -1,15 +1,18 @@
 //! Replays a recording: JSON lines, plain or gzip, from a file or standard input; one line is one record.
 //!
 //! What it promises:
-//! * The stream's identity is the hash of the decompressed content and an offset is the line's number from 0, so the same
-//!   position never means another record: the file is read twice, first to hash it, and no block is delivered that is
-//!   not what was hashed. Standard input (and any other file that can be read only once) has a fresh identity per run.
-//! * Every line is a record: blank ones, ones that are not UTF-8, a last one without a line break. Only `\n` is stripped,
-//!   and a byte order mark before the first line; a `\r` belongs to the value. A text that begins with the byte order mark of
-//!   UTF-16 or UTF-32 is refused as a whole.
-//! * Of a damaged gzip file all whole lines that can be read are delivered, then an error names the last of them. Its
-//!   identity is the hash of what can be read. Where only what follows its gzip data is wrong, its content is whole.
-//! * A line that [`Recorder`](super::record::Recorder) wrote gives back the record that it holds; a broken one is itself the value.
+//! * The stream's identity is the hash of the decompressed content and an offset is the line's number from 0,
+//!   so the same position never means another record: the file is read twice, first to hash it, and no block
+//!   is delivered that is not what was hashed. Standard input (and any other file that can be read only once)
+//!   has a fresh identity per run.
+//! * Every line is a record: blank ones, ones that are not UTF-8, a last one without a line break. Only `\n`
+//!   is stripped, and a byte order mark before the first line; a `\r` belongs to the value. A text that
+//!   begins with the byte order mark of UTF-16 or UTF-32 is refused as a whole.
+//! * Of a damaged gzip file all whole lines that can be read are delivered, then an error names the last of
+//!   them. Its identity is the hash of what can be read. Where only what follows its gzip data is wrong, its
+//!   content is whole.
+//! * A line that [`Recorder`](super::record::Recorder) wrote gives back the record that it holds; a broken
+//!   one is itself the value.
 
 mod content;
 mod gunzip;
@@ -25,7 +28,7 @@ use tokio::time::Instant;
 use self::content::{Content, Map};
 use self::lines::{Batch, Reader};
 pub use self::pace::Speed;
-use super::{End, Outlet, SourceError, State};
+use super::{End, Outlet, SourceError, SourceState};
 use crate::market::Stream;
 use crate::market::records::Delivery;
 
@@ -44,8 +47,8 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Opens a recording, `-` being standard input, and reads a file once through for its identity: call it where
-    /// blocking is allowed.
+    /// Opens a recording, `-` being standard input, and reads a file once through for its identity: call it
+    /// where blocking is allowed.
     ///
     /// # Errors
     /// When the file is missing, a directory, or unreadable.
@@ -60,13 +63,11 @@ impl Replay {
     }
 
     /// The identity of the recording.
-    #[must_use]
     pub const fn stream(&self) -> &Stream {
         &self.stream
     }
 
     /// Number of records, where it is known before the end.
-    #[must_use]
     pub fn lines(&self) -> Option<u64> {
         self.map.as_ref().map(|map| map.lines)
     }
@@ -74,10 +75,11 @@ impl Replay {
     /// Delivers the records after the offset `resume_after`, or all.
     ///
     /// # Errors
-    /// When the recording cannot be read to its end (after all whole lines before that), or is not what it was when it was opened.
+    /// When the recording cannot be read to its end (after all whole lines before that), or is not what it
+    /// was when it was opened.
     pub async fn run(self, outlet: Outlet, resume_after: Option<i64>) -> Result<End, SourceError> {
         let total = self.lines();
-        let progress = |done: u64| State::Replaying {
+        let progress = |done: u64| SourceState::Replaying {
             #[expect(clippy::cast_precision_loss, reason = "a share for the screen")]
             done: total.map(|total| if total == 0 { 1.0 } else { done as f64 / total as f64 }),
         };
@@ -85,8 +87,8 @@ impl Replay {
         let (sender, mut batches) = mpsc::channel(READ_AHEAD);
         let first = resume_after.map_or(0, |offset| offset.saturating_add(1));
         let reader = Reader::new(self.content, self.map, self.speed, first, sender);
-        // A thread of its own, not the runtime's: one that waits for standard input can't be told to end, and must not
-        // keep the process from ending. One that reads a file ends with its channel.
+        // A thread of its own, not the runtime's: one that waits for standard input can't be told to end, and
+        // must not keep the process from ending. One that reads a file ends with its channel.
         std::thread::Builder::new()
             .name("replay".into())
             .spawn(move || reader.run())
@@ -110,7 +112,7 @@ impl Replay {
                     outlet.status.send_modify(|s| s.state = progress(done));
                 }
                 Batch::End => {
-                    outlet.status.send_modify(|s| s.state = State::Finished);
+                    outlet.status.send_modify(|s| s.state = SourceState::Finished);
                     return Ok(End::Finished);
                 }
                 Batch::Failed(error) => return Err(error),

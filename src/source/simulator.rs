@@ -1,5 +1,6 @@
-//! A made-up market: seeded and deterministic. The same seed and coins give the same prices, sizes and trade ids on every
-//! machine, whatever the rate and the batches, and at [`Rate::Max`] the same bytes until virtual time has reached the clock.
+//! A made-up market: seeded and deterministic. The same seed and coins give the same prices, sizes and trade
+//! ids on every machine, whatever the rate and the batches, and at [`Rate::Max`] the same bytes until virtual
+//! time has reached the clock.
 
 mod coin;
 mod generator;
@@ -9,16 +10,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use self::generator::Generator;
-use super::{End, Outlet, SourceError, State, now};
+use super::{End, Outlet, SourceError, SourceState};
 use crate::market::records::Delivery;
+use crate::market::time::now;
 use crate::market::{Micros, Records, SECOND};
 
 /// Ticks delivered at once at most.
 const BATCH: usize = 4_096;
 /// Ticks that are due within this time of each other are delivered together.
 const TOGETHER: Duration = Duration::from_millis(5);
-/// A simulator that is further behind its rate than this (the machine slept, nobody took its ticks) goes on from now
-/// rather than catching up.
+/// A simulator that is further behind its rate than this (the machine slept, nobody took its ticks) goes on
+/// from now rather than catching up.
 const BEHIND: Micros = 5 * SECOND;
 /// 2025-01-01T00:00:00Z: where virtual time begins unless told otherwise.
 const START: Micros = 1_735_689_600 * SECOND;
@@ -57,7 +59,7 @@ impl FromStr for Rate {
 
 /// What market to make up.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct SimulatorSettings {
     /// The same seed makes the same market.
     pub seed: u64,
     /// Ids of the coins.
@@ -72,7 +74,7 @@ pub struct Settings {
     pub tick: Duration,
 }
 
-impl Default for Settings {
+impl Default for SimulatorSettings {
     fn default() -> Self {
         let rate = Rate::PerSecond(10.0);
         Self { seed: 1, coins: coins(10), rate, events: None, start: START, tick: Duration::from_millis(100) }
@@ -80,7 +82,6 @@ impl Default for Settings {
 }
 
 /// Ids of `count` coins: the ten of the program's default, then `coin-0011` and so on.
-#[must_use]
 pub fn coins(count: usize) -> Vec<String> {
     let known = coin::PROFILES.iter().map(|p| p.id.to_owned());
     known.chain((coin::PROFILES.len() + 1..).map(|n| format!("coin-{n:04}"))).take(count).collect()
@@ -89,7 +90,7 @@ pub fn coins(count: usize) -> Vec<String> {
 /// The source of a made-up market.
 #[derive(Debug)]
 pub struct Simulator {
-    settings: Settings,
+    settings: SimulatorSettings,
 }
 
 /// Virtual time to event time: shifted and stretched.
@@ -102,7 +103,11 @@ struct Timeline {
 }
 
 impl Timeline {
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "µs since the start: far below 2^53")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "µs since the start: far below 2^53"
+    )]
     fn event_time(&self, virtual_time: Micros) -> Micros {
         let since = virtual_time - self.start;
         self.origin + self.stretch.map_or(since, |stretch| (since as f64 * stretch) as Micros)
@@ -111,13 +116,12 @@ impl Timeline {
 
 impl Simulator {
     /// A simulator; nothing happens before [`Self::run`].
-    #[must_use]
-    pub const fn new(settings: Settings) -> Self {
+    pub const fn new(settings: SimulatorSettings) -> Self {
         Self { settings }
     }
 
     fn timeline(&self) -> Timeline {
-        let Settings { start, ref tick, ref coins, .. } = self.settings;
+        let SimulatorSettings { start, ref tick, ref coins, .. } = self.settings;
         match self.settings.rate {
             Rate::Max => Timeline { start, origin: start, stretch: None },
             Rate::PerSecond(rate) => {
@@ -134,9 +138,11 @@ impl Simulator {
     /// When there are no coins, or the time between ticks is zero.
     pub async fn run(self, outlet: Outlet) -> Result<End, SourceError> {
         if self.settings.coins.is_empty() || self.settings.tick.is_zero() {
-            return Err(SourceError::Setting("the simulator needs at least one coin and a time between ticks above zero".into()));
+            return Err(SourceError::Setting(
+                "the simulator needs at least one coin and a time between ticks above zero".into(),
+            ));
         }
-        outlet.status.send_modify(|s| s.state = State::Simulating);
+        outlet.status.send_modify(|s| s.state = SourceState::Simulating);
         let mut timeline = self.timeline();
         let mut generator = Generator::new(&self.settings);
         let mut left = self.settings.events.unwrap_or(u64::MAX);
@@ -169,7 +175,7 @@ impl Simulator {
             // A batch is a millisecond of work: others on this thread get their turn.
             tokio::task::yield_now().await;
         }
-        outlet.status.send_modify(|s| s.state = State::Finished);
+        outlet.status.send_modify(|s| s.state = SourceState::Finished);
         Ok(End::Finished)
     }
 }
@@ -179,13 +185,18 @@ mod tests {
     use tokio::sync::{mpsc, watch};
     use tokio_util::sync::CancellationToken;
 
-    use super::super::{Kind, Status};
+    use super::super::{SourceKind, SourceStatus};
     use super::*;
 
-    async fn run(settings: Settings) -> (Vec<Vec<u8>>, Status) {
+    async fn run(settings: SimulatorSettings) -> (Vec<Vec<u8>>, SourceStatus) {
         let (deliveries, mut received) = mpsc::channel(1);
-        let (status, seen) = watch::channel(Status::starting(Kind::Simulator, settings.coins.len()));
-        let task = tokio::spawn(Simulator::new(settings).run(Outlet { deliveries, status, cancel: CancellationToken::new() }));
+        let (status, seen) =
+            watch::channel(SourceStatus::starting(SourceKind::Simulator, settings.coins.len()));
+        let task = tokio::spawn(Simulator::new(settings).run(Outlet {
+            deliveries,
+            status,
+            cancel: CancellationToken::new(),
+        }));
         let mut values = Vec::new();
         while let Some(delivery) = received.recv().await {
             assert_eq!(delivery.stream, None);
@@ -201,19 +212,22 @@ mod tests {
 
     #[tokio::test]
     async fn it_makes_as_many_ticks_as_asked_for_and_ends() {
-        let settings = Settings { rate: Rate::Max, events: Some(10_000), ..Settings::default() };
+        let settings =
+            SimulatorSettings { rate: Rate::Max, events: Some(10_000), ..SimulatorSettings::default() };
         let (values, status) = run(settings.clone()).await;
         assert_eq!(values.len(), 10_000);
-        assert_eq!((status.state, status.records), (State::Finished, 10_000));
+        assert_eq!((status.state, status.records), (SourceState::Finished, 10_000));
         assert_eq!(run(settings).await.0, values, "the same seed makes the same market");
     }
 
     #[tokio::test]
     async fn at_a_rate_ticks_carry_the_clock_and_the_same_prices() {
-        let max = Settings { rate: Rate::Max, events: Some(500), ..Settings::default() };
-        let paced = Settings { rate: Rate::PerSecond(50_000.0), ..max.clone() };
+        let max = SimulatorSettings { rate: Rate::Max, events: Some(500), ..SimulatorSettings::default() };
+        let paced = SimulatorSettings { rate: Rate::PerSecond(50_000.0), ..max.clone() };
         let (before, (paced, _), after) = (now(), run(paced).await, now());
-        let field = |value: &[u8], name: &str| serde_json::from_slice::<serde_json::Value>(value).expect("JSON")[name].clone();
+        let field = |value: &[u8], name: &str| {
+            serde_json::from_slice::<serde_json::Value>(value).expect("JSON")[name].clone()
+        };
         for (paced, max) in paced.iter().zip(run(max).await.0) {
             for name in ["coin_id", "price", "size", "trade_id"] {
                 assert_eq!(field(paced, name), field(&max, name));
@@ -226,10 +240,11 @@ mod tests {
     #[tokio::test]
     async fn it_stops_when_told_to_while_it_waits() {
         let (deliveries, received) = mpsc::channel(1);
-        let (status, _seen) = watch::channel(Status::starting(Kind::Simulator, 1));
+        let (status, _seen) = watch::channel(SourceStatus::starting(SourceKind::Simulator, 1));
         let cancel = CancellationToken::new();
-        let settings = Settings { rate: Rate::PerSecond(0.001), ..Settings::default() };
-        let task = tokio::spawn(Simulator::new(settings).run(Outlet { deliveries, status, cancel: cancel.clone() }));
+        let settings = SimulatorSettings { rate: Rate::PerSecond(0.001), ..SimulatorSettings::default() };
+        let task =
+            tokio::spawn(Simulator::new(settings).run(Outlet { deliveries, status, cancel: cancel.clone() }));
         cancel.cancel();
         assert_eq!(task.await.expect("joined").expect("ran"), End::Stopped);
         drop(received);
@@ -238,7 +253,10 @@ mod tests {
     #[test]
     fn coins_beyond_the_known_have_numbers() {
         let coins = coins(1_000);
-        assert_eq!((coins[0].as_str(), coins[10].as_str(), coins[999].as_str()), ("bitcoin", "coin-0011", "coin-1000"));
+        assert_eq!(
+            (coins[0].as_str(), coins[10].as_str(), coins[999].as_str()),
+            ("bitcoin", "coin-0011", "coin-1000")
+        );
     }
 
     #[test]

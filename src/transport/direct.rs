@@ -1,8 +1,8 @@
 //! Direct transport: records go to bronze in memory, gathered into batches.
 //!
-//! A batch is closed when its first record has waited for the latency, when it is full, or when the source ends; it holds
-//! records of one stream only, never more of them than the limit, and more than [`Records::MAX_BYTES`] only where one record has.
-//! The very first batch waits for 50 ms at most.
+//! A batch is closed when its first record has waited for the latency, when it is full, or when the source
+//! ends; it holds records of one stream only, never more of them than the limit, and more than
+//! [`Records::MAX_BYTES`] only where one record has. The very first batch waits for 50 ms at most.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const FIRST_LATENCY: Duration = Duration::from_millis(50);
 
 /// When a batch is closed, whichever comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct BatchLimits {
     /// This long after its first record.
     pub latency: Duration,
     /// With this many records.
@@ -37,7 +37,7 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct Batches {
     deliveries: mpsc::Receiver<Delivery>,
-    limits: Limits,
+    limits: BatchLimits,
     max_bytes: usize,
     /// Received and not yet handed on: (delivery, index of the first record that is not).
     rest: Option<(Delivery, usize, Instant)>,
@@ -49,9 +49,15 @@ pub struct Batches {
 
 impl Batches {
     /// Batches of what arrives on `deliveries`.
-    #[must_use]
-    pub fn new(deliveries: mpsc::Receiver<Delivery>, limits: Limits) -> Self {
-        Self { deliveries, limits, max_bytes: Records::MAX_BYTES, rest: None, room: Records::new(), first: true }
+    pub fn new(deliveries: mpsc::Receiver<Delivery>, limits: BatchLimits) -> Self {
+        Self {
+            deliveries,
+            limits,
+            max_bytes: Records::MAX_BYTES,
+            rest: None,
+            room: Records::new(),
+            first: true,
+        }
     }
 
     /// The next batch; none when the source has ended and everything was handed on.
@@ -60,13 +66,22 @@ impl Batches {
             Some(rest) => rest,
             None => (self.deliveries.recv().await?, 0, Instant::now()),
         };
-        let mut batch = Batch { delivery: Delivery { stream: first.stream.clone(), records: std::mem::take(&mut self.room) }, received };
+        let mut batch = Batch {
+            delivery: Delivery { stream: first.stream.clone(), records: std::mem::take(&mut self.room) },
+            received,
+        };
         self.add(&mut batch, first, from, received);
-        let wait = if std::mem::take(&mut self.first) { self.limits.latency.min(FIRST_LATENCY) } else { self.limits.latency };
+        let wait = if std::mem::take(&mut self.first) {
+            self.limits.latency.min(FIRST_LATENCY)
+        } else {
+            self.limits.latency
+        };
         let deadline = received + wait;
         while self.rest.is_none() && !self.is_full(&batch) {
             match tokio::time::timeout_at(deadline, self.deliveries.recv()).await {
-                Ok(Some(more)) if more.stream == batch.delivery.stream => self.add(&mut batch, more, 0, Instant::now()),
+                Ok(Some(more)) if more.stream == batch.delivery.stream => {
+                    self.add(&mut batch, more, 0, Instant::now());
+                }
                 Ok(Some(other)) => self.rest = Some((other, 0, Instant::now())),
                 Ok(None) | Err(_) => break,
             }
@@ -76,7 +91,8 @@ impl Batches {
     }
 
     fn is_full(&self, batch: &Batch) -> bool {
-        batch.delivery.records.len() >= self.limits.records || batch.delivery.records.bytes() >= self.max_bytes
+        batch.delivery.records.len() >= self.limits.records
+            || batch.delivery.records.bytes() >= self.max_bytes
     }
 
     fn add(&mut self, batch: &mut Batch, more: Delivery, from: usize, received: Instant) {
@@ -126,7 +142,7 @@ mod tests {
                 }
                 drop(tx);
                 let mut got: [Vec<i64>; 2] = [vec![], vec![]];
-                let mut batches = Batches::new(rx, Limits { latency: Duration::from_secs(1), records: limit });
+                let mut batches = Batches::new(rx, BatchLimits { latency: Duration::from_secs(1), records: limit });
                 batches.max_bytes = max_bytes;
                 while let Some(batch) = batches.next().await {
                     let records = &batch.delivery.records;
@@ -142,7 +158,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_batch_waits_for_its_latency_and_no_longer() {
         let (tx, rx) = mpsc::channel(4);
-        let mut batches = Batches::new(rx, Limits { latency: Duration::from_secs(1), records: 100 });
+        let mut batches = Batches::new(rx, BatchLimits { latency: Duration::from_secs(1), records: 100 });
         tx.send(delivery("a", [0])).await.unwrap();
         let start = Instant::now();
         assert_eq!(batches.next().await.unwrap().delivery.records.len(), 1);

@@ -1,5 +1,5 @@
-//! The dashboard's state. [`App::update`] is the only way that it changes: a message in, effects out. It does no I/O and reads no
-//! clock; the time is a message too.
+//! The dashboard's state. [`App::update`] is the only way that it changes: a message in, effects out. It does
+//! no I/O and reads no clock; the time is a message too.
 
 mod ask;
 pub(super) mod chart;
@@ -14,14 +14,14 @@ use tui_logger::{TuiWidgetEvent, TuiWidgetState};
 
 use self::ask::Ask;
 use self::chart::Chart;
-use self::markets::{Markets, Row};
+use self::markets::{MarketEntry, Markets};
 use crate::market::{Alert, Interval, Micros, printable};
 use crate::pipeline::status::{Snapshot, SourceKind};
 use crate::query::{CandleQuery, CandleSeries, MarketRow};
 use crate::tui::format::Zone;
-use crate::tui::input::{Action, Chord, Context, lookup};
-use crate::tui::theme::{Kind as ThemeKind, Theme};
-use crate::tui::{Settings, view};
+use crate::tui::input::{Action, Chord, KeyContext, lookup};
+use crate::tui::theme::{Theme, ThemeKind};
+use crate::tui::{DashboardSettings, view};
 
 /// How many alerts are asked for.
 const ALERTS: usize = 200;
@@ -95,7 +95,6 @@ pub enum Message {
 
 impl Message {
     /// The message of a terminal event, if it has one.
-    #[must_use]
     pub fn from_event(event: Event) -> Option<Self> {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => Some(Self::Key(key)),
@@ -160,14 +159,17 @@ pub struct App {
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App").field("size", &self.size).field("focus", &self.focus).field("overlay", &self.overlay).finish_non_exhaustive()
+        f.debug_struct("App")
+            .field("size", &self.size)
+            .field("focus", &self.focus)
+            .field("overlay", &self.overlay)
+            .finish_non_exhaustive()
     }
 }
 
 impl App {
     /// The state before anything is known, for a terminal of `size` at the clock time `now`.
-    #[must_use]
-    pub fn new(settings: &Settings, size: Size, now: Micros) -> Self {
+    pub fn new(settings: &DashboardSettings, size: Size, now: Micros) -> Self {
         let kind = if settings.no_color { ThemeKind::Mono } else { settings.theme };
         Self {
             theme_kind: kind,
@@ -212,18 +214,18 @@ impl App {
     }
 
     /// Where keys have their meaning now.
-    pub(super) const fn context(&self) -> Context {
+    pub(super) const fn context(&self) -> KeyContext {
         match (self.overlay, self.focus) {
-            (Overlay::Help(_), _) => Context::Help,
-            (Overlay::Find, _) => Context::Find,
-            (Overlay::None, Pane::Alerts) => Context::Alerts,
-            (Overlay::None, Pane::Logs) => Context::Logs,
-            (Overlay::None, _) => Context::Main,
+            (Overlay::Help(_), _) => KeyContext::Help,
+            (Overlay::Find, _) => KeyContext::Find,
+            (Overlay::None, Pane::Alerts) => KeyContext::Alerts,
+            (Overlay::None, Pane::Logs) => KeyContext::Logs,
+            (Overlay::None, _) => KeyContext::Main,
         }
     }
 
     /// The newest price's volatility is worth a mark.
-    pub(super) fn is_hot(&self, row: &Row) -> bool {
+    pub(super) fn is_hot(&self, row: &MarketEntry) -> bool {
         self.snapshot.as_ref().zip(row.volatility_1m).is_some_and(|(s, v)| v > s.alert_threshold)
     }
 
@@ -247,12 +249,12 @@ impl App {
             Message::Tick(now) => self.tick(now),
             Message::Resumed => true,
         };
-        self.settle(&mut effects);
+        self.derive_effects(&mut effects);
         effects
     }
 
     /// What follows from any change: the selection is announced, the chart shows it, questions are asked.
-    fn settle(&mut self, effects: &mut Vec<Effect>) {
+    fn derive_effects(&mut self, effects: &mut Vec<Effect>) {
         let layout = view::layout(self);
         self.markets.scroll(view::table_rows(&layout));
         let market = self.markets.selected().map(|r| r.market.clone());
@@ -276,7 +278,9 @@ impl App {
         let columns = view::chart_columns(&layout);
         if let Some(wanted) = self.chart.wanted(columns).filter(|_| self.chart.has_interval()) {
             let mut ask = std::mem::take(&mut self.chart.ask);
-            if let Some(query) = ask.next(self.now, &wanted, snapshot.revision, |answered| self.chart.covered(answered, columns)) {
+            if let Some(query) = ask
+                .next(self.now, &wanted, snapshot.revision, |answered| self.chart.covered(answered, columns))
+            {
                 effects.push(Effect::AskCandles(query));
             }
             self.chart.ask = ask;
@@ -306,11 +310,20 @@ impl App {
     fn choose_interval(&mut self, snapshot: &Snapshot) {
         let kind = snapshot.source.as_ref().map(|s| s.kind);
         let slow = kind == Some(SourceKind::Coingecko)
-            || kind.is_none() && self.markets.selected().is_some_and(|r| &*r.market.source == SourceKind::Coingecko.label());
+            || kind.is_none()
+                && self
+                    .markets
+                    .selected()
+                    .is_some_and(|r| &*r.market.source == SourceKind::Coingecko.label());
         match self.fixed_interval {
             Some(interval) => self.chart.set_interval(interval, None),
-            None if slow => self.chart.set_interval(Interval::Minute5, Some("5m: CoinGecko's free prices move about once a minute")),
-            None if kind.is_some() || self.markets.selected().is_some() => self.chart.set_interval(Interval::Minute1, None),
+            None if slow => self.chart.set_interval(
+                Interval::Minute5,
+                Some("5m: CoinGecko's free prices move about once a minute"),
+            ),
+            None if kind.is_some() || self.markets.selected().is_some() => {
+                self.chart.set_interval(Interval::Minute1, None);
+            }
             None => {}
         }
     }
@@ -424,7 +437,9 @@ impl App {
             Action::HelpDown => self.scroll_help(1),
             Action::Escape => self.escape(),
             Action::AlertsUp => self.alerts_offset = self.alerts_offset.saturating_sub(1),
-            Action::AlertsDown => self.alerts_offset = (self.alerts_offset + 1).min(self.alerts.len().saturating_sub(1)),
+            Action::AlertsDown => {
+                self.alerts_offset = (self.alerts_offset + 1).min(self.alerts.len().saturating_sub(1));
+            }
             _ => self.perform_on_chart(action),
         }
         if matches!(action, Action::Sort | Action::ReverseSort) {
@@ -495,7 +510,8 @@ impl App {
         }
     }
 
-    /// Where the logs have a place, they are shown or hidden; where not, they take the chart's and give it back.
+    /// Where the logs have a place, they are shown or hidden; where not, they take the chart's and give it
+    /// back.
     fn toggle_logs(&mut self) {
         if self.focus == Pane::Logs {
             self.focus = Pane::Chart;

@@ -1,4 +1,5 @@
-//! A made-up state of the dashboard, the same every time: for tests, benches and pictures of the documentation.
+//! A made-up state of the dashboard, the same every time: for tests, benches and pictures of the
+//! documentation.
 
 #![expect(clippy::cast_precision_loss, reason = "small whole numbers become prices")]
 
@@ -8,10 +9,11 @@ use std::time::Duration;
 use ratatui::layout::Size;
 
 use super::app::{App, Effect, Message};
-use super::{Settings, theme};
+use super::{DashboardSettings, theme};
 use crate::market::{Alert, Candle, Interval, MINUTE, Market, Micros, SECOND};
 use crate::pipeline::status::{
-    Cooling, Live, Role, Snapshot, SourceKind, SourceState, SourceStatus, Stage, StageState, StageStatus, Totals,
+    Cooling, Live, Role, Snapshot, SourceKind, SourceState, SourceStatus, StageKind, StageState, StageStatus,
+    Totals,
 };
 use crate::query::{CandleQuery, CandleSeries, MarketRow};
 
@@ -42,13 +44,11 @@ impl Noise {
 }
 
 /// The market of a coin.
-#[must_use]
 pub fn market(coin: &str) -> Arc<Market> {
     Arc::new(Market::new("coingecko", coin, "usd"))
 }
 
 /// `count` candles of a coin that end at `price`, the last one before `end`; a few are missing.
-#[must_use]
 pub fn candles(price: f64, interval: Interval, count: usize, end: Micros, volume: bool) -> Vec<Candle> {
     let mut noise = Noise(price.to_bits() ^ count as u64);
     let (mut close, mut pace) = (price, 0.0006);
@@ -100,7 +100,6 @@ fn open_minute(price: f64, volume: bool) -> Candle {
 }
 
 /// A snapshot of a healthy pipeline.
-#[must_use]
 pub fn snapshot() -> Snapshot {
     let stage = |stage, at: u64| StageStatus {
         stage,
@@ -127,7 +126,7 @@ pub fn snapshot() -> Snapshot {
     Snapshot {
         role: Role::Pipeline,
         source: Some(source),
-        stages: Stage::ALL.into_iter().zip(0..).map(|(s, at)| stage(s, at)).collect(),
+        stages: StageKind::ALL.into_iter().zip(0..).map(|(s, at)| stage(s, at)).collect(),
         totals: Totals {
             records: 14_900,
             ticks: 14_822,
@@ -164,13 +163,13 @@ fn live(volume: bool) -> Vec<Live> {
 }
 
 /// The market table's rows.
-#[must_use]
 pub fn rows() -> Vec<MarketRow> {
     let mut noise = Noise(7);
     COINS
         .iter()
         .map(|(coin, symbol, price, _)| {
-            let closes: Vec<f64> = candles(*price, Interval::Minute1, 61, NOW, false).iter().map(|c| c.close).collect();
+            let closes: Vec<f64> =
+                candles(*price, Interval::Minute1, 61, NOW, false).iter().map(|c| c.close).collect();
             MarketRow {
                 market: market(coin),
                 symbol: Some((*symbol).into()),
@@ -189,7 +188,6 @@ pub fn rows() -> Vec<MarketRow> {
 }
 
 /// The alert log.
-#[must_use]
 pub fn alerts() -> Vec<Alert> {
     let mut noise = Noise(11);
     (0..20i64)
@@ -214,9 +212,11 @@ pub fn alerts() -> Vec<Alert> {
 }
 
 /// The answer to a question for candles: as many as are asked for, up to 1,440.
-#[must_use]
 pub fn series(query: &CandleQuery) -> CandleSeries {
-    let price = COINS.iter().find(|(coin, ..)| *coin == &*query.market.coin_id).map_or(1.0, |(_, _, price, _)| *price);
+    let price = COINS
+        .iter()
+        .find(|(coin, ..)| *coin == &*query.market.coin_id)
+        .map_or(1.0, |(_, _, price, _)| *price);
     let all = candles(price * 0.9996, query.interval, 1440, Interval::Minute1.bucket(NOW), true);
     let total = all.len() as u64;
     let before = query.before.unwrap_or(Micros::MAX);
@@ -227,7 +227,6 @@ pub fn series(query: &CandleQuery) -> CandleSeries {
 }
 
 /// Answers an effect as a lake with the fixture's data would.
-#[must_use]
 pub fn reply(effect: &Effect) -> Option<Message> {
     match effect {
         Effect::AskCandles(query) => Some(Message::Candles(query.clone(), Ok(series(query)))),
@@ -253,9 +252,13 @@ pub fn send(app: &mut App, message: Message) -> Vec<Effect> {
 }
 
 /// A dashboard that is fully loaded.
-#[must_use]
-pub fn app(width: u16, height: u16, theme: theme::Kind) -> App {
-    let settings = Settings { theme, zone: super::format::Zone::Utc, interval: Some(Interval::Minute1), ..Settings::default() };
+pub fn app(width: u16, height: u16, theme: theme::ThemeKind) -> App {
+    let settings = DashboardSettings {
+        theme,
+        zone: super::format::Zone::Utc,
+        interval: Some(Interval::Minute1),
+        ..DashboardSettings::default()
+    };
     let mut app = App::new(&settings, Size::new(width, height), NOW);
     send(&mut app, Message::Snapshot(Arc::new(snapshot())));
     app

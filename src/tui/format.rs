@@ -1,4 +1,5 @@
-//! Numbers, times and ages as the screen shows them. Every function is pure and keeps to the width that it promises.
+//! Numbers, times and ages as the screen shows them. Every function is pure and keeps to the width that it
+//! promises.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -27,17 +28,16 @@ pub enum Zone {
 
 impl Zone {
     /// How far this clock is ahead of UTC at `time`.
-    #[must_use]
     pub fn offset(self, time: Micros) -> Micros {
         match self {
             Self::Utc => 0,
-            Self::Local => DateTime::from_timestamp_micros(time)
-                .map_or(0, |t| i64::from(Local.offset_from_utc_datetime(&t.naive_utc()).fix().local_minus_utc()) * SECOND),
+            Self::Local => DateTime::from_timestamp_micros(time).map_or(0, |t| {
+                i64::from(Local.offset_from_utc_datetime(&t.naive_utc()).fix().local_minus_utc()) * SECOND
+            }),
         }
     }
 
     /// The other clock.
-    #[must_use]
     pub const fn toggled(self) -> Self {
         match self {
             Self::Utc => Self::Local,
@@ -46,14 +46,12 @@ impl Zone {
     }
 
     /// `time` written by chrono's `pattern` on this clock.
-    #[must_use]
     pub fn write(self, time: Micros, pattern: &str) -> String {
         DateTime::from_timestamp_micros(time.saturating_add(self.offset(time)))
             .map_or_else(|| "–".to_owned(), |t| t.format(pattern).to_string())
     }
 
     /// `UTC`, or the offset of the local clock as `UTC+2`, `UTC-3:30`.
-    #[must_use]
     pub fn label(self, time: Micros) -> String {
         let offset = self.offset(time);
         if offset == 0 {
@@ -65,14 +63,13 @@ impl Zone {
     }
 
     /// Whether `time` is a midnight on this clock.
-    #[must_use]
     pub fn is_midnight(self, time: Micros) -> bool {
-        DateTime::from_timestamp_micros(time.saturating_add(self.offset(time))).is_some_and(|t| t.num_seconds_from_midnight() == 0)
+        DateTime::from_timestamp_micros(time.saturating_add(self.offset(time)))
+            .is_some_and(|t| t.num_seconds_from_midnight() == 0)
     }
 }
 
 /// Decimals that show about six significant digits of `price`, and never none of a small one.
-#[must_use]
 pub fn price_decimals(price: f64) -> usize {
     let size = price.abs();
     match size {
@@ -87,20 +84,18 @@ pub fn price_decimals(price: f64) -> usize {
 }
 
 /// A price: thousands apart, as many decimals as its size asks for.
-#[must_use]
 pub fn price(price: f64) -> String {
     price_with(price, price_decimals(price))
 }
 
-/// A price in at most `width` columns, nine or more: written out where that fits, else with four significant digits and an exponent.
-#[must_use]
+/// A price in at most `width` columns, nine or more: written out where that fits, else with four significant
+/// digits and an exponent.
 pub fn price_within(value: f64, width: usize) -> String {
     let written = price(value);
     if written.len() <= width { written } else { format!("{value:.3e}") }
 }
 
 /// A price with a given number of decimals; beyond what fits a screen in scientific notation.
-#[must_use]
 pub fn price_with(price: f64, decimals: usize) -> String {
     if !price.is_finite() {
         return "–".to_owned();
@@ -136,19 +131,16 @@ fn group(number: &str) -> String {
 }
 
 /// A whole number, thousands apart.
-#[must_use]
 pub fn count(n: u64) -> String {
     group(&n.to_string())
 }
 
 /// A large number in at most six columns: `932`, `12.3 k`, `4.56 M`, `1.20 B`.
-#[must_use]
 pub fn compact(n: f64) -> String {
     scaled(n, 1000.0, &["", " k", " M", " B", " T"])
 }
 
 /// Bytes in at most seven columns: `932 B`, `1.1 MB`.
-#[must_use]
 pub fn bytes(n: u64) -> String {
     scaled(n as f64, 1000.0, &[" B", " kB", " MB", " GB", " TB"])
 }
@@ -173,13 +165,11 @@ fn scaled(n: f64, base: f64, units: &[&str]) -> String {
 }
 
 /// A rate a second: one decimal below ten, compact above.
-#[must_use]
 pub fn rate(n: f64) -> String {
     if n < 9.95 { format!("{n:.1}") } else { compact(n.round()) }
 }
 
 /// An amount of coins (a candle's volume): compact from ten thousand on.
-#[must_use]
 pub fn amount(n: f64) -> String {
     match n.abs() {
         v if v >= 10_000.0 => compact(n),
@@ -191,7 +181,6 @@ pub fn amount(n: f64) -> String {
 }
 
 /// A percentage's size without sign: two decimals, one from ten on, none from a thousand on.
-#[must_use]
 pub fn percent(value: f64) -> String {
     match value.abs() {
         v if v >= 1000.0 => format!("{v:.0}"),
@@ -213,7 +202,6 @@ pub enum Direction {
 
 impl Direction {
     /// The direction of a change in percent, by what two decimals show of it.
-    #[must_use]
     pub fn of(change: f64) -> Self {
         if change >= 0.005 {
             Self::Up
@@ -225,7 +213,6 @@ impl Direction {
     }
 
     /// `▲`, `▼` or a blank: colour is never the only sign.
-    #[must_use]
     pub const fn glyph(self) -> char {
         match self {
             Self::Up => '▲',
@@ -236,7 +223,6 @@ impl Direction {
 }
 
 /// A change in percent with its glyph, right-aligned in seven columns: `▲ 0.06`, `▼12.40`.
-#[must_use]
 pub fn change(value: Option<f64>) -> String {
     match value {
         Some(v) if v.is_finite() => format!("{}{:>5}", Direction::of(v).glyph(), percent(v)),
@@ -245,7 +231,6 @@ pub fn change(value: Option<f64>) -> String {
 }
 
 /// How long something lasted or how old it is: `0.4 s`, `42 s`, `3 min`, `2 h`, `5 d`. Never negative.
-#[must_use]
 pub fn age(span: Micros) -> String {
     let span = span.max(0);
     match span {
@@ -258,13 +243,11 @@ pub fn age(span: Micros) -> String {
 }
 
 /// An age in whole seconds: for lines that are drawn once a second.
-#[must_use]
 pub fn coarse_age(span: Micros) -> String {
     if span < 10 * SECOND { format!("{} s", span.max(0) / SECOND) } else { age(span) }
 }
 
 /// A countdown: `0:28`, `12:05`, `3:07:45`.
-#[must_use]
 pub fn countdown(span: Micros) -> String {
     let seconds = (span.max(0) + SECOND - 1) / SECOND;
     let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -272,7 +255,6 @@ pub fn countdown(span: Micros) -> String {
 }
 
 /// `text` in at most `width` columns, with `…` for what was cut.
-#[must_use]
 pub fn fit(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -294,7 +276,6 @@ pub fn fit(text: &str, width: usize) -> String {
 }
 
 /// A coin id as a name: `avalanche-2` is `Avalanche 2`.
-#[must_use]
 pub fn title_case(id: &str) -> String {
     id.split('-')
         .map(|word| {
@@ -329,21 +310,34 @@ mod tests {
         ] {
             assert_eq!(price(value), text);
         }
-        for (value, text) in
-            [(0.000_012_36, "0.00001236"), (0.000_007_312, "7.312e-6"), (3.2e-13, "3.200e-13"), (1e15, "1.000e15"), (0.5, "0.5000")]
-        {
+        for (value, text) in [
+            (0.000_012_36, "0.00001236"),
+            (0.000_007_312, "7.312e-6"),
+            (3.2e-13, "3.200e-13"),
+            (1e15, "1.000e15"),
+            (0.5, "0.5000"),
+        ] {
             assert_eq!(price_within(value, 10), text);
         }
-        assert_eq!((price_with(3.987_12e-9, 14), price_with(3.987_11e-9, 14)), ("3.98712e-9".to_owned(), "3.98711e-9".to_owned()));
+        assert_eq!(
+            (price_with(3.987_12e-9, 14), price_with(3.987_11e-9, 14)),
+            ("3.98712e-9".to_owned(), "3.98711e-9".to_owned())
+        );
         assert_eq!(price_with(-1_234_567.891, 2), "-1,234,567.89");
         assert_eq!(price_with(999.0, 0), "999");
     }
 
     #[test]
     fn large_numbers_are_short() {
-        for (value, text) in
-            [(0.0, "0"), (932.0, "932"), (999.9, "1.00 k"), (12_345.0, "12.3 k"), (4_560_000.0, "4.56 M"), (2.5, "2.5"), (33.0e9, "33.0 B")]
-        {
+        for (value, text) in [
+            (0.0, "0"),
+            (932.0, "932"),
+            (999.9, "1.00 k"),
+            (12_345.0, "12.3 k"),
+            (4_560_000.0, "4.56 M"),
+            (2.5, "2.5"),
+            (33.0e9, "33.0 B"),
+        ] {
             assert_eq!(compact(value), text);
         }
         assert_eq!(bytes(1_100_000), "1.10 MB");
@@ -362,9 +356,14 @@ mod tests {
 
     #[test]
     fn spans_read_naturally() {
-        for (span, text) in
-            [(0, "0.0 s"), (1_200_000, "1.2 s"), (42 * SECOND, "42 s"), (3 * MINUTE, "3 min"), (5 * HOUR, "5 h"), (-5, "0.0 s")]
-        {
+        for (span, text) in [
+            (0, "0.0 s"),
+            (1_200_000, "1.2 s"),
+            (42 * SECOND, "42 s"),
+            (3 * MINUTE, "3 min"),
+            (5 * HOUR, "5 h"),
+            (-5, "0.0 s"),
+        ] {
             assert_eq!(age(span), text);
         }
         assert_eq!(countdown(28 * SECOND), "0:28");

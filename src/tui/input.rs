@@ -1,10 +1,12 @@
-//! Keys. One table says what every key does, where, and how it is called: dispatch, footer and help all read it.
+//! Keys. One table says what every key does, where, and how it is called: dispatch, footer and help all read
+//! it.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// Where a key has its meaning. Keys that [`Context::Alerts`] and [`Context::Logs`] do not know fall through to [`Context::Main`].
+/// Where a key has its meaning. Keys that [`KeyContext::Alerts`] and [`KeyContext::Logs`] do not know fall
+/// through to [`KeyContext::Main`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Context {
+pub enum KeyContext {
     /// The dashboard.
     Main,
     /// The alert pane has the focus.
@@ -17,12 +19,11 @@ pub enum Context {
     Help,
 }
 
-impl Context {
+impl KeyContext {
     /// Every context, in the order of the help.
     pub const ALL: [Self; 5] = [Self::Main, Self::Alerts, Self::Logs, Self::Find, Self::Help];
 
     /// The heading of its keys in the help.
-    #[must_use]
     pub const fn heading(self) -> &'static str {
         match self {
             Self::Main => "Everywhere",
@@ -164,7 +165,6 @@ const fn ctrl(c: char) -> Chord {
 
 impl Chord {
     /// The chord of a key press; none with modifiers that no binding has (Alt, Super …).
-    #[must_use]
     pub fn of(event: KeyEvent) -> Option<Self> {
         let other = event.modifiers.difference(KeyModifiers::SHIFT | KeyModifiers::CONTROL);
         let chord = Self { code: event.code, ctrl: event.modifiers.contains(KeyModifiers::CONTROL) };
@@ -178,7 +178,7 @@ pub struct Binding {
     /// What happens.
     pub action: Action,
     /// Where.
-    pub context: Context,
+    pub context: KeyContext,
     /// By which keys.
     pub chords: &'static [Chord],
     /// How the keys are written.
@@ -189,7 +189,13 @@ pub struct Binding {
     pub hint: Option<(&'static str, &'static str)>,
 }
 
-const fn bind(context: Context, action: Action, chords: &'static [Chord], label: &'static str, help: &'static str) -> Binding {
+const fn bind(
+    context: KeyContext,
+    action: Action,
+    chords: &'static [Chord],
+    label: &'static str,
+    help: &'static str,
+) -> Binding {
     Binding { action, context, chords, label, help, hint: None }
 }
 
@@ -199,25 +205,39 @@ impl Binding {
     }
 }
 
-/// All keys. Footer hints come in this order; where two bindings are hinted as one, the first of them carries the hint.
+/// All keys. Footer hints come in this order; where two bindings are hinted as one, the first of them carries
+/// the hint.
 pub const KEYS: &[Binding] = {
     use Action as A;
-    use Context::{Alerts, Find, Help, Logs, Main};
+    use KeyContext::{Alerts, Find, Help, Logs, Main};
     &[
         bind(Main, A::NextCoin, &[char('j'), key(KeyCode::Down)], "j ↓", "next coin").hint("j/k", "coin"),
         bind(Main, A::PreviousCoin, &[char('k'), key(KeyCode::Up)], "k ↑", "previous coin"),
         bind(
             Main,
             A::NthCoin,
-            &[char('1'), char('2'), char('3'), char('4'), char('5'), char('6'), char('7'), char('8'), char('9'), char('0')],
+            &[
+                char('1'),
+                char('2'),
+                char('3'),
+                char('4'),
+                char('5'),
+                char('6'),
+                char('7'),
+                char('8'),
+                char('9'),
+                char('0'),
+            ],
             "1-9 0",
             "coin in that row",
         ),
         bind(Main, A::Narrower, &[char('[')], "[", "narrower interval").hint("[ ]", "interval"),
         bind(Main, A::Wider, &[char(']')], "]", "wider interval"),
-        bind(Main, A::CursorLeft, &[char('h'), key(KeyCode::Left)], "h ←", "crosshair to the candle before").hint("h/l", "crosshair"),
+        bind(Main, A::CursorLeft, &[char('h'), key(KeyCode::Left)], "h ←", "crosshair to the candle before")
+            .hint("h/l", "crosshair"),
         bind(Main, A::CursorRight, &[char('l'), key(KeyCode::Right)], "l →", "crosshair to the candle after"),
-        bind(Main, A::PanLeft, &[char('H'), key(KeyCode::PageUp)], "H PgUp", "pan to older candles").hint("H/L", "pan"),
+        bind(Main, A::PanLeft, &[char('H'), key(KeyCode::PageUp)], "H PgUp", "pan to older candles")
+            .hint("H/L", "pan"),
         bind(Main, A::PanRight, &[char('L'), key(KeyCode::PageDown)], "L PgDn", "pan to newer candles"),
         bind(Main, A::ZoomIn, &[char('+'), char('=')], "+", "zoom in").hint("+/-", "zoom"),
         bind(Main, A::ZoomOut, &[char('-'), char('_')], "-", "zoom out"),
@@ -227,10 +247,18 @@ pub const KEYS: &[Binding] = {
         bind(Main, A::Sort, &[char('s')], "s", "sort by the next column").hint("s", "sort"),
         bind(Main, A::ReverseSort, &[char('S')], "S", "turn the order round"),
         bind(Main, A::Volume, &[char('v')], "v", "volume on or off").hint("v", "volume"),
-        bind(Main, A::Indicators, &[char('i')], "i", "indicators: SMA, EMA, both, none").hint("i", "indicators"),
+        bind(Main, A::Indicators, &[char('i')], "i", "indicators: SMA, EMA, both, none")
+            .hint("i", "indicators"),
         bind(Main, A::NextPane, &[key(KeyCode::Tab)], "Tab", "focus the next pane").hint("Tab", "pane"),
         bind(Main, A::PreviousPane, &[key(KeyCode::BackTab)], "Shift-Tab", "focus the pane before"),
-        bind(Main, A::Expand, &[char('z'), key(KeyCode::Enter)], "z Enter", "focused pane over the whole screen").hint("z", "expand"),
+        bind(
+            Main,
+            A::Expand,
+            &[char('z'), key(KeyCode::Enter)],
+            "z Enter",
+            "focused pane over the whole screen",
+        )
+        .hint("z", "expand"),
         bind(Main, A::Pause, &[char('p'), char(' ')], "p Space", "freeze what is shown").hint("p", "pause"),
         bind(Main, A::Theme, &[char('T')], "T", "next theme"),
         bind(Main, A::Zone, &[char('u')], "u", "UTC or local time"),
@@ -240,7 +268,8 @@ pub const KEYS: &[Binding] = {
         bind(Main, A::Suspend, &[ctrl('z')], "Ctrl-Z", "suspend to the shell"),
         bind(Main, A::Quit, &[char('q'), ctrl('c')], "q Ctrl-C", "quit").hint("q", "quit"),
         bind(Alerts, A::AlertsUp, &[char('k'), key(KeyCode::Up)], "k ↑", "newer alerts"),
-        bind(Alerts, A::AlertsDown, &[char('j'), key(KeyCode::Down)], "j ↓", "older alerts").hint("j/k", "scroll"),
+        bind(Alerts, A::AlertsDown, &[char('j'), key(KeyCode::Down)], "j ↓", "older alerts")
+            .hint("j/k", "scroll"),
         bind(Logs, A::LogUp, &[key(KeyCode::Up)], "↑", "target above"),
         bind(Logs, A::LogDown, &[key(KeyCode::Down)], "↓", "target below"),
         bind(Logs, A::LogLess, &[key(KeyCode::Left)], "←", "show less of the target"),
@@ -250,17 +279,25 @@ pub const KEYS: &[Binding] = {
         bind(Logs, A::LogPageUp, &[key(KeyCode::PageUp)], "PgUp", "older lines").hint("PgUp/PgDn", "scroll"),
         bind(Logs, A::LogPageDown, &[key(KeyCode::PageDown)], "PgDn", "newer lines"),
         bind(Logs, A::LogNewest, &[key(KeyCode::Esc)], "Esc", "newest lines"),
-        bind(Logs, A::LogFocus, &[char('f')], "f", "only the selected target, or all").hint("f", "one target"),
+        bind(Logs, A::LogFocus, &[char('f')], "f", "only the selected target, or all")
+            .hint("f", "one target"),
         bind(Logs, A::LogHide, &[char(' ')], "Space", "hide or show targets that are off"),
         bind(Find, A::FindAccept, &[key(KeyCode::Enter)], "Enter", "keep the filter").hint("Enter", "keep"),
         bind(Find, A::FindCancel, &[key(KeyCode::Esc)], "Esc", "drop the filter").hint("Esc", "cancel"),
         bind(Find, A::FindErase, &[key(KeyCode::Backspace)], "Backspace", "take a character back"),
         bind(Find, A::FindClear, &[ctrl('u')], "Ctrl-U", "empty the line"),
         bind(Find, A::FindPrevious, &[key(KeyCode::Up), key(KeyCode::BackTab)], "↑", "match above"),
-        bind(Find, A::FindNext, &[key(KeyCode::Down), key(KeyCode::Tab)], "↓", "match below").hint("↑/↓", "match"),
+        bind(Find, A::FindNext, &[key(KeyCode::Down), key(KeyCode::Tab)], "↓", "match below")
+            .hint("↑/↓", "match"),
         bind(Find, A::Quit, &[ctrl('c')], "Ctrl-C", "quit"),
-        bind(Help, A::HelpClose, &[key(KeyCode::Esc), char('?'), char('q'), key(KeyCode::F(1)), key(KeyCode::Enter)], "Esc ? q", "close")
-            .hint("Esc", "close"),
+        bind(
+            Help,
+            A::HelpClose,
+            &[key(KeyCode::Esc), char('?'), char('q'), key(KeyCode::F(1)), key(KeyCode::Enter)],
+            "Esc ? q",
+            "close",
+        )
+        .hint("Esc", "close"),
         bind(Help, A::HelpUp, &[char('k'), key(KeyCode::Up)], "k ↑", "scroll up"),
         bind(Help, A::HelpDown, &[char('j'), key(KeyCode::Down)], "j ↓", "scroll down").hint("j/k", "scroll"),
         bind(Help, A::Quit, &[ctrl('c')], "Ctrl-C", "quit"),
@@ -268,17 +305,20 @@ pub const KEYS: &[Binding] = {
 };
 
 /// The binding of a chord in a context: its own, else (for panes) the dashboard's.
-#[must_use]
-pub fn lookup(context: Context, chord: Chord) -> Option<&'static Binding> {
+pub fn lookup(context: KeyContext, chord: Chord) -> Option<&'static Binding> {
     let within = |context| KEYS.iter().find(|b| b.context == context && b.chords.contains(&chord));
-    within(context).or_else(|| if matches!(context, Context::Alerts | Context::Logs) { within(Context::Main) } else { None })
+    within(context).or_else(|| {
+        if matches!(context, KeyContext::Alerts | KeyContext::Logs) { within(KeyContext::Main) } else { None }
+    })
 }
 
 /// The footer's hints in a context: its own first, then (for panes) the dashboard's.
-pub fn hints(context: Context) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let main = matches!(context, Context::Alerts | Context::Logs);
+pub fn hints(context: KeyContext) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let main = matches!(context, KeyContext::Alerts | KeyContext::Logs);
     let own = KEYS.iter().filter(move |b| b.context == context);
-    let rest = KEYS.iter().filter(move |b| main && b.context == Context::Main && !matches!(b.action, Action::NextCoin));
+    let rest = KEYS
+        .iter()
+        .filter(move |b| main && b.context == KeyContext::Main && !matches!(b.action, Action::NextCoin));
     own.chain(rest).filter_map(|b| b.hint)
 }
 
@@ -310,15 +350,15 @@ mod tests {
 
     #[test]
     fn panes_know_the_dashboards_keys_and_dialogs_do_not() {
-        assert_eq!(lookup(Context::Logs, char('q')).map(|b| b.action), Some(Action::Quit));
-        assert_eq!(lookup(Context::Logs, char('+')).map(|b| b.action), Some(Action::LogCaptureMore));
-        assert!(lookup(Context::Find, char('q')).is_none());
-        assert!(lookup(Context::Help, char('z')).is_none());
+        assert_eq!(lookup(KeyContext::Logs, char('q')).map(|b| b.action), Some(Action::Quit));
+        assert_eq!(lookup(KeyContext::Logs, char('+')).map(|b| b.action), Some(Action::LogCaptureMore));
+        assert!(lookup(KeyContext::Find, char('q')).is_none());
+        assert!(lookup(KeyContext::Help, char('z')).is_none());
     }
 
     #[test]
     fn the_program_can_be_left_from_everywhere() {
-        for context in Context::ALL {
+        for context in KeyContext::ALL {
             let action = lookup(context, ctrl('c')).map(|b| b.action);
             assert_eq!(action, Some(Action::Quit), "{context:?}");
         }

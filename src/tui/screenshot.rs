@@ -1,7 +1,7 @@
 //! The dashboard as a picture: an SVG of exactly the cells that a terminal of the same size would show.
 //!
-//! Lines, blocks, candles and curves are drawn as shapes, so that they join without seams whatever fonts there are; all other text
-//! is placed run by run on the grid of cells.
+//! Lines, blocks, candles and curves are drawn as shapes, so that they join without seams whatever fonts
+//! there are; all other text is placed run by run on the grid of cells.
 
 use std::fmt::Write;
 
@@ -30,7 +30,6 @@ const BACKGROUND: &str = "#0d1117";
 const FOREGROUND: &str = "#c9d1d9";
 
 /// The dashboard drawn at a size, as an SVG document.
-#[must_use]
 pub fn svg(app: &App, width: u16, height: u16) -> String {
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
@@ -39,7 +38,6 @@ pub fn svg(app: &App, width: u16, height: u16) -> String {
 }
 
 /// A buffer's cells as an SVG document.
-#[must_use]
 pub fn of_buffer(buffer: &Buffer) -> String {
     let (columns, rows) = (f64::from(buffer.area.width), f64::from(buffer.area.height));
     let (w, h) = (columns * WIDTH + 2.0 * MARGIN, rows * HEIGHT + BAR + MARGIN);
@@ -94,7 +92,9 @@ impl Paint {
 
 /// Halfway from a colour to what is behind it, rather nearer the colour.
 fn blend(fg: &str, bg: &str) -> String {
-    let part = |text: &str, at: usize| text.get(at..at + 2).and_then(|t| u32::from_str_radix(t, 16).ok()).unwrap_or(0);
+    let part = |text: &str, at: usize| {
+        text.get(at..at + 2).and_then(|t| u32::from_str_radix(t, 16).ok()).unwrap_or(0)
+    };
     let mix = |at| (part(fg, at) * 60 + part(bg, at) * 40) / 100;
     format!("#{:02x}{:02x}{:02x}", mix(1), mix(3), mix(5))
 }
@@ -168,7 +168,14 @@ fn backgrounds(out: &mut String, buffer: &Buffer, y: u16) {
             x += 1;
         }
         if let Some(bg) = paint.bg {
-            rect(out, f64::from(start) * WIDTH, f64::from(y) * HEIGHT, f64::from(x - start) * WIDTH, HEIGHT, &bg);
+            rect(
+                out,
+                f64::from(start) * WIDTH,
+                f64::from(y) * HEIGHT,
+                f64::from(x - start) * WIDTH,
+                HEIGHT,
+                &bg,
+            );
         }
     }
 }
@@ -230,8 +237,9 @@ fn escape(text: &str) -> String {
 /// Draws a glyph that must join its neighbours as a shape. Whether it is one of those.
 fn shape(out: &mut String, c: char, x: f64, y: f64, fill: &str) -> bool {
     let (cx, cy) = (x + WIDTH / 2.0, y + HEIGHT / 2.0);
-    let mut vertical =
-        |from: f64, to: f64, thickness: f64| rect(out, cx - thickness / 2.0, y + from * HEIGHT, thickness, (to - from) * HEIGHT, fill);
+    let mut vertical = |from: f64, to: f64, thickness: f64| {
+        rect(out, cx - thickness / 2.0, y + from * HEIGHT, thickness, (to - from) * HEIGHT, fill);
+    };
     match c {
         '│' => vertical(0.0, 1.0, THIN),
         '┃' => vertical(0.0, 1.0, THICK),
@@ -249,7 +257,9 @@ fn shape(out: &mut String, c: char, x: f64, y: f64, fill: &str) -> bool {
         }
         '┊' => (0..3).for_each(|i| vertical(f64::from(i) / 3.0 + 0.08, f64::from(i) / 3.0 + 0.24, THIN)),
         '─' => rect(out, x, cy - THIN / 2.0, WIDTH, THIN, fill),
-        '┈' => (0..3).for_each(|i| rect(out, x + WIDTH * (f64::from(i) / 3.0 + 0.08), cy - THIN / 2.0, WIDTH * 0.17, THIN, fill)),
+        '┈' => (0..3).for_each(|i| {
+            rect(out, x + WIDTH * (f64::from(i) / 3.0 + 0.08), cy - THIN / 2.0, WIDTH * 0.17, THIN, fill);
+        }),
         '┴' => {
             rect(out, x, cy - THIN / 2.0, WIDTH, THIN, fill);
             rect(out, cx - THIN / 2.0, y, THIN, HEIGHT / 2.0, fill);
@@ -304,7 +314,12 @@ fn braille(out: &mut String, c: char, x: f64, y: f64, fill: &str) {
     ];
     let bits = u32::from(c) - 0x2800;
     for (_, dx, dy) in DOTS.iter().filter(|(bit, ..)| bits & bit != 0) {
-        let _ = writeln!(out, r#"<circle cx="{:.2}" cy="{:.2}" r="1.15" fill="{fill}"/>"#, x + dx * WIDTH, y + dy * HEIGHT);
+        let _ = writeln!(
+            out,
+            r#"<circle cx="{:.2}" cy="{:.2}" r="1.15" fill="{fill}"/>"#,
+            x + dx * WIDTH,
+            y + dy * HEIGHT
+        );
     }
 }
 

@@ -1,13 +1,14 @@
-//! Candles for the chart: gold's answer with the live ones on top, grouped into columns, with moving averages.
+//! Candles for the chart: gold's answer with the live ones on top, grouped into columns, with moving
+//! averages.
 
+use crate::market::time::floor;
 use crate::market::{Candle, Micros};
 
 /// Candles grouped into buckets of `width`, aligned to the epoch, oldest first.
-#[must_use]
 pub(super) fn group(candles: &[Candle], width: Micros) -> Vec<Candle> {
     let mut groups: Vec<Candle> = Vec::with_capacity(candles.len());
     for candle in candles {
-        let start = candle.window_start - candle.window_start.rem_euclid(width);
+        let start = floor(candle.window_start, width);
         match groups.last_mut() {
             Some(last) if last.window_start == start => last.absorb(candle),
             _ => groups.push(Candle { window_start: start, window_end: start + width, ..candle.clone() }),
@@ -17,7 +18,6 @@ pub(super) fn group(candles: &[Candle], width: Micros) -> Vec<Candle> {
 }
 
 /// The mean of the last `length` closes at each candle; none before there are so many.
-#[must_use]
 pub(super) fn sma(candles: &[Candle], length: usize) -> Vec<Option<f64>> {
     (0..candles.len())
         .map(|i| {
@@ -29,8 +29,8 @@ pub(super) fn sma(candles: &[Candle], length: usize) -> Vec<Option<f64>> {
         .collect()
 }
 
-/// The exponential moving average of the closes, weight `2 / (length + 1)`; none for the first `length - 1` candles.
-#[must_use]
+/// The exponential moving average of the closes, weight `2 / (length + 1)`; none for the first `length - 1`
+/// candles.
 pub(super) fn ema(candles: &[Candle], length: usize) -> Vec<Option<f64>> {
     #[expect(clippy::cast_precision_loss, reason = "a handful of candles")]
     let weight = 2.0 / (length as f64 + 1.0);
@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn averages_begin_when_there_is_enough_to_average() {
-        let candles: Vec<Candle> = (0..5).map(|i| minute(i, [1.0, 2.0, 3.0, 4.0, 5.0][usize::try_from(i).unwrap()])).collect();
+        let candles: Vec<Candle> =
+            (0..5).map(|i| minute(i, [1.0, 2.0, 3.0, 4.0, 5.0][usize::try_from(i).unwrap()])).collect();
         assert_eq!(sma(&candles, 3), [None, None, Some(2.0), Some(3.0), Some(4.0)]);
         assert_eq!(sma(&candles, 9), [None; 5]);
         assert_eq!(ema(&candles, 3), [None, None, Some(2.25), Some(3.125), Some(4.0625)]);

@@ -1,4 +1,5 @@
-//! The terminal: taken over on [`Screen::open`], given back whatever happens: on drop, on panic, on suspension.
+//! The terminal: taken over on [`Screen::open`], given back whatever happens: on drop, on panic, on
+//! suspension.
 
 use std::io::{self, BufWriter, Stdout, Write};
 use std::panic;
@@ -7,9 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crossterm::cursor::Show;
-use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture};
+use crossterm::event::{
+    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
+};
 use crossterm::terminal::{
-    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, SetTitle, disable_raw_mode, enable_raw_mode,
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, SetTitle,
+    disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{execute, queue};
 use ratatui::Terminal;
@@ -119,15 +123,22 @@ fn take() -> io::Result<()> {
     taken
 }
 
-/// Gives the terminal back as it was: cooked, with its cursor, without mouse capture and paste mode. Does nothing when it is not
-/// ours, so it may be called from anywhere, any number of times.
+/// Gives the terminal back as it was: cooked, with its cursor, without mouse capture and paste mode. Does
+/// nothing when it is not ours, so it may be called from anywhere, any number of times.
 pub fn restore() {
     if !OPEN.swap(false, Ordering::SeqCst) {
         return;
     }
     // There is nobody to tell when the terminal is gone.
     let mut out = io::stdout();
-    let _ = execute!(out, EndSynchronizedUpdate, DisableBracketedPaste, DisableMouseCapture, LeaveAlternateScreen, Show);
+    let _ = execute!(
+        out,
+        EndSynchronizedUpdate,
+        DisableBracketedPaste,
+        DisableMouseCapture,
+        LeaveAlternateScreen,
+        Show
+    );
     let _ = out.flush();
     let _ = disable_raw_mode();
 }
@@ -140,8 +151,9 @@ pub(super) fn ours<T>(run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A panic of the dashboard or of the main thread ends the program: its words must land on a restored terminal. A panic of a stage
-/// is the supervisor's affair and must not tear the screen: its words go to the log.
+/// A panic of the dashboard or of the main thread ends the program: its words must land on a restored
+/// terminal. A panic of a stage is the supervisor's affair and must not tear the screen: its words go to the
+/// log.
 fn install_panic_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

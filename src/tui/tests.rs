@@ -91,8 +91,18 @@ impl Bench {
         let (snapshots, watching) = watch::channel(Arc::new(fixture::snapshot()));
         let (sender, selected) = watch::channel(None);
         let cancel = CancellationToken::new();
-        let options = Options { settings: Settings { interval: Some(Interval::Minute1), ..Settings::default() }, selected: Some(sender) };
-        let task = tokio::spawn(drive(Paper(seen.clone()), Box::pin(stream), watching, backend, options, cancel.clone()));
+        let options = Options {
+            settings: DashboardSettings { interval: Some(Interval::Minute1), ..DashboardSettings::default() },
+            selected: Some(sender),
+        };
+        let task = tokio::spawn(drive(
+            Paper(seen.clone()),
+            Box::pin(stream),
+            watching,
+            backend,
+            options,
+            cancel.clone(),
+        ));
         Self { seen, events, snapshots, selected, cancel, task }
     }
 

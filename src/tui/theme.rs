@@ -1,14 +1,17 @@
 //! Colours. A theme gives every role on the screen a style; views name roles, never colours.
 //!
-//! No role is told by colour alone: glyphs (`▲▼`, `●`, `▸`) and modifiers say the same, so that [`Kind::Mono`], whose colours are
-//! all `Reset`, loses nothing. (With `NO_COLOR` set, crossterm writes a sequence for a colour that also resets bold and reverse.)
+//! No role is told by colour alone: glyphs (`▲▼`, `●`, `▸`) and modifiers say the same, so that
+//! [`ThemeKind::Mono`], whose colours are all `Reset`, loses nothing. (With `NO_COLOR` set, crossterm writes
+//! a sequence for a colour that also resets bold and reverse.)
 
 use ratatui::style::{Color, Modifier, Style};
 
 /// The closed set of themes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ThemeKind {
     /// The terminal's own 16 colours.
     #[default]
     Default,
@@ -20,12 +23,11 @@ pub enum Kind {
     Mono,
 }
 
-impl Kind {
+impl ThemeKind {
     /// All themes, in the order that `T` goes through them.
     pub const ALL: [Self; 4] = [Self::Default, Self::Truecolor, Self::Colorblind, Self::Mono];
 
     /// `default`, `truecolor`, `colorblind`, `mono`.
-    #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -36,7 +38,6 @@ impl Kind {
     }
 
     /// The theme after this one.
-    #[must_use]
     pub fn next(self) -> Self {
         let at = Self::ALL.iter().position(|k| *k == self).unwrap_or(0);
         Self::ALL[(at + 1) % Self::ALL.len()]
@@ -87,16 +88,16 @@ pub struct Theme {
 }
 
 impl Theme {
-    /// The styles of a theme; `red_up` swaps the colours of rising and falling, as East Asian markets have them.
-    #[must_use]
-    pub fn new(kind: Kind, red_up: bool) -> Self {
+    /// The styles of a theme; `red_up` swaps the colours of rising and falling, as East Asian markets have
+    /// them.
+    pub fn new(kind: ThemeKind, red_up: bool) -> Self {
         let mut theme = match kind {
-            Kind::Default => Self::sixteen(),
-            Kind::Truecolor => Self::truecolor(),
-            Kind::Colorblind => Self::colorblind(),
-            Kind::Mono => Self::mono(),
+            ThemeKind::Default => Self::sixteen(),
+            ThemeKind::Truecolor => Self::truecolor(),
+            ThemeKind::Colorblind => Self::colorblind(),
+            ThemeKind::Mono => Self::mono(),
         };
-        if red_up && kind != Kind::Mono {
+        if red_up && kind != ThemeKind::Mono {
             std::mem::swap(&mut theme.up, &mut theme.down);
         }
         theme
@@ -145,7 +146,10 @@ impl Theme {
             warn: rgb(0xf2, 0xc0, 0x55),
             bad: rgb(0xff, 0x6b, 0x6b).add_modifier(Modifier::BOLD),
             selected: plain.bg(Color::Rgb(0x1d, 0x2a, 0x3a)).add_modifier(Modifier::BOLD),
-            tag: plain.fg(Color::Rgb(0x0d, 0x11, 0x17)).bg(Color::Rgb(0x6c, 0xb6, 0xff)).add_modifier(Modifier::BOLD),
+            tag: plain
+                .fg(Color::Rgb(0x0d, 0x11, 0x17))
+                .bg(Color::Rgb(0x6c, 0xb6, 0xff))
+                .add_modifier(Modifier::BOLD),
             cursor: rgb(0xf2, 0xc0, 0x55),
             sma: rgb(0xf2, 0xc0, 0x55),
             ema: rgb(0xc4, 0x9b, 0xff),
@@ -169,7 +173,10 @@ impl Theme {
             cursor: plain.fg(Color::Rgb(0xf0, 0xe4, 0x42)),
             sma: plain.fg(Color::Rgb(0xf0, 0xe4, 0x42)),
             ema: plain.fg(Color::Rgb(0xcc, 0x79, 0xa7)),
-            tag: plain.fg(Color::Rgb(0x0d, 0x11, 0x17)).bg(Color::Rgb(0xd8, 0xde, 0xe9)).add_modifier(Modifier::BOLD),
+            tag: plain
+                .fg(Color::Rgb(0x0d, 0x11, 0x17))
+                .bg(Color::Rgb(0xd8, 0xde, 0xe9))
+                .add_modifier(Modifier::BOLD),
             ..Self::truecolor()
         }
     }
@@ -238,15 +245,17 @@ mod tests {
     #[test]
     fn mono_has_no_colours() {
         for red_up in [false, true] {
-            for style in Theme::new(Kind::Mono, red_up).all() {
-                assert!(style.fg.is_none_or(|c| c == Color::Reset) && style.bg.is_none_or(|c| c == Color::Reset));
+            for style in Theme::new(ThemeKind::Mono, red_up).all() {
+                assert!(
+                    style.fg.is_none_or(|c| c == Color::Reset) && style.bg.is_none_or(|c| c == Color::Reset)
+                );
             }
         }
     }
 
     #[test]
     fn the_default_theme_keeps_to_sixteen_colours() {
-        for style in Theme::new(Kind::Default, false).all() {
+        for style in Theme::new(ThemeKind::Default, false).all() {
             for colour in [style.fg, style.bg].into_iter().flatten() {
                 assert!(!matches!(colour, Color::Rgb(..) | Color::Indexed(_)), "{colour:?}");
             }
@@ -255,20 +264,20 @@ mod tests {
 
     #[test]
     fn up_and_down_differ_everywhere_and_swap_on_demand() {
-        for kind in Kind::ALL {
+        for kind in ThemeKind::ALL {
             let theme = Theme::new(kind, false);
             assert_ne!(theme.up, theme.down, "{kind:?}");
         }
-        let (usual, swapped) = (Theme::new(Kind::Default, false), Theme::new(Kind::Default, true));
+        let (usual, swapped) = (Theme::new(ThemeKind::Default, false), Theme::new(ThemeKind::Default, true));
         assert_eq!((usual.up, usual.down), (swapped.down, swapped.up));
     }
 
     #[test]
     fn the_key_goes_round_all_themes() {
-        let mut kind = Kind::Default;
-        for _ in 0..Kind::ALL.len() {
+        let mut kind = ThemeKind::Default;
+        for _ in 0..ThemeKind::ALL.len() {
             kind = kind.next();
         }
-        assert_eq!(kind, Kind::Default);
+        assert_eq!(kind, ThemeKind::Default);
     }
 }

@@ -141,12 +141,18 @@ pub(super) fn has_room_for_logs(size: Size) -> bool {
 
 /// A pane without its border.
 fn inner(area: Rect) -> Rect {
-    Rect { x: area.x + 1, y: area.y + 1, width: area.width.saturating_sub(2), height: area.height.saturating_sub(2) }
+    Rect {
+        x: area.x + 1,
+        y: area.y + 1,
+        width: area.width.saturating_sub(2),
+        height: area.height.saturating_sub(2),
+    }
 }
 
 /// Columns of the chart's plot; those of the last place that a chart has, where another pane took it.
 pub(super) fn chart_columns(layout: &Layout) -> u16 {
-    let area = layout.area(Pane::Chart).or_else(|| layout.panes.last().map(|(_, area)| *area)).unwrap_or_default();
+    let area =
+        layout.area(Pane::Chart).or_else(|| layout.panes.last().map(|(_, area)| *area)).unwrap_or_default();
     chart::columns(inner(area))
 }
 
@@ -206,7 +212,10 @@ pub fn render(buffer: &mut Buffer, area: Rect, app: &App) {
 }
 
 fn too_small(buffer: &mut Buffer, area: Rect, app: &App) {
-    let text = format!("CryptoStream needs {}x{}, this is {}x{} · q quits", LEAST.width, LEAST.height, area.width, area.height);
+    let text = format!(
+        "CryptoStream needs {}x{}, this is {}x{} · q quits",
+        LEAST.width, LEAST.height, area.width, area.height
+    );
     Paragraph::new(text).style(app.theme.text).wrap(Wrap { trim: true }).render(area, buffer);
 }
 
@@ -231,7 +240,13 @@ fn attribution(buffer: &mut Buffer, area: Rect, app: &App) {
     let width = u16::try_from(WORDS.len()).unwrap_or(u16::MAX);
     let shown = app.markets.selected().is_some_and(|r| &*r.market.source == "coingecko");
     if shown && area.width >= width + 2 && area.height > 1 {
-        buffer.set_stringn(area.right() - width - 1, area.bottom() - 1, WORDS, usize::from(width), app.theme.muted);
+        buffer.set_stringn(
+            area.right() - width - 1,
+            area.bottom() - 1,
+            WORDS,
+            usize::from(width),
+            app.theme.muted,
+        );
     }
 }
 
@@ -263,10 +278,15 @@ fn put_right(buffer: &mut Buffer, area: Rect, line: &Line<'_>) {
 
 /// Words in the middle of an area.
 fn message(buffer: &mut Buffer, area: Rect, text: &str, style: Style) {
-    let lines = u16::try_from(text.chars().count()).unwrap_or(u16::MAX).div_ceil(area.width.max(1)).min(area.height);
+    let lines =
+        u16::try_from(text.chars().count()).unwrap_or(u16::MAX).div_ceil(area.width.max(1)).min(area.height);
     let top = area.height.saturating_sub(lines) / 2;
     let area = Rect { y: area.y + top, height: area.height - top, ..area };
-    Paragraph::new(text.to_owned()).style(style).alignment(Alignment::Center).wrap(Wrap { trim: true }).render(area, buffer);
+    Paragraph::new(text.to_owned())
+        .style(style)
+        .alignment(Alignment::Center)
+        .wrap(Wrap { trim: true })
+        .render(area, buffer);
 }
 
 /// A piece of a line that may be left out: the higher the number, the sooner.

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 
 use cryptostream::alert::rule::Rule;
 use cryptostream::lake::{Storage, Table, TableKind};
-use cryptostream::pipeline::supervisor::Settings;
+use cryptostream::pipeline::supervisor::PipelineSettings;
 
 use crate::support::process::{simulating, succeed};
 use crate::support::tables::{assert_sound, replaying, run};
 
-/// Resident memory of a pipeline at its peak, in MB: what it needs, and half as much again. A stage that kept the million events
-/// would need some 300 more.
+/// Resident memory of a pipeline at its peak, in MB: what it needs, and half as much again. A stage that kept
+/// the million events would need some 300 more.
 const MEMORY: u64 = 450;
 /// Live files of a table.
 const FILES: usize = 200;
@@ -35,17 +35,23 @@ async fn a_thousand_commits_leave_few_files() {
     let mut lines = String::new();
     for minute in 0..COMMITS {
         let time = 1_747_008_000 + minute * 60;
-        writeln!(lines, r#"{{"coin_id":"bitcoin","price":{},"event_time":{}}}"#, 100 + minute % 7, time + 40).unwrap();
-        writeln!(lines, r#"{{"coin_id":"bitcoin","price":{},"event_time":{}}}"#, 101 + minute % 7, time + 50).unwrap();
+        writeln!(lines, r#"{{"coin_id":"bitcoin","price":{},"event_time":{}}}"#, 100 + minute % 7, time + 40)
+            .unwrap();
+        writeln!(lines, r#"{{"coin_id":"bitcoin","price":{},"event_time":{}}}"#, 101 + minute % 7, time + 50)
+            .unwrap();
         writeln!(lines, "not JSON").unwrap();
     }
     std::fs::write(&input, lines).unwrap();
     let rule = Rule { cooldown: 0, ..Rule::default() };
-    let totals = run(Settings { rule, ..replaying(&storage, &input, 3) }).await.unwrap().totals;
+    let totals = run(PipelineSettings { rule, ..replaying(&storage, &input, 3) }).await.unwrap().totals;
     assert_eq!((totals.candles, totals.alerts, totals.rejected), (1_000, 1_000, 1_000));
     for kind in TableKind::ALL {
         let table = Table::open(&Storage::new(&storage).unwrap(), kind).await.unwrap().unwrap();
-        assert!(table.version() >= COMMITS.unsigned_abs() - 1, "{kind}: {} versions would be few files anyway", table.version());
+        assert!(
+            table.version() >= COMMITS.unsigned_abs() - 1,
+            "{kind}: {} versions would be few files anyway",
+            table.version()
+        );
         assert!(table.files().len() <= FILES, "{kind}: {} files", table.files().len());
     }
     assert_sound(&storage, "after many small commits").await;

@@ -1,4 +1,5 @@
-//! The command line as a user meets it: exit codes, one line an error, and a README whose commands are understood.
+//! The command line as a user meets it: exit codes, one line an error, and a README whose commands are
+//! understood.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -24,7 +25,8 @@ fn lines(bytes: &[u8]) -> Vec<String> {
 }
 
 fn read(words: &[&str]) -> Result<Parsed, String> {
-    Cli::read(std::iter::once("cryptostream").chain(words.iter().copied()).map(OsString::from)).map_err(|e| e.to_string())
+    Cli::read(std::iter::once("cryptostream").chain(words.iter().copied()).map(OsString::from))
+        .map_err(|e| e.to_string())
 }
 
 #[test]
@@ -82,7 +84,16 @@ fn flags_of_the_settings_are_those_of_the_command_line() {
 fn help_names_the_defaults_in_force() {
     let folder = tempfile::tempdir().unwrap();
     let help = lines(&run(folder.path(), &["--help"], &[]).stdout).join("\n");
-    for key in ["poll", "batch_latency", "batch_records", "backfill", "speed", "simulator.rate", "simulator.start", "simulator.tick"] {
+    for key in [
+        "poll",
+        "batch_latency",
+        "batch_records",
+        "backfill",
+        "speed",
+        "simulator.rate",
+        "simulator.start",
+        "simulator.tick",
+    ] {
         let config = lines(&run(folder.path(), &["config"], &[]).stdout);
         let row = config.iter().find(|l| l.split_whitespace().next() == Some(key)).unwrap();
         let value = row.split_whitespace().nth(1).unwrap();
@@ -96,18 +107,32 @@ fn what_is_wrong_is_told_in_one_line_each_with_exit_code_2() {
     for (args, expected) in [
         (
             &["--sorce", "x"][..],
-            &["error: unexpected argument '--sorce' found; a similar argument exists: '--source'; see 'cryptostream --help'"][..],
+            &[
+                "error: unexpected argument '--sorce' found; a similar argument exists: '--source'; see 'cryptostream --help'",
+            ][..],
         ),
-        (&["candles"], &["error: the following required arguments were not provided: <COIN>; see 'cryptostream --help'"]),
+        (
+            &["candles"],
+            &["error: the following required arguments were not provided: <COIN>; see 'cryptostream --help'"],
+        ),
         (&["frobnicate"], &["error: unrecognized subcommand 'frobnicate'; see 'cryptostream --help'"]),
         (&["--no-tui", "compact"], &["error: '--no-tui' runs the pipeline and goes without a command"]),
-        (&["--source", "replay"], &["error: the source replay needs a recording: give '--input FILE' ('-' for stdin)"]),
+        (
+            &["--source", "replay"],
+            &["error: the source replay needs a recording: give '--input FILE' ('-' for stdin)"],
+        ),
         (&["--input", "no.ndjson"], &["error: --input: there is no file 'no.ndjson'"]),
         (
             &["candles", "bitcoin", "--poll", "0s", "--speed", "fast"],
-            &["error: --speed: 'fast' is neither a number above 0 nor 'max'", "error: --poll: '0s' is too short: at least 1s"],
+            &[
+                "error: --speed: 'fast' is neither a number above 0 nor 'max'",
+                "error: --poll: '0s' is too short: at least 1s",
+            ],
         ),
-        (&["config", "--storage", "s3://bucket"], &["error: --storage: storage on S3 is not supported yet: give a folder"]),
+        (
+            &["config", "--storage", "s3://bucket"],
+            &["error: --storage: storage on S3 is not supported yet: give a folder"],
+        ),
     ] {
         let output = run(folder.path(), args, &[]);
         let mut told = lines(&output.stderr);
@@ -120,7 +145,10 @@ fn what_is_wrong_is_told_in_one_line_each_with_exit_code_2() {
     }
     let output = run(folder.path(), &["config", "--config", "no.toml"], &[("CRYPTOSTREAM_POL", "1s")]);
     let told = lines(&output.stderr);
-    assert_eq!(told[0], "error: CRYPTOSTREAM_POL: there is no such setting: did you mean 'CRYPTOSTREAM_POLL'?");
+    assert_eq!(
+        told[0],
+        "error: CRYPTOSTREAM_POL: there is no such setting: did you mean 'CRYPTOSTREAM_POLL'?"
+    );
     assert!(told[1].starts_with("error: --config: no.toml: "), "{told:?}");
     assert_eq!((told.len(), output.status.code()), (2, Some(2)));
 }
@@ -128,13 +156,21 @@ fn what_is_wrong_is_told_in_one_line_each_with_exit_code_2() {
 #[test]
 fn config_shows_values_with_their_origin_and_no_secret() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join(".env"), "COINGECKO_API_KEY=hush-hush\nCRYPTOSTREAM_POLL=20s\n").unwrap();
+    std::fs::write(folder.path().join(".env"), "COINGECKO_API_KEY=hush-hush\nCRYPTOSTREAM_POLL=20s\n")
+        .unwrap();
     std::fs::write(folder.path().join("cryptostream.toml"), "[ui]\ntheme = \"mono\"\n").unwrap();
-    let output = run(folder.path(), &["config", "--speed", "max"], &[("WEBHOOK_URL", "[https://x/hush-hush](https://x/hush-hush)")]);
+    let output = run(
+        folder.path(),
+        &["config", "--speed", "max"],
+        &[("WEBHOOK_URL", "[https://x/hush-hush](https://x/hush-hush)")],
+    );
     assert_eq!(output.status.code(), Some(0), "{:?}", lines(&output.stderr));
     let shown = lines(&output.stdout);
     let row = |key: &str| {
-        let row = shown.iter().find(|l| l.split_whitespace().next() == Some(key)).unwrap_or_else(|| panic!("{key}"));
+        let row = shown
+            .iter()
+            .find(|l| l.split_whitespace().next() == Some(key))
+            .unwrap_or_else(|| panic!("{key}"));
         row.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(row("poll"), "20s .env line 2 (CRYPTOSTREAM_POLL)");
@@ -161,10 +197,22 @@ fn candles_are_in_the_currency_that_there_is_or_the_choice_is_told() {
         (&["bitcoin"][..], "bitcoin in EUR from kraken"),
         (&["ethereum", "--quote", "BTC"], "ethereum in BTC from kraken"),
         (&["tiny"], "tiny in USD from kraken"),
-        (&["ethereum"], "error: the candles of 'ethereum' from kraken are in btc, eur: choose one with --quote"),
-        (&["bitcoin", "--quote", "gbp"], "error: there are no candles of 'bitcoin' in 'gbp' in ./storage; there are in eur"),
-        (&["solana"], "error: there are no candles of 'solana' in ./storage; there are of bitcoin, ethereum, tiny"),
-        (&["bitcoin", "--from", "binance"], "error: there are no candles of that source in ./storage; there are of kraken"),
+        (
+            &["ethereum"],
+            "error: the candles of 'ethereum' from kraken are in btc, eur: choose one with --quote",
+        ),
+        (
+            &["bitcoin", "--quote", "gbp"],
+            "error: there are no candles of 'bitcoin' in 'gbp' in ./storage; there are in eur",
+        ),
+        (
+            &["solana"],
+            "error: there are no candles of 'solana' in ./storage; there are of bitcoin, ethereum, tiny",
+        ),
+        (
+            &["bitcoin", "--from", "binance"],
+            "error: there are no candles of that source in ./storage; there are of kraken",
+        ),
     ] {
         let output = run(folder.path(), &[&["candles"], args].concat(), &[]);
         let told = if output.status.success() { lines(&output.stdout) } else { lines(&output.stderr) };
@@ -178,7 +226,10 @@ fn completions_and_the_manual_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = run(folder.path(), &["completions", shell], &[]);
-        assert!(output.status.success() && lines(&output.stdout).join("\n").contains("batch-latency"), "{shell}");
+        assert!(
+            output.status.success() && lines(&output.stdout).join("\n").contains("batch-latency"),
+            "{shell}"
+        );
     }
     let page = lines(&run(folder.path(), &["man"], &[]).stdout).join("\n");
     assert!(page.contains(".TH cryptostream") && page.contains("screenshot"));
@@ -200,12 +251,19 @@ fn every_command_of_the_readme_is_understood() {
         let line = line.strip_prefix("$ ").unwrap_or(line);
         if let Some(words) = inside.then(|| command(line)).flatten() {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            assert!(matches!(read(&words), Ok(Parsed::Run(_) | Parsed::Print(_))), "{line}: {:?}", read(&words).err());
+            assert!(
+                matches!(read(&words), Ok(Parsed::Run(_) | Parsed::Print(_))),
+                "{line}: {:?}",
+                read(&words).err()
+            );
             found += 1;
         }
     }
     assert!(found >= 15, "only {found} commands found in the README");
-    for variable in readme.split(|c: char| !(c.is_ascii_uppercase() || c == '_')).filter(|w| w.starts_with("CRYPTOSTREAM_")) {
+    for variable in readme
+        .split(|c: char| !(c.is_ascii_uppercase() || c == '_'))
+        .filter(|w| w.starts_with("CRYPTOSTREAM_"))
+    {
         let known = variable == "CRYPTOSTREAM_CONFIG" || KEYS.iter().any(|k| k.variable() == variable);
         assert!(known || variable == "CRYPTOSTREAM_", "{variable}");
     }

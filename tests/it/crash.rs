@@ -4,11 +4,14 @@ use std::path::Path;
 
 use cryptostream::lake::TableKind;
 
-use crate::support::process::{Running, commits, killed_at, program, replaying, simulating, succeed, told, wait_for};
+use crate::support::process::{
+    Running, commits, killed_at, program, replaying, simulating, succeed, told, wait_for,
+};
 use crate::support::stream::{Habits, random, text};
 use crate::support::tables::{assert_rows, assert_same, assert_sound, columns_without, replay, rows, values};
 
-/// The places of a pipeline's commits; each run is ended at one of them and gets a little further than the one before.
+/// The places of a pipeline's commits; each run is ended at one of them and gets a little further than the
+/// one before.
 const COMMITS: [&str; 22] = [
     "bronze.write.before",
     "bronze.write.after",
@@ -83,8 +86,13 @@ async fn a_process_killed_at_every_step_leaves_the_tables_of_an_undisturbed_run(
 }
 
 /// Places at which processes over two streams are killed.
-const SOME: [&str; 5] =
-    ["bronze.commit.after@2", "silver.commit.before@2", "quarantine.commit.after", "gold.commit.after@2", "alerts.commit.after"];
+const SOME: [&str; 5] = [
+    "bronze.commit.after@2",
+    "silver.commit.before@2",
+    "quarantine.commit.after",
+    "gold.commit.after@2",
+    "alerts.commit.after",
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_streams_one_after_the_other_survive_kills() {
@@ -107,8 +115,8 @@ async fn two_streams_one_after_the_other_survive_kills() {
     assert_sound(&storage, "after kills in both streams").await;
 }
 
-/// The end of the second stream closes the open candles of the first one, too; what it has of ticks later restates them. So the
-/// alerts may be others, and nothing else.
+/// The end of the second stream closes the open candles of the first one, too; what it has of ticks later
+/// restates them. So the alerts may be others, and nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_stream_that_goes_on_after_another_one_survives_kills() {
     let folder = tempfile::tempdir().unwrap();
@@ -130,7 +138,11 @@ async fn a_stream_that_goes_on_after_another_one_survives_kills() {
     let same = async |when: &str| {
         for kind in [TableKind::Bronze, TableKind::Quarantine, TableKind::Silver, TableKind::Gold] {
             let columns = columns_without(kind, &[]);
-            assert_rows(&rows(&storage, kind, &columns).await, &rows(&undisturbed, kind, &columns).await, &format!("{when}: {kind}"));
+            assert_rows(
+                &rows(&storage, kind, &columns).await,
+                &rows(&undisturbed, kind, &columns).await,
+                &format!("{when}: {kind}"),
+            );
         }
         assert_sound(&storage, when).await;
     };
@@ -142,7 +154,8 @@ async fn a_stream_that_goes_on_after_another_one_survives_kills() {
     same("rebuilt").await;
 }
 
-/// Runs one process for each place, all at once, each on a storage named after it; the step there fails the second time.
+/// Runs one process for each place, all at once, each on a storage named after it; the step there fails the
+/// second time.
 fn failing_at(places: &[&str], folder: &Path, pipeline: impl Fn(&Path) -> std::process::Command) {
     let running: Vec<_> = places
         .iter()
@@ -186,7 +199,8 @@ async fn a_step_that_fails_is_taken_again_and_nothing_is_doubled() {
     }
 }
 
-/// A compaction that landed and reported an error, or may have: the batches after it are none of its business.
+/// A compaction that landed and reported an error, or may have: the batches after it are none of its
+/// business.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_compaction_that_fails_drops_no_batch() {
     let folder = tempfile::tempdir().unwrap();
@@ -204,7 +218,10 @@ async fn a_compaction_that_fails_drops_no_batch() {
         let ended = process.wait();
         assert!(ended.status.success() && told(&ended).contains("fail point"), "{place}: {}", told(&ended));
         let storage = folder.path().join(place);
-        assert!(values(&storage).await == values(&undisturbed).await, "{place}: bronze holds others than the records delivered");
+        assert!(
+            values(&storage).await == values(&undisturbed).await,
+            "{place}: bronze holds others than the records delivered"
+        );
         assert_same(&undisturbed, &storage, place).await;
         assert_sound(&storage, place).await;
     }
@@ -222,14 +239,18 @@ async fn records_without_a_position_are_there_once_after_a_step_that_failed() {
     for place in places {
         let storage = folder.path().join(place);
         let left = values(&storage).await;
-        assert!(left == all, "{place}: {} of 1,000 records in bronze, or others than those delivered", left.len());
+        assert!(
+            left == all,
+            "{place}: {} of 1,000 records in bronze, or others than those delivered",
+            left.len()
+        );
         assert_same(&undisturbed, &storage, place).await;
         assert_sound(&storage, place).await;
     }
 }
 
-/// The simulator begins anew with each process and numbers nothing: bronze holds what each process delivered until it was killed,
-/// one after the other; silver holds each tick once.
+/// The simulator begins anew with each process and numbers nothing: bronze holds what each process delivered
+/// until it was killed, one after the other; silver holds each tick once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn records_without_a_position_are_there_once_after_kills() {
     const EVENTS: u32 = 4_000;
@@ -238,7 +259,8 @@ async fn records_without_a_position_are_there_once_after_kills() {
     succeed(simulating(&undisturbed, EVENTS, 50_000));
     let delivered: Vec<String> = values(&undisturbed).await.into_iter().map(|(_, value)| value).collect();
     let mut before = Vec::new();
-    let places = COMMITS.iter().filter(|place| !place.starts_with("quarantine") && !place.ends_with("write.after"));
+    let places =
+        COMMITS.iter().filter(|place| !place.starts_with("quarantine") && !place.ends_with("write.after"));
     for place in places.map(|place| Some(*place)).chain([None]) {
         match place {
             Some(place) => killed_at(place, simulating(&storage, EVENTS, 50)),
@@ -246,10 +268,17 @@ async fn records_without_a_position_are_there_once_after_kills() {
         }
         let place = place.unwrap_or("the end");
         let now = values(&storage).await;
-        assert!(now.iter().map(|(offset, _)| *offset).eq(0..i64::try_from(now.len()).unwrap()), "{place}: offsets with gaps");
+        assert!(
+            now.iter().map(|(offset, _)| *offset).eq(0..i64::try_from(now.len()).unwrap()),
+            "{place}: offsets with gaps"
+        );
         assert!(now.starts_with(&before), "{place}: what was committed before is not there any more");
         let new: Vec<_> = now[before.len()..].iter().map(|(_, value)| value.clone()).collect();
-        assert!(delivered.starts_with(&new), "{place}: records lost, doubled or out of order among {}", new.len());
+        assert!(
+            delivered.starts_with(&new),
+            "{place}: records lost, doubled or out of order among {}",
+            new.len()
+        );
         if place == "the end" {
             assert_eq!(new.len(), delivered.len());
         }
@@ -258,7 +287,11 @@ async fn records_without_a_position_are_there_once_after_kills() {
     // Where a tick stands depends on who was killed when.
     for kind in [TableKind::Silver, TableKind::Gold, TableKind::Alerts] {
         let columns = columns_without(kind, &["offset"]);
-        assert_rows(&rows(&storage, kind, &columns).await, &rows(&undisturbed, kind, &columns).await, kind.label());
+        assert_rows(
+            &rows(&storage, kind, &columns).await,
+            &rows(&undisturbed, kind, &columns).await,
+            kind.label(),
+        );
     }
     assert_sound(&storage, "after kills").await;
 }

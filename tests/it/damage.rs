@@ -30,7 +30,16 @@ async fn damage(storage: &Storage, kind: TableKind, damage: impl Fn(&RecordBatch
     let batches = table.read(&file, None).await.unwrap();
     let rows = concat_batches(&batches[0].schema(), &batches).unwrap();
     let add = table.write(file.date(), &damage(&rows)).await.unwrap();
-    table.commit(Commit { change: Change::Restate, adds: vec![add], removes: vec![file], txns: vec![], facts: &[] }).await.unwrap();
+    table
+        .commit(Commit {
+            change: Change::Restate,
+            adds: vec![add],
+            removes: vec![file],
+            txns: vec![],
+            facts: &[],
+        })
+        .await
+        .unwrap();
 }
 
 async fn told(storage: &Storage) -> String {
@@ -56,15 +65,18 @@ fn nudged(rows: &RecordBatch, column: &str) -> RecordBatch {
 fn changed(rows: &RecordBatch, column: &str, change: impl Fn(f64) -> f64) -> RecordBatch {
     let at = rows.schema().index_of(column).unwrap();
     let numbers = rows.column(at).as_primitive::<Float64Type>();
-    let changed: Float64Array =
-        (0..rows.num_rows()).map(|i| Some(if i == 0 { change(numbers.value(i)) } else { numbers.value(i) })).collect();
+    let changed: Float64Array = (0..rows.num_rows())
+        .map(|i| Some(if i == 0 { change(numbers.value(i)) } else { numbers.value(i) }))
+        .collect();
     let mut columns = rows.columns().to_vec();
     columns[at] = Arc::new(changed);
     RecordBatch::try_new(rows.schema(), columns).unwrap()
 }
 
 fn copy_of(storage: &Storage, to: &Path) -> Storage {
-    assert!(std::process::Command::new("cp").arg("-r").arg(storage.root()).arg(to).status().unwrap().success());
+    assert!(
+        std::process::Command::new("cp").arg("-r").arg(storage.root()).arg(to).status().unwrap().success()
+    );
     Storage::new(to).unwrap()
 }
 
@@ -129,14 +141,23 @@ async fn a_file_that_cannot_be_read_is_one_difference_and_hides_no_other() {
         std::fs::remove_dir_all(all.table_path(TableKind::Gold)).unwrap();
         let report = verify(&all, Scope::All).await.unwrap();
         assert!(report.differences().iter().any(|told| told == "gold: there is no such table"), "{report}");
-        assert!(report.differences().iter().any(|told| told.starts_with("bronze") && told.contains(words)), "{report}");
+        assert!(
+            report.differences().iter().any(|told| told.starts_with("bronze") && told.contains(words)),
+            "{report}"
+        );
     }
 }
 
 /// Data files below a folder.
 fn data_files(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).unwrap().flatten();
-    let below = |path: &Path| if path.is_dir() { data_files(path) } else { usize::from(path.extension().is_some_and(|x| x == "parquet")) };
+    let below = |path: &Path| {
+        if path.is_dir() {
+            data_files(path)
+        } else {
+            usize::from(path.extension().is_some_and(|x| x == "parquet"))
+        }
+    };
     entries.map(|entry| below(&entry.path())).sum()
 }
 
@@ -147,7 +168,11 @@ async fn a_replay_whose_stage_cannot_go_on_ends_with_the_cause_and_is_continued_
     let input = folder.path().join("stream.ndjson");
     // What has to be made again from the table whose file is missing.
     let cases = [
-        (TableKind::Bronze, &[TableKind::Silver, TableKind::Quarantine, TableKind::Gold, TableKind::Alerts][..], "stage silver failed"),
+        (
+            TableKind::Bronze,
+            &[TableKind::Silver, TableKind::Quarantine, TableKind::Gold, TableKind::Alerts][..],
+            "stage silver failed",
+        ),
         (TableKind::Silver, &[TableKind::Gold, TableKind::Alerts][..], "stage gold failed"),
     ];
     for (kind, made_again, stage) in cases {
@@ -165,7 +190,11 @@ async fn a_replay_whose_stage_cannot_go_on_ends_with_the_cause_and_is_continued_
         let files = data_files(storage.root());
         let failed = replay_within(storage.root(), &input, 200, Duration::from_secs(2)).await.unwrap_err();
         let told = chain(&failed);
-        assert!(told.starts_with(&format!("{stage}: gave up after 2s: data file")) && told.ends_with("is missing"), "{told}");
+        assert!(
+            told.starts_with(&format!("{stage}: gave up after 2s: data file"))
+                && told.ends_with("is missing"),
+            "{told}"
+        );
         let more = data_files(storage.root()) - files;
         assert!(more <= 10, "{more} files written in vain");
         std::fs::rename(&aside, &file).unwrap();
@@ -232,13 +261,32 @@ async fn old_log_entries_and_files_of_crashed_commits_go() {
         let rows = table.read(&file, None).await.unwrap();
         let orphan = table.absolute(&file).with_file_name(format!("part-orphan-{round}.parquet"));
         std::fs::copy(table.absolute(&file), &orphan).unwrap();
-        table.commit(Commit { change: Change::Append, adds: vec![], removes: vec![], txns: vec![], facts: &[] }).await.unwrap();
+        table
+            .commit(Commit {
+                change: Change::Append,
+                adds: vec![],
+                removes: vec![],
+                txns: vec![],
+                facts: &[],
+            })
+            .await
+            .unwrap();
         age(storage.root(), std::time::Duration::from_hours(3));
-        table.commit(Commit { change: Change::Append, adds: vec![], removes: vec![], txns: vec![], facts: &[] }).await.unwrap();
+        table
+            .commit(Commit {
+                change: Change::Append,
+                adds: vec![],
+                removes: vec![],
+                txns: vec![],
+                facts: &[],
+            })
+            .await
+            .unwrap();
         let report = maintain(&mut table, Effort::All).await.unwrap();
         assert!(report.vacuumed == 1 && !orphan.exists(), "{report:?}");
         assert!(!rows.is_empty());
-        let log = std::fs::read_dir(storage.table_path(TableKind::Silver).join("_delta_log")).unwrap().count();
+        let log =
+            std::fs::read_dir(storage.table_path(TableKind::Silver).join("_delta_log")).unwrap().count();
         assert!(log <= 6, "{log} files in the log after round {round}");
         assert_sound(storage.root(), "after clean-up").await;
     }
@@ -254,7 +302,9 @@ async fn a_table_that_is_not_ours_is_refused_and_left_alone() {
     let refused = Table::open_or_create(&storage, TableKind::Silver).await.unwrap_err();
     assert!(refused.to_string().contains("is not a table of this program"), "{refused}");
 
-    let delta = deltalake::DeltaTable::try_from_url(url::Url::from_directory_path(folder.path().join("gold/crypto_metrics_1m")).unwrap());
+    let delta = deltalake::DeltaTable::try_from_url(
+        url::Url::from_directory_path(folder.path().join("gold/crypto_metrics_1m")).unwrap(),
+    );
     std::fs::create_dir_all(folder.path().join("gold/crypto_metrics_1m")).unwrap();
     let column = deltalake::kernel::StructField::nullable("x", deltalake::kernel::DataType::LONG);
     delta.await.unwrap().create().with_columns([column]).await.unwrap();

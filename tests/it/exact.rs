@@ -23,7 +23,8 @@ async fn assert_expected(storage: &Path, wanted: &Expected, when: &str) {
     }
 }
 
-/// Replays lines in batches of several sizes: each time the tables are those of the reference, and each other's.
+/// Replays lines in batches of several sizes: each time the tables are those of the reference, and each
+/// other's.
 async fn replayed_in_batches(lines: &[Line], seed: u64, sizes: &[u64]) {
     let wanted = expected(lines);
     let folder = tempfile::tempdir().unwrap();
@@ -34,9 +35,15 @@ async fn replayed_in_batches(lines: &[Line], seed: u64, sizes: &[u64]) {
         let storage = folder.path().join(format!("batch-{batch}"));
         let when = format!("seed {seed}, batches of {batch}");
         let totals = replay(&storage, &input, usize::try_from(*batch).unwrap()).await.unwrap().totals;
-        let counts = [totals.records, totals.ticks, totals.duplicates, totals.rejected, totals.candles, totals.alerts];
-        let rows = [&wanted.silver, &wanted.quarantine, &wanted.gold, &wanted.alerts].map(|rows| rows.len() as u64);
-        assert_eq!(counts, [lines.len() as u64, rows[0], wanted.duplicates, rows[1], rows[2], rows[3]], "{when}");
+        let counts =
+            [totals.records, totals.ticks, totals.duplicates, totals.rejected, totals.candles, totals.alerts];
+        let rows =
+            [&wanted.silver, &wanted.quarantine, &wanted.gold, &wanted.alerts].map(|rows| rows.len() as u64);
+        assert_eq!(
+            counts,
+            [lines.len() as u64, rows[0], wanted.duplicates, rows[1], rows[2], rows[3]],
+            "{when}"
+        );
         assert_expected(&storage, &wanted, &when).await;
         assert_sound(&storage, &when).await;
         match &first {
@@ -94,7 +101,8 @@ async fn a_recording_that_is_replayed_again_adds_nothing() {
     let grown = replay(&storage, &input, 100).await.unwrap();
     assert_eq!(grown.totals.records, (lines.len() + more.len()) as u64);
     let all: Vec<_> = lines.iter().chain(&more).cloned().collect();
-    // Which of two ticks of one millisecond is the first one may depend on their positions, which are others in the new recording.
+    // Which of two ticks of one millisecond is the first one may depend on their positions, which are others
+    // in the new recording.
     let without_ties = |mut rows: Vec<Row>| {
         rows.iter_mut()
             .flat_map(|row| GOLD.iter().zip(row))
@@ -113,7 +121,8 @@ fn csv(path: &Path, kind: TableKind, columns: &[(&str, &str)]) -> Vec<Row> {
     let content = std::fs::read_to_string(path).unwrap();
     let mut lines = content.lines();
     let head: Vec<&str> = lines.next().unwrap().split(',').collect();
-    let places: Vec<_> = columns.iter().map(|(_, name)| head.iter().position(|h| h == name).unwrap()).collect();
+    let places: Vec<_> =
+        columns.iter().map(|(_, name)| head.iter().position(|h| h == name).unwrap()).collect();
     let row = |line: &str| -> Row {
         let cells: Vec<&str> = line.split(',').collect();
         let cell = |(place, (column, _)): (&usize, &(&str, &str))| {
@@ -134,13 +143,20 @@ async fn assert_csv(storage: &Path, kind: TableKind, path: &Path, columns: &[(&s
     assert_rows(&rows(storage, kind, &names).await, &csv(path, kind, columns), &when);
 }
 
-/// Asserts that a storage holds what the reference in Python says of the file that was replayed into it; of its alerts only where
-/// every tick came in order.
+/// Asserts that a storage holds what the reference in Python says of the file that was replayed into it; of
+/// its alerts only where every tick came in order.
 async fn assert_as_the_oracle_says(storage: &Path, input: &Path, counts: (u64, u64, u64), in_order: bool) {
     let Some(oracle) = shared_data("tools/oracle.py") else { return };
     let folder = tempfile::tempdir().unwrap();
     let (candles, alerts) = (folder.path().join("candles.csv"), folder.path().join("alerts.csv"));
-    let asked = Command::new("python3").arg(oracle).arg(input).arg("--candles").arg(&candles).arg("--alerts").arg(&alerts).output();
+    let asked = Command::new("python3")
+        .arg(oracle)
+        .arg(input)
+        .arg("--candles")
+        .arg(&candles)
+        .arg("--alerts")
+        .arg(&alerts)
+        .output();
     let said = match asked {
         Err(error) => return skip(&format!("there is no python3: {error}")),
         Ok(said) => said,
@@ -148,7 +164,10 @@ async fn assert_as_the_oracle_says(storage: &Path, input: &Path, counts: (u64, u
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     let said = String::from_utf8(said.stdout).unwrap();
     let (ticks, duplicates, rejected) = counts;
-    assert!(said.contains(&format!("ticks {ticks}, duplicates {duplicates}, rejected {rejected} ")), "{said}");
+    assert!(
+        said.contains(&format!("ticks {ticks}, duplicates {duplicates}, rejected {rejected} ")),
+        "{said}"
+    );
     let columns = [
         ("coin_id", "coin_id"),
         ("source", "source"),
@@ -164,7 +183,12 @@ async fn assert_as_the_oracle_says(storage: &Path, input: &Path, counts: (u64, u
     ];
     assert_csv(storage, TableKind::Gold, &candles, &columns).await;
     if in_order {
-        let columns = [("coin_id", "coin_id"), ("source", "source"), ("window_start", "window_start"), ("volatility", "volatility_pct")];
+        let columns = [
+            ("coin_id", "coin_id"),
+            ("source", "source"),
+            ("window_start", "window_start"),
+            ("volatility", "volatility_pct"),
+        ];
         assert_csv(storage, TableKind::Alerts, &alerts, &columns).await;
     }
 }
@@ -175,7 +199,8 @@ async fn a_random_stream_gives_what_the_oracle_says() {
     let (input, storage) = (folder.path().join("stream.ndjson"), folder.path().join("storage"));
     std::fs::write(&input, text(&Habits { histories: false, ..Habits::DAYS }.stream(41))).unwrap();
     let totals = replay(&storage, &input, 400).await.unwrap().totals;
-    assert_as_the_oracle_says(&storage, &input, (totals.ticks, totals.duplicates, totals.rejected), false).await;
+    assert_as_the_oracle_says(&storage, &input, (totals.ticks, totals.duplicates, totals.rejected), false)
+        .await;
 }
 
 async fn recorded_day(name: &str, batch: usize, counts: (u64, u64, u64), in_order: bool) {

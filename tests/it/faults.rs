@@ -1,4 +1,5 @@
-//! Small inputs that went wrong once: names, numbers and times at their borders, and a line that decodes to very many rejects.
+//! Small inputs that went wrong once: names, numbers and times at their borders, and a line that decodes to
+//! very many rejects.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -49,7 +50,8 @@ impl Replayed {
 
     /// Gold by coin and minutes after ten.
     async fn candles(&self) -> BTreeMap<(String, i64), Candle> {
-        let table = Table::open(&Storage::new(&self.storage()).unwrap(), TableKind::Gold).await.unwrap().unwrap();
+        let table =
+            Table::open(&Storage::new(&self.storage()).unwrap(), TableKind::Gold).await.unwrap().unwrap();
         let mut candles = BTreeMap::new();
         for file in table.files() {
             for row in gold::read(&table, file).await.unwrap() {
@@ -65,7 +67,8 @@ impl Replayed {
         (candle.open, candle.high, candle.low, candle.close, candle.ticks)
     }
 
-    /// Quarantine's cells, row by row: topic, partition, offset, index, key, value, `value_raw`, source, reason.
+    /// Quarantine's cells, row by row: topic, partition, offset, index, key, value, `value_raw`, source,
+    /// reason.
     async fn rejected(&self) -> Vec<Row> {
         dump(&self.storage()).await.remove("quarantine").unwrap()
     }
@@ -176,7 +179,8 @@ async fn a_line_of_very_many_rejects_is_stored_once() {
     assert_eq!(replayed.totals, (2, 0, 33_501));
     let rejected = replayed.rejected().await;
     assert_eq!(rejected.iter().filter(|row| row[2] == "1").count(), 33_500);
-    let values: Vec<_> = rejected.iter().filter(|row| row[5] != NULL).map(|row| (&*row[2], &*row[3], &*row[5])).collect();
+    let values: Vec<_> =
+        rejected.iter().filter(|row| row[5] != NULL).map(|row| (&*row[2], &*row[3], &*row[5])).collect();
     assert_eq!(values, [("1", "0", &*zeros), ("2", "0", "[]")]);
     assert!(replayed.again(&lines).await.nothing_new);
     // The same records with other borders: each of them a batch of its own.

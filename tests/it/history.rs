@@ -7,7 +7,7 @@ use std::time::Duration;
 use cryptostream::lake::TableKind;
 use cryptostream::market::{MINUTE, Micros};
 use cryptostream::pipeline::status::Snapshot;
-use cryptostream::pipeline::supervisor::{self, Connections, Settings, SourceSettings, Summary};
+use cryptostream::pipeline::supervisor::{self, Connections, PipelineSettings, SourceSettings, Summary};
 use cryptostream::source::coingecko;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,8 @@ use crate::support::tables::{Row, assert_rows, assert_sound, instant, replaying,
 
 /// The longest that any of it may take.
 const LONG: Duration = Duration::from_mins(1);
-const COLUMNS: [&str; 7] = ["coin_id", "window_start", "open_price", "close_price", "avg_price", "volume", "tick_count"];
+const COLUMNS: [&str; 7] =
+    ["coin_id", "window_start", "open_price", "close_price", "avg_price", "volume", "tick_count"];
 
 fn now() -> Micros {
     chrono::Utc::now().timestamp_micros()
@@ -25,24 +26,35 @@ fn now() -> Micros {
 
 /// A list of prices that were made just now.
 fn markets(coins: &[&str]) -> Answer {
-    let prices = coins.iter().map(|coin| format!(r#"{{"id":"{coin}","current_price":99.5,"last_updated":"{}"}}"#, instant(now())));
+    let prices = coins
+        .iter()
+        .map(|coin| format!(r#"{{"id":"{coin}","current_price":99.5,"last_updated":"{}"}}"#, instant(now())));
     Answer::json(&format!("[{}]", prices.collect::<Vec<_>>().join(",")))
 }
 
 /// Runs a pipeline over a `CoinGecko` until a snapshot is as wanted.
-async fn run_until(storage: &Path, server: &Server, coins: &[&str], wanted: impl FnMut(&Arc<Snapshot>) -> bool) -> Summary {
-    let coingecko = coingecko::Settings {
+async fn run_until(
+    storage: &Path,
+    server: &Server,
+    coins: &[&str],
+    wanted: impl FnMut(&Arc<Snapshot>) -> bool,
+) -> Summary {
+    let coingecko = coingecko::CoinGeckoSettings {
         base_url: Some(server.url().to_owned()),
         coins: coins.iter().map(|coin| (*coin).to_owned()).collect(),
         poll: Duration::from_millis(50),
-        ..coingecko::Settings::default()
+        ..coingecko::CoinGeckoSettings::default()
     };
-    let mut settings = Settings { source: SourceSettings::CoinGecko(Box::new(coingecko)), ..replaying(storage, Path::new("-"), 50_000) };
+    let mut settings = PipelineSettings {
+        source: SourceSettings::CoinGecko(Box::new(coingecko)),
+        ..replaying(storage, Path::new("-"), 50_000)
+    };
     settings.limits.latency = Duration::from_millis(50);
     let (snapshots, mut shown) = watch::channel(Arc::new(supervisor::blank(&settings)));
     let (_select, selected) = watch::channel(None);
     let cancel = CancellationToken::new();
-    let pipeline = tokio::spawn(supervisor::run(settings, Connections { snapshots, selected, cancel: cancel.clone() }));
+    let pipeline =
+        tokio::spawn(supervisor::run(settings, Connections { snapshots, selected, cancel: cancel.clone() }));
     tokio::time::timeout(LONG, shown.wait_for(wanted)).await.expect("in time").expect("it runs");
     cancel.cancel();
     pipeline.await.unwrap().unwrap().expect("it began")
@@ -53,13 +65,19 @@ async fn history_stands_in_gold_once_also_after_a_restart() {
     const COINS: [&str; 2] = ["bitcoin", "ethereum"];
     let folder = tempfile::tempdir().unwrap();
     let storage = folder.path().join("storage");
-    // A point every five minutes for two hours; at first forty minutes of them are missing, which a restart asks for again.
+    // A point every five minutes for two hours; at first forty minutes of them are missing, which a restart
+    // asks for again.
     let first = (now() - 150 * MINUTE) / MINUTE * MINUTE + 7_000;
-    let all: Vec<(Micros, f64)> = (0..24_u32).map(|n| (first + i64::from(n) * 5 * MINUTE, 100.0 + f64::from(n))).collect();
+    let all: Vec<(Micros, f64)> =
+        (0..24_u32).map(|n| (first + i64::from(n) * 5 * MINUTE, 100.0 + f64::from(n))).collect();
     let some = [&all[..10], &all[18..]].concat();
     let newest = instant(all[23].0 / MINUTE * MINUTE);
     for (points, new, when) in [(&some, 16, "at the first start"), (&all, 8, "after a restart")] {
-        let chart = points.iter().map(|(at, price)| format!("[{},{price:?}]", at / 1000)).collect::<Vec<_>>().join(",");
+        let chart = points
+            .iter()
+            .map(|(at, price)| format!("[{},{price:?}]", at / 1000))
+            .collect::<Vec<_>>()
+            .join(",");
         let chart = Answer::json(&format!(r#"{{"prices":[{chart}],"market_caps":[],"total_volumes":[]}}"#));
         let server = Server::start(vec![markets(&COINS)], vec![chart]).await;
         run_until(&storage, &server, &COINS, |s| s.totals.candles >= new * COINS.len() as u64).await;
@@ -67,7 +85,8 @@ async fn history_stands_in_gold_once_also_after_a_restart() {
             let (start, price) = (instant(at / MINUTE * MINUTE), format!("{price:?}"));
             [coin, &start, &price, &price, &price, "null", "1"].map(str::to_owned).to_vec()
         };
-        let bars: Vec<Row> = COINS.iter().flat_map(|coin| points.iter().map(|point| bar(coin, point))).collect();
+        let bars: Vec<Row> =
+            COINS.iter().flat_map(|coin| points.iter().map(|point| bar(coin, point))).collect();
         let mut found = rows(&storage, TableKind::Gold, &COLUMNS).await;
         found.retain(|row| row[1] <= newest); // later ones are of the live price
         assert_rows(&found, &bars, when);

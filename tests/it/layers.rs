@@ -1,4 +1,5 @@
-//! A module imports only from lower layers: this test reads the sources and fails on every path that points upwards.
+//! A module imports only from lower layers: this test reads the sources and fails on every path that points
+//! upwards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,18 +7,35 @@ use std::path::{Path, PathBuf};
 /// What each top module may use, with `a::b` for a part of one. The order is that of the layers.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("text", &[]),
+    ("backoff", &[]),
     ("staged", &["text"]),
     ("market", &["text"]),
-    ("source", &["text", "staged", "market"]),
+    ("source", &["text", "backoff", "staged", "market"]),
     ("transport", &["text", "market"]),
     ("lake", &["text", "staged", "market"]),
     ("query", &["text", "market", "source", "transport", "lake"]),
     ("alert", &["text", "market", "source", "transport", "lake"]),
-    ("pipeline", &["text", "market", "source", "transport", "lake", "query", "alert"]),
+    ("pipeline", &["text", "backoff", "market", "source", "transport", "lake", "query", "alert"]),
     ("tui", &["text", "market", "pipeline::status", "query"]),
     ("config", &["text", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"]),
     ("telemetry", &["text", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"]),
-    ("cli", &["text", "staged", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui", "config", "telemetry"]),
+    (
+        "cli",
+        &[
+            "text",
+            "staged",
+            "market",
+            "source",
+            "transport",
+            "lake",
+            "query",
+            "alert",
+            "pipeline",
+            "tui",
+            "config",
+            "telemetry",
+        ],
+    ),
     ("main", &["cli"]),
 ];
 
@@ -37,21 +55,31 @@ fn modules_import_downwards_only() {
             continue;
         }
         let text = fs::read_to_string(&file).unwrap();
-        wrong.extend(violations(&module, &text).into_iter().map(|v| format!("src/{}.rs: {v}", inside.display())));
+        wrong.extend(
+            violations(&module, &text).into_iter().map(|v| format!("src/{}.rs: {v}", inside.display())),
+        );
     }
     assert!(wrong.is_empty(), "imports that point upwards:\n{}", wrong.join("\n"));
 }
 
 #[test]
 fn violations_are_seen_in_every_form() {
-    let seen = |module: &[&str], text: &str| violations(&module.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(), text);
+    let seen = |module: &[&str], text: &str| {
+        violations(&module.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(), text)
+    };
     assert_eq!(seen(&["market"], "use crate::lake::Table;"), ["lake"]);
-    assert_eq!(seen(&["lake", "silver"], "use crate::{market::{Tick, sum}, query::{self, pool}};"), ["query"]);
-    assert_eq!(seen(&["lake"], "fn f() { let _ = crate::source::Kind::Replay; }"), ["source"]);
+    assert_eq!(
+        seen(&["lake", "silver"], "use crate::{market::{Tick, sum}, query::{self, pool}};"),
+        ["query"]
+    );
+    assert_eq!(seen(&["lake"], "fn f() { let _ = crate::source::SourceKind::Replay; }"), ["source"]);
     assert_eq!(seen(&["lake", "silver"], "use super::super::tui;"), ["tui"]);
     assert_eq!(seen(&["lake"], "use super::{market, tui::app};"), ["tui"]);
     assert_eq!(seen(&["lake"], "mod tests { use super::*; use super::super::query::X; }"), ["query"]);
-    assert_eq!(seen(&["tui", "app"], "use crate::pipeline::{status::Snapshot, supervisor};"), ["pipeline::supervisor"]);
+    assert_eq!(
+        seen(&["tui", "app"], "use crate::pipeline::{status::Snapshot, supervisor};"),
+        ["pipeline::supervisor"]
+    );
     assert_eq!(seen(&["tui", "app"], "use crate::pipeline::{self, status};"), ["pipeline::self"]);
     assert_eq!(seen(&["tui"], "fn f(x: duckdb::Row) {}"), ["duckdb"]);
     assert_eq!(seen(&["main"], "use cryptostream::{cli, lake};"), ["lake"]);
@@ -84,9 +112,16 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 /// The forbidden paths in one file; `module` is where the file stands, top module first.
 fn violations(module: &[String], text: &str) -> Vec<String> {
     let own = module[0].as_str();
-    let allowed = MAY_USE.iter().find(|(name, _)| *name == own).unwrap_or_else(|| panic!("the layer of {own} is not known")).1;
+    let allowed = MAY_USE
+        .iter()
+        .find(|(name, _)| *name == own)
+        .unwrap_or_else(|| panic!("the layer of {own} is not known"))
+        .1;
     let permitted = |path: &[String]| {
-        path[0] == own || allowed.iter().any(|a| a.split("::").zip(path).filter(|(a, p)| a == p).count() == a.split("::").count())
+        path[0] == own
+            || allowed
+                .iter()
+                .any(|a| a.split("::").zip(path).filter(|(a, p)| a == p).count() == a.split("::").count())
     };
     let mut wrong = Vec::new();
     for path in crate_paths(module.len(), &tokens(text)) {
@@ -96,7 +131,12 @@ fn violations(module: &[String], text: &str) -> Vec<String> {
         }
     }
     if own == "tui" {
-        wrong.extend(tokens(text).windows(2).filter(|t| ENGINES.contains(&t[0].as_str()) && t[1] == "::").map(|t| t[0].clone()));
+        wrong.extend(
+            tokens(text)
+                .windows(2)
+                .filter(|t| ENGINES.contains(&t[0].as_str()) && t[1] == "::")
+                .map(|t| t[0].clone()),
+        );
     }
     wrong.sort();
     wrong.dedup();
@@ -120,7 +160,9 @@ fn crate_paths(depth: usize, tokens: &[String]) -> Vec<Vec<String>> {
                 continue;
             }
             "super" if at(i + 1) == "::" => {
-                let ups = (0..tokens.len()).take_while(|n| at(i + 2 * n) == "super" && at(i + 2 * n + 1) == "::").count();
+                let ups = (0..tokens.len())
+                    .take_while(|n| at(i + 2 * n) == "super" && at(i + 2 * n + 1) == "::")
+                    .count();
                 i += 2 * ups;
                 if ups >= here {
                     i = tree(tokens, i, &[], &mut paths);

@@ -132,7 +132,10 @@ async fn a_checkpoint_that_is_written_late_does_no_harm() {
         std::fs::write(path, bytes).unwrap();
     }
     let now = open(&storage, kind).await;
-    assert_eq!((now.version(), now.files().len(), now.positions()), (successor.version(), successor.files().len(), successor.positions()));
+    assert_eq!(
+        (now.version(), now.files().len(), now.positions()),
+        (successor.version(), successor.files().len(), successor.positions())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -146,14 +149,20 @@ async fn files_of_failed_commits_go_and_files_that_readers_may_want_stay() {
     table.commit(nothing(vec![])).await.unwrap();
     fenced(&stale.commit(append(vec![lost.clone()])).await);
     assert!(!storage.table_path(kind).join(&lost.path).exists());
-    // A file that was never committed goes with the next vacuum, however new it is; one that a compaction has just replaced stays.
+    // A file that was never committed goes with the next vacuum, however new it is; one that a compaction has
+    // just replaced stays.
     let orphan = another_file(&table).await;
     let mut in_between = open(&storage, kind).await;
     let uncommitted = another_file(&in_between).await;
     let replaced: Vec<_> = table.files().map(|file| table.absolute(file)).collect();
     let hours_old = storage.table_path(kind).join(format!("{}#1", orphan.path));
     std::fs::write(&hours_old, "of a process that was killed while it wrote").unwrap();
-    std::fs::File::options().write(true).open(&hours_old).unwrap().set_modified(std::time::SystemTime::now() - HOURS).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&hours_old)
+        .unwrap()
+        .set_modified(std::time::SystemTime::now() - HOURS)
+        .unwrap();
     let report = maintain(&mut table, Effort::All).await.unwrap();
     assert_eq!((report.vacuumed, report.problems.len()), (3, 0), "{report:?}");
     assert!(!storage.table_path(kind).join(&orphan.path).exists() && !hours_old.exists());
@@ -188,9 +197,15 @@ async fn one_unreadable_file_stops_no_maintenance() {
             garbage => std::fs::write(table.absolute(&bad), garbage).unwrap(),
         }
         let report = maintain(&mut table, Effort::All).await.unwrap();
-        assert!(report.checkpoint && report.compacted > 1 && table.files().len() < before, "{kind}: {report:?}");
+        assert!(
+            report.checkpoint && report.compacted > 1 && table.files().len() < before,
+            "{kind}: {report:?}"
+        );
         assert!(report.problems.len() == 1 && report.problems[0].contains(bad.path()), "{kind}: {report:?}");
-        assert!(table.files().any(|file| file.path() == bad.path()), "{kind}: the file was dropped from the table");
+        assert!(
+            table.files().any(|file| file.path() == bad.path()),
+            "{kind}: the file was dropped from the table"
+        );
         let again = maintain(&mut table, Effort::All).await.unwrap();
         assert_eq!(again.problems, [""; 0], "{kind}: told twice");
     }
@@ -219,7 +234,8 @@ async fn small_files_of_many_streams_are_joined_too() {
 /// A bronze table of several streams whose records come in batches of random sizes, the streams in turn.
 async fn several_streams(storage: &Storage, streams: &[Arc<Stream>], records: i64, dice: &mut Dice) -> Table {
     let mut table = Table::open_or_create(storage, TableKind::Bronze).await.unwrap();
-    let mut next: Vec<i64> = streams.iter().map(|stream| table.position(stream).map_or(0, |last| last + 1)).collect();
+    let mut next: Vec<i64> =
+        streams.iter().map(|stream| table.position(stream).map_or(0, |last| last + 1)).collect();
     loop {
         let open: Vec<usize> = (0..streams.len()).filter(|i| next[*i] < records).collect();
         if open.is_empty() {
@@ -230,9 +246,20 @@ async fn several_streams(storage: &Storage, streams: &[Arc<Stream>], records: i6
         let last = records.min(next[at] + 1 + i64::try_from(dice.below(40)).unwrap());
         for offset in next[at]..last {
             let value = format!("{} {offset}", streams[at]);
-            batch.push(RecordRef { offset, key: None, value: value.as_bytes(), source: "s", headers: None, produced_at: 0 });
+            batch.push(RecordRef {
+                offset,
+                key: None,
+                value: value.as_bytes(),
+                source: "s",
+                headers: None,
+                produced_at: 0,
+            });
         }
-        let batch = RawBatch { stream: Arc::clone(&streams[at]), records: batch, ingested_at: 1_747_008_000_000_000 + last };
+        let batch = RawBatch {
+            stream: Arc::clone(&streams[at]),
+            records: batch,
+            ingested_at: 1_747_008_000_000_000 + last,
+        };
         let add = bronze::write(&table, &batch).await.unwrap();
         let position = (table.app_id(&streams[at]), last - 1);
         table.commit(Commit { adds: vec![add], ..nothing(vec![position]) }).await.unwrap();
@@ -264,7 +291,8 @@ async fn a_stream_is_read_whole_and_in_order_however_its_files_were_joined() {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::new(folder.path()).unwrap();
         let mut dice = Dice::new(seed);
-        let streams = [("replay:a", 0), ("replay:b", 0), ("replay:a", 1)].map(|(topic, partition)| Arc::new(Stream::new(topic, partition)));
+        let streams = [("replay:a", 0), ("replay:b", 0), ("replay:a", 1)]
+            .map(|(topic, partition)| Arc::new(Stream::new(topic, partition)));
         let mut table = several_streams(&storage, &streams, 300, &mut dice).await;
         for _ in 0..4 {
             for stream in &streams {
@@ -274,7 +302,9 @@ async fn a_stream_is_read_whole_and_in_order_however_its_files_were_joined() {
                 while let Some(runs) = reader.next(&table).await.unwrap() {
                     for run in runs {
                         assert_eq!(run.stream, *stream);
-                        read.extend(run.records.iter().map(|r| (r.offset, String::from_utf8(r.value.to_vec()).unwrap(), run.ingested_at)));
+                        read.extend(run.records.iter().map(|r| {
+                            (r.offset, String::from_utf8(r.value.to_vec()).unwrap(), run.ingested_at)
+                        }));
                     }
                 }
                 assert_eq!(
@@ -282,14 +312,20 @@ async fn a_stream_is_read_whole_and_in_order_however_its_files_were_joined() {
                     (after + 1..=to).collect::<Vec<_>>(),
                     "seed {seed} {stream}"
                 );
-                assert!(read.iter().all(|(offset, value, _)| *value == format!("{stream} {offset}")), "seed {seed} {stream}");
+                assert!(
+                    read.iter().all(|(offset, value, _)| *value == format!("{stream} {offset}")),
+                    "seed {seed} {stream}"
+                );
             }
             join_some(&mut table, &mut dice).await;
         }
         // All streams together, and a file that is lost is never passed over.
         assert!(matches!(drain(&table, &streams).await, Ok(900)), "seed {seed}");
         let lost = Arc::clone(table.files().last().unwrap());
-        table.commit(Commit { removes: vec![lost], change: Change::Restate, ..nothing(vec![]) }).await.unwrap();
+        table
+            .commit(Commit { removes: vec![lost], change: Change::Restate, ..nothing(vec![]) })
+            .await
+            .unwrap();
         let drained = drain(&table, &streams).await;
         assert!(matches!(drained, Err(LakeError::Corrupt { .. })), "seed {seed}: {drained:?}");
     }
@@ -323,7 +359,10 @@ async fn silver_and_gold_are_rebuilt_from_files_of_two_streams() {
     for _ in 0..3 {
         join_some(&mut table, &mut dice).await;
     }
-    assert!(table.files().any(|file| file.texts("topic").is_some_and(|(min, max)| min != max)), "no file holds two streams");
+    assert!(
+        table.files().any(|file| file.texts("topic").is_some_and(|(min, max)| min != max)),
+        "no file holds two streams"
+    );
     for layer in ["silver", "quarantine", "gold", "alerts"] {
         std::fs::remove_dir_all(storage.join(layer)).unwrap();
     }
@@ -336,9 +375,16 @@ async fn silver_and_gold_are_rebuilt_from_files_of_two_streams() {
     assert_sound(&storage, "gold rebuilt").await;
 }
 
-/// Silver gives every tick of every stream once, in order, and of several streams in the order in which they came in.
+/// Silver gives every tick of every stream once, in order, and of several streams in the order in which they
+/// came in.
 async fn read_on_in_small_steps(silver: &Table) {
-    let all = || silver.positions().into_iter().map(|(stream, to)| Part { stream: Arc::new(stream), after: -1, to }).collect::<Vec<_>>();
+    let all = || {
+        silver
+            .positions()
+            .into_iter()
+            .map(|(stream, to)| Part { stream: Arc::new(stream), after: -1, to })
+            .collect::<Vec<_>>()
+    };
     let (mut whole, mut parts) = (Vec::new(), all());
     assert_eq!(parts.len(), 2);
     while !parts.is_empty() {
@@ -348,14 +394,15 @@ async fn read_on_in_small_steps(silver: &Table) {
     while !parts.is_empty() {
         steps.extend(silver::read_on(silver, &mut parts, 60).await.unwrap());
         for part in &parts {
-            let last = steps.iter().rev().find(|batch| batch.stream == part.stream).map_or(-1, |batch| batch.last);
+            let last =
+                steps.iter().rev().find(|batch| batch.stream == part.stream).map_or(-1, |batch| batch.last);
             assert_eq!(last, part.after);
         }
     }
     let ticks = |batches: &[TickBatch]| {
-        let ticks = batches
-            .iter()
-            .flat_map(|batch| batch.ticks.ticks.iter().map(|tick| (Arc::clone(&batch.stream), tick.offset, tick.ingested_at)));
+        let ticks = batches.iter().flat_map(|batch| {
+            batch.ticks.ticks.iter().map(|tick| (Arc::clone(&batch.stream), tick.offset, tick.ingested_at))
+        });
         ticks.collect::<Vec<_>>()
     };
     assert_eq!(ticks(&steps), ticks(&whole));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cryptostream::lake::table::{Change, Commit};
 use cryptostream::lake::{Storage, Table, TableKind, gold, silver};
 use cryptostream::market::candle::with_open;
-use cryptostream::market::window::{Place, Row, Window};
+use cryptostream::market::window::{ClosedCandle, Place, Window};
 use cryptostream::market::{Candle, Interval, MINUTE, Market, Micros, SECOND, Stream, Tick, Ticks};
 use cryptostream::pipeline::meter::Meters;
 use cryptostream::pipeline::monitor::Monitor;
@@ -20,7 +20,7 @@ struct Lake {
     silver: Table,
     gold: Table,
     ticks: Vec<Tick>,
-    rows: Vec<Row>,
+    rows: Vec<ClosedCandle>,
 }
 
 fn market() -> Arc<Market> {
@@ -44,12 +44,25 @@ impl Lake {
         let (offset, at) = (i64::try_from(self.ticks.len()).unwrap(), START + second * SECOND);
         let (market_id, index, price) = (0, 0, 100.0 + second as f64);
         let (event_time, ingested_at) = (at, at);
-        let tick = Tick { market: market_id, index, offset, event_time, price, size: None, trade_id: None, details: None, ingested_at };
+        let tick = Tick {
+            market: market_id,
+            index,
+            offset,
+            event_time,
+            price,
+            size: None,
+            trade_id: None,
+            details: None,
+            ingested_at,
+        };
         self.ticks.push(tick.clone());
         let ticks = Ticks { markets: Arc::new(vec![market()]), ticks: vec![tick] };
         let adds = silver::write(&self.silver, &stream(), &ticks).await.unwrap();
         let txns = vec![(self.silver.app_id(&stream()), offset)];
-        self.silver.commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] }).await.unwrap();
+        self.silver
+            .commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] })
+            .await
+            .unwrap();
     }
 
     /// Gold closes a minute; its position stays where it is told.
@@ -68,10 +81,14 @@ impl Lake {
         let adds = gold::write(&self.gold, std::slice::from_ref(&row)).await.unwrap();
         self.rows.push(row);
         let txns = vec![(self.gold.app_id(&stream()), position)];
-        self.gold.commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] }).await.unwrap();
+        self.gold
+            .commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] })
+            .await
+            .unwrap();
     }
 
-    /// Minutes of the open candles, and ticks of the five-minute candles that a screen makes of gold and them.
+    /// Minutes of the open candles, and ticks of the five-minute candles that a screen makes of gold and
+    /// them.
     fn shown(&self, live: &[Live]) -> (Vec<i64>, Vec<i64>) {
         let open = &live[0].open;
         let mut wide: Vec<Candle> = Vec::new();
@@ -83,7 +100,10 @@ impl Lake {
             }
         }
         let wide = with_open(&wide, open, Interval::Minute5);
-        (open.iter().map(|c| (c.window_start - START) / MINUTE).collect(), wide.iter().map(|c| c.ticks).collect())
+        (
+            open.iter().map(|c| (c.window_start - START) / MINUTE).collect(),
+            wide.iter().map(|c| c.ticks).collect(),
+        )
     }
 }
 

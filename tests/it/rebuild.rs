@@ -17,21 +17,24 @@ fn forget(storage: &Path, kinds: &[TableKind]) {
 
 /// The files that hold only records of a topic, lowest offsets first.
 fn files_of(table: &Table, topic: &str) -> Vec<Arc<DataFile>> {
-    let mut files: Vec<_> = table.files().filter(|file| file.texts("topic") == Some((topic, topic))).cloned().collect();
+    let mut files: Vec<_> =
+        table.files().filter(|file| file.texts("topic") == Some((topic, topic))).cloned().collect();
     files.sort_by_key(|file| file.integers("offset"));
     files
 }
 
-/// Joins some files of bronze as badly as maintenance could: the end of each stream, then the beginning of the next one, then a part
-/// of its own beginning.
+/// Joins some files of bronze as badly as maintenance could: the end of each stream, then the beginning of
+/// the next one, then a part of its own beginning.
 async fn join_across_streams(storage: &Path) {
     let mut bronze = Table::open(&Storage::new(storage).unwrap(), TableKind::Bronze).await.unwrap().unwrap();
     let streams = bronze.positions();
     assert_eq!(streams.len(), 3);
     for (n, (stream, _)) in streams.iter().enumerate() {
-        let (own, next) = (files_of(&bronze, &stream.topic), files_of(&bronze, &streams[(n + 1) % streams.len()].0.topic));
+        let (own, next) =
+            (files_of(&bronze, &stream.topic), files_of(&bronze, &streams[(n + 1) % streams.len()].0.topic));
         assert!(own.len() >= 4 && next.len() >= 2, "{} and {} files", own.len(), next.len());
-        let joined = [own[own.len() - 2].clone(), own[own.len() - 1].clone(), next[0].clone(), own[1].clone()];
+        let joined =
+            [own[own.len() - 2].clone(), own[own.len() - 1].clone(), next[0].clone(), own[1].clone()];
         join_files(&mut bronze, joined.to_vec()).await;
     }
 }

@@ -1,4 +1,5 @@
-//! Recordings as files: what `record` does to what is there, and what a replay makes of files that are damaged.
+//! Recordings as files: what `record` does to what is there, and what a replay makes of files that are
+//! damaged.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -36,7 +37,10 @@ fn record(folder: &Path, args: &[&str], events: &str) -> (Option<i32>, String) {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -86,7 +90,10 @@ fn a_recording_is_replaced_or_added_to_only_when_told() {
         let before = fs::read(&path).unwrap();
         let (code, words) = record(folder.path(), &[name], "100");
         assert_eq!(code, Some(2));
-        assert!(words.contains("--append") && words.contains("--force") && words.lines().count() == 1, "{words}");
+        assert!(
+            words.contains("--append") && words.contains("--force") && words.lines().count() == 1,
+            "{words}"
+        );
         assert_eq!(record(folder.path(), &[name, "--force", "--append"], "100").0, Some(2));
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(record(folder.path(), &[name, "--append"], "100"), (Some(0), String::new()));
@@ -122,7 +129,10 @@ fn the_recording_that_is_read_is_never_written() {
     for output in ["in.ndjson", "./in.ndjson", "hard", "soft"] {
         for flag in [&[][..], &["--force"], &["--append"]] {
             for from in ["in.ndjson", "-"] {
-                let mut command = program(folder.path(), &[&["record", output, "--speed", "max", "--input", from], flag].concat());
+                let mut command = program(
+                    folder.path(),
+                    &[&["record", output, "--speed", "max", "--input", from], flag].concat(),
+                );
                 let output = command.stdin(File::open(&input).unwrap()).output().unwrap();
                 let (code, words) = told(&output);
                 assert!(code == Some(2) && words.contains("is the recording that is read"), "{words}");
@@ -148,12 +158,19 @@ fn a_killed_recorder_destroys_nothing_and_leaves_what_it_had() {
     assert_eq!(fs::read(&path).unwrap(), b"{}\n");
     let left = fs::read(&partial).unwrap();
     let (code, words) = record(folder.path(), &["a.ndjson", "--force"], "10");
-    assert!(code == Some(2) && words.contains("a.ndjson.partial' holds what a recorder had written until it was killed"), "{words}");
+    assert!(
+        code == Some(2)
+            && words.contains("a.ndjson.partial' holds what a recorder had written until it was killed"),
+        "{words}"
+    );
     assert!(!left.is_empty() && fs::read(&partial).unwrap() == left);
     // As those words say.
     fs::rename(&partial, folder.path().join("saved.ndjson")).unwrap();
     assert_eq!(record(folder.path(), &["a.ndjson", "--force"], "10").0, Some(0));
-    assert_eq!((lines(&path), names(folder.path())), (10, vec!["a.ndjson".to_owned(), "saved.ndjson".to_owned()]));
+    assert_eq!(
+        (lines(&path), names(folder.path())),
+        (10, vec!["a.ndjson".to_owned(), "saved.ndjson".to_owned()])
+    );
 }
 
 #[test]
@@ -191,7 +208,10 @@ fn a_file_that_appears_meanwhile_is_not_replaced() {
         signal(&child, "-INT");
         let (code, words) = told(&child.wait_with_output().unwrap());
         assert_eq!(code, Some(1));
-        assert!(words.contains("appeared while it was being recorded") && words.contains("'a.ndjson.partial'"), "{words}");
+        assert!(
+            words.contains("appeared while it was being recorded") && words.contains("'a.ndjson.partial'"),
+            "{words}"
+        );
         assert_eq!(fs::read(folder.path().join("a.ndjson")).unwrap(), b"appeared\n");
         assert!(lines(&folder.path().join("a.ndjson.partial")) > 0);
         names(folder.path()).iter().for_each(|name| fs::remove_file(folder.path().join(name)).unwrap());
@@ -205,7 +225,10 @@ fn a_link_to_nothing_stays_a_link() {
     std::os::unix::fs::symlink("disk/day.ndjson", folder.path().join("a.ndjson")).unwrap();
     assert_eq!(record(folder.path(), &["a.ndjson"], "10"), (Some(0), String::new()));
     assert!(fs::symlink_metadata(folder.path().join("a.ndjson")).unwrap().is_symlink());
-    assert_eq!((lines(&folder.path().join("disk/day.ndjson")), names(&folder.path().join("disk"))), (10, vec!["day.ndjson".to_owned()]));
+    assert_eq!(
+        (lines(&folder.path().join("disk/day.ndjson")), names(&folder.path().join("disk"))),
+        (10, vec!["day.ndjson".to_owned()])
+    );
 }
 
 #[test]
@@ -230,7 +253,11 @@ fn a_write_that_fails_leaves_the_old_file_and_no_other() {
     let limited = |args: &[&str]| {
         let script = "trap '' XFSZ; ulimit -f 2; exec \"$0\" \"$@\"";
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", script, env!("CARGO_BIN_EXE_cryptostream")]).args(args).current_dir(folder.path()).env_clear();
+        command
+            .args(["-c", script, env!("CARGO_BIN_EXE_cryptostream")])
+            .args(args)
+            .current_dir(folder.path())
+            .env_clear();
         told(&command.output().unwrap())
     };
     for args in [&["record", "a.ndjson", "--force"][..], &["record", "a.ndjson", "--append"]] {
@@ -256,9 +283,12 @@ fn count(folder: &Path, storage: &str, table: &str) -> String {
 /// Replays a file by name and through standard input, each into a storage of its own, and the file once more.
 fn replays(folder: &Path, input: &Path, check: impl Fn(&str, Option<i32>, &str)) {
     let stem = input.file_name().unwrap().to_str().unwrap();
-    for (name, from) in [("file", input.to_str().unwrap()), ("again", input.to_str().unwrap()), ("stdin", "-")] {
+    for (name, from) in
+        [("file", input.to_str().unwrap()), ("again", input.to_str().unwrap()), ("stdin", "-")]
+    {
         let storage = format!("{stem}-{}", name.replace("again", "file"));
-        let mut command = program(folder, &["--no-tui", "--speed", "max", "--input", from, "--storage", &storage]);
+        let mut command =
+            program(folder, &["--no-tui", "--speed", "max", "--input", from, "--storage", &storage]);
         let (code, words) = told(&command.stdin(File::open(input).unwrap()).output().unwrap());
         check(&storage, code, &words);
         let (code, words) = run(folder, &["verify", "--storage", &storage]);
@@ -290,20 +320,29 @@ fn all_whole_lines_of_a_damaged_recording_are_committed_before_the_error() {
     assert!((10_000..20_000).contains(&good));
     replays(folder.path(), &input, |storage, code, words| {
         assert_eq!(code, Some(1), "{words}");
-        assert!(words.contains(&format!("is damaged behind line {good}, the last good one: its gzip data is cut off")), "{words}");
+        assert!(
+            words.contains(&format!(
+                "is damaged behind line {good}, the last good one: its gzip data is cut off"
+            )),
+            "{words}"
+        );
         assert_eq!(count(folder.path(), storage, "bronze"), good.to_string());
         assert_eq!(count(folder.path(), storage, "silver"), good.to_string());
     });
     // The repaired file is a new replay, of which silver drops what it has.
     fs::write(&input, &whole).unwrap();
     let storage = "half.ndjson.gz-file";
-    let (code, words) = run(folder.path(), &["--no-tui", "--speed", "max", "--input", "half.ndjson.gz", "--storage", storage]);
+    let (code, words) = run(
+        folder.path(),
+        &["--no-tui", "--speed", "max", "--input", "half.ndjson.gz", "--storage", storage],
+    );
     assert_eq!(code, Some(0), "{words}");
     assert_eq!(count(folder.path(), storage, "bronze"), (good + 30_000).to_string());
     assert_eq!(count(folder.path(), storage, "silver"), "30000");
     // And what can be read of a damaged one can be saved.
     fs::write(&input, half).unwrap();
-    let (code, words) = run(folder.path(), &["record", "saved.ndjson", "--input", "half.ndjson.gz", "--speed", "max"]);
+    let (code, words) =
+        run(folder.path(), &["record", "saved.ndjson", "--input", "half.ndjson.gz", "--speed", "max"]);
     assert!(code == Some(1) && words.contains("is damaged behind line"), "{words}");
     assert_eq!(lines(&folder.path().join("saved.ndjson")), good);
 }
@@ -314,7 +353,8 @@ fn a_paced_replay_of_a_damaged_recording_keeps_its_pace_and_ends_in_words() {
     let whole = gzip(&(0..20).map(tick).collect::<String>());
     fs::write(folder.path().join("a.gz"), &whole[..whole.len() - 4]).unwrap();
     let started = Instant::now();
-    let (code, words) = run(folder.path(), &["--no-tui", "--speed", "40", "--input", "a.gz", "--storage", "s"]);
+    let (code, words) =
+        run(folder.path(), &["--no-tui", "--speed", "40", "--input", "a.gz", "--storage", "s"]);
     assert!(code == Some(1) && words.contains("is damaged behind line 20"), "{words}");
     assert!(started.elapsed() >= Duration::from_millis(400));
     assert_eq!(count(folder.path(), "s", "silver"), "20");
@@ -323,13 +363,19 @@ fn a_paced_replay_of_a_damaged_recording_keeps_its_pace_and_ends_in_words() {
 #[test]
 fn the_damaged_recordings_that_went_wrong_once() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, lines, is_damaged) in
-        [("h22-cut.ndjson.gz", "1198", true), ("h22-zero-padded.ndjson.gz", "1200", false), ("h08-bom.ndjson", "3", false)]
-    {
+    for (name, lines, is_damaged) in [
+        ("h22-cut.ndjson.gz", "1198", true),
+        ("h22-zero-padded.ndjson.gz", "1200", false),
+        ("h08-bom.ndjson", "3", false),
+    ] {
         let Some(input) = shared_data(&format!("data/faults/{name}")) else { continue };
         replays(folder.path(), &input, |storage, code, words| {
             assert_eq!(code, Some(i32::from(is_damaged)), "{words}");
-            assert_eq!(words.contains("is damaged behind line 1198, the last good one"), is_damaged, "{words}");
+            assert_eq!(
+                words.contains("is damaged behind line 1198, the last good one"),
+                is_damaged,
+                "{words}"
+            );
             assert_eq!(count(folder.path(), storage, "bronze"), lines, "{storage}");
             assert_eq!(count(folder.path(), storage, "silver"), lines, "{storage}");
         });

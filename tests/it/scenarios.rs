@@ -1,6 +1,8 @@
-//! The scenarios of `tests/scenarios`: ticks in, candles, rejects and alerts out, one rule of the contract a file.
+//! The scenarios of `tests/scenarios`: ticks in, candles, rejects and alerts out, one rule of the contract a
+//! file.
 //!
-//! Each is replayed line by line and all at once, into tables that must also pass `verify`. A file looks like this:
+//! Each is replayed line by line and all at once, into tables that must also pass `verify`. A file looks like
+//! this:
 //!
 //! ```toml
 //! contract = "the rule, in words"
@@ -33,7 +35,7 @@ use cryptostream::lake::verify::{Scope, verify};
 use cryptostream::lake::{Storage, TableKind};
 use cryptostream::market::SECOND;
 use cryptostream::pipeline::status::Totals;
-use cryptostream::pipeline::supervisor::Settings;
+use cryptostream::pipeline::supervisor::PipelineSettings;
 use serde::Deserialize;
 
 use crate::support::process::{program, succeed};
@@ -93,7 +95,8 @@ fn written(text: &str) -> Result<(Vec<&str>, Vec<Vec<&str>>), String> {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let head = lines.next().ok_or("a table without columns")?;
     let columns: Vec<&str> = head.split('|').map(str::trim).collect();
-    let rows: Vec<Vec<&str>> = lines.map(|line| line.splitn(columns.len(), '|').map(str::trim).collect()).collect();
+    let rows: Vec<Vec<&str>> =
+        lines.map(|line| line.splitn(columns.len(), '|').map(str::trim).collect()).collect();
     match rows.iter().find(|row| row.len() != columns.len()) {
         Some(row) => Err(format!("the row {row:?} has not as many cells as {columns:?}")),
         None => Ok((columns, rows)),
@@ -126,7 +129,9 @@ fn total_named(totals: &Totals, name: &str) -> Result<u64, String> {
 async fn compare_table(storage: &Path, name: &str, text: &str) -> Result<Option<String>, String> {
     let kind = table_named(name)?;
     let (columns, wanted) = written(text)?;
-    let canonical = |row: Vec<&str>| columns.iter().zip(row).map(|(column, cell)| canonical(kind, column, cell)).collect();
+    let canonical = |row: Vec<&str>| {
+        columns.iter().zip(row).map(|(column, cell)| canonical(kind, column, cell)).collect()
+    };
     let mut wanted = wanted.into_iter().map(canonical).collect::<Result<Vec<Row>, String>>()?;
     wanted.sort_unstable();
     let mut found = rows(storage, kind, &columns).await;
@@ -138,11 +143,14 @@ async fn compare_table(storage: &Path, name: &str, text: &str) -> Result<Option<
 /// Some columns of what the command says, as CSV.
 fn compare_rollup(storage: &Path, rollup: &Rollup) -> Result<Option<String>, String> {
     let (columns, wanted) = written(&rollup.candles)?;
-    let asked = program(&["candles", &rollup.coin, "--interval", &rollup.interval, "--format", "csv"], storage);
+    let asked =
+        program(&["candles", &rollup.coin, "--interval", &rollup.interval, "--format", "csv"], storage);
     let said = String::from_utf8(succeed(asked).stdout).unwrap();
     let mut lines = said.lines();
     let head: Vec<&str> = lines.next().ok_or("no answer")?.split(',').collect();
-    let place = |column: &&str| head.iter().position(|h| h == column).ok_or_else(|| format!("candles have no column {column}"));
+    let place = |column: &&str| {
+        head.iter().position(|h| h == column).ok_or_else(|| format!("candles have no column {column}"))
+    };
     let places = columns.iter().map(place).collect::<Result<Vec<_>, _>>()?;
     let number = |cell: &str| cell.parse::<f64>().map_or_else(|_| cell.to_owned(), |x| format!("{x:?}"));
     let found: Vec<Row> = lines
@@ -162,8 +170,9 @@ async fn differences(scenario: &Scenario, batch: usize) -> Result<String, String
     let mut wrong = String::new();
     for (n, replay) in (1..).zip(&scenario.replay) {
         let input = folder.path().join(format!("input-{n}.ndjson"));
-        std::fs::write(&input, format!("{}\n", replay.lines.strip_suffix('\n').unwrap_or(&replay.lines))).unwrap();
-        let settings = Settings { rule: scenario.rule.rule(), ..replaying(&storage, &input, batch) };
+        std::fs::write(&input, format!("{}\n", replay.lines.strip_suffix('\n').unwrap_or(&replay.lines)))
+            .unwrap();
+        let settings = PipelineSettings { rule: scenario.rule.rule(), ..replaying(&storage, &input, batch) };
         let totals = run(settings).await.map_err(|error| format!("replay {n}: {error:?}"))?.totals;
         for (name, wanted) in &replay.totals {
             let found = total_named(&totals, name)?;
@@ -182,7 +191,8 @@ async fn differences(scenario: &Scenario, batch: usize) -> Result<String, String
             write!(wrong, "\n {} of {}: {difference}", rollup.interval, rollup.coin).unwrap();
         }
     }
-    let report = verify(&Storage::new(&storage).unwrap(), Scope::All).await.map_err(|error| error.to_string())?;
+    let report =
+        verify(&Storage::new(&storage).unwrap(), Scope::All).await.map_err(|error| error.to_string())?;
     if !report.is_sound() {
         write!(wrong, "\n verify: {report}").unwrap();
     }
@@ -210,9 +220,16 @@ async fn every_scenario_ends_as_it_says() {
     let mut checks = tokio::task::JoinSet::new();
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
-        assert_eq!(path.extension().and_then(|x| x.to_str()), Some("toml"), "{} is no scenario", path.display());
+        assert_eq!(
+            path.extension().and_then(|x| x.to_str()),
+            Some("toml"),
+            "{} is no scenario",
+            path.display()
+        );
         let text = std::fs::read_to_string(&path).unwrap();
-        checks.spawn(async move { check(&text).await.map_err(|wrong| format!("{}: {wrong}", path.file_name().unwrap().display())) });
+        checks.spawn(async move {
+            check(&text).await.map_err(|wrong| format!("{}: {wrong}", path.file_name().unwrap().display()))
+        });
     }
     assert!(checks.len() >= 10, "only {} scenarios", checks.len());
     let mut wrong: Vec<String> = checks.join_all().await.into_iter().filter_map(Result::err).collect();

@@ -8,10 +8,12 @@ pub(crate) mod tables;
 
 use std::path::{Path, PathBuf};
 
-/// Set where every test must run: what a test needs and does not find is a failure then, not a reason to skip it.
+/// Set where every test must run: what a test needs and does not find is a failure then, not a reason to skip
+/// it.
 pub(crate) const ALL: &str = "CRYPTOSTREAM_TEST_ALL";
 
-/// A file of the recordings and tools beside the project, by its path there; none, in words, where it is absent.
+/// A file of the recordings and tools beside the project, by its path there; none, in words, where it is
+/// absent.
 pub(crate) fn shared_data(path: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(path);
     if !path.exists() {

@@ -1,4 +1,5 @@
-//! Two processes and one storage: who is refused, who looks on, who takes over, and that the other one changes nothing any more.
+//! Two processes and one storage: who is refused, who looks on, who takes over, and that the other one
+//! changes nothing any more.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 
 use cryptostream::lake::TableKind;
 use cryptostream::pipeline::status::{Role, Snapshot};
-use cryptostream::pipeline::supervisor::{self, Connections, Settings, WhenHeld};
+use cryptostream::pipeline::supervisor::{self, Connections, PipelineSettings, WhenHeld};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +63,17 @@ async fn a_paused_pipeline_without_positions_that_was_replaced_commits_nothing_m
 
 /// A pipeline that feeds a storage until it is stopped.
 fn endless(storage: &Path) -> Running {
-    let arguments = ["--no-tui", "--source", "simulator", "--rate", "50", "--batch-latency", "50ms", "--log-level", "error"];
+    let arguments = [
+        "--no-tui",
+        "--source",
+        "simulator",
+        "--rate",
+        "50",
+        "--batch-latency",
+        "50ms",
+        "--log-level",
+        "error",
+    ];
     let running = Running::start(program(&arguments, storage));
     wait_for("the pipeline's commits", || commits(storage, TableKind::Silver) > 2);
     running
@@ -76,7 +87,10 @@ async fn beside_a_pipeline_a_second_one_and_compact_are_refused_in_words() {
     let storage = folder.path().join("storage");
     let mut pipeline = endless(&storage);
     refused(program(&["compact"], &storage), &format!("error: a pipeline feeds {}", storage.display()));
-    refused(replaying(&storage, &input, 50), &format!("error: another process feeds {}; stop it", storage.display()));
+    refused(
+        replaying(&storage, &input, 50),
+        &format!("error: another process feeds {}; stop it", storage.display()),
+    );
     pipeline.signal("TERM");
     assert!(pipeline.wait().status.success());
     succeed(program(&["compact"], &storage));
@@ -84,7 +98,10 @@ async fn beside_a_pipeline_a_second_one_and_compact_are_refused_in_words() {
 }
 
 /// What a pipeline in this process is connected to, and the end that a dashboard watches.
-fn connections(settings: &Settings, selected: watch::Receiver<Option<Arc<str>>>) -> (Connections, watch::Receiver<Arc<Snapshot>>) {
+fn connections(
+    settings: &PipelineSettings,
+    selected: watch::Receiver<Option<Arc<str>>>,
+) -> (Connections, watch::Receiver<Arc<Snapshot>>) {
     let (snapshots, shown) = watch::channel(Arc::new(supervisor::blank(settings)));
     (Connections { snapshots, selected, cancel: CancellationToken::new() }, shown)
 }
@@ -97,13 +114,17 @@ async fn a_second_dashboard_looks_on_and_takes_over_when_the_first_one_ends_or_d
     for signal in ["TERM", "KILL"] {
         let storage = folder.path().join(signal);
         let mut first = endless(&storage);
-        let settings = Settings { when_held: WhenHeld::Wait, ..tables::replaying(&storage, &input, 50) };
+        let settings =
+            PipelineSettings { when_held: WhenHeld::Wait, ..tables::replaying(&storage, &input, 50) };
         let (_select, selected) = watch::channel(None);
         let (connections, mut shown) = connections(&settings, selected);
         let second = tokio::spawn(supervisor::run(settings, connections));
         shown.wait_for(|s| s.role != Role::Pipeline && !s.live.is_empty()).await.unwrap();
         let role = shown.borrow().role.clone();
-        assert!(matches!(&role, Role::Monitor { takes_over: true, why } if why.contains("another process")), "{role:?}");
+        assert!(
+            matches!(&role, Role::Monitor { takes_over: true, why } if why.contains("another process")),
+            "{role:?}"
+        );
         assert!(first.is_running());
         first.signal(signal);
         assert_eq!(first.wait().status.success(), signal == "TERM");
@@ -120,7 +141,7 @@ async fn a_second_dashboard_that_is_left_before_its_turn_has_changed_nothing() {
     let (input, storage) = (folder.path().join("stream.ndjson"), folder.path().join("storage"));
     std::fs::write(&input, text(&random(16, 50))).unwrap();
     let mut first = endless(&storage);
-    let settings = Settings { when_held: WhenHeld::Wait, ..tables::replaying(&storage, &input, 50) };
+    let settings = PipelineSettings { when_held: WhenHeld::Wait, ..tables::replaying(&storage, &input, 50) };
     let (_select, selected) = watch::channel(None);
     let (connections, mut shown) = connections(&settings, selected);
     let cancel = connections.cancel.clone();

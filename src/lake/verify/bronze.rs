@@ -29,7 +29,8 @@ impl Offsets {
     /// All that were met, lowest first.
     fn iter(&self) -> impl Iterator<Item = i64> {
         self.0.iter().flat_map(|(block, words)| {
-            let places = (0..Self::BLOCK).zip(words.iter().flat_map(|word| (0..64).map(move |bit| word >> bit & 1 == 1)));
+            let places = (0..Self::BLOCK)
+                .zip(words.iter().flat_map(|word| (0..64).map(move |bit| word >> bit & 1 == 1)));
             places.filter_map(move |(place, met)| met.then_some(block * Self::BLOCK + place))
         })
     }
@@ -52,14 +53,19 @@ pub(super) async fn check(bronze: &mut Layer, report: &mut Report) {
     let mut rows = 0;
     for file in bronze.files() {
         for batch in bronze.read(&file, report).await {
-            let (Some(topic), Some(partition), Some(offset)) =
-                (batch.column_by_name("topic"), batch.column_by_name("partition"), batch.column_by_name("offset"))
-            else {
+            let (Some(topic), Some(partition), Some(offset)) = (
+                batch.column_by_name("topic"),
+                batch.column_by_name("partition"),
+                batch.column_by_name("offset"),
+            ) else {
                 report.wrong(|| format!("bronze: file {} has no positions", file.path()));
                 continue;
             };
-            let (topic, partition, offset) =
-                (topic.as_string::<i32>(), partition.as_primitive::<Int32Type>(), offset.as_primitive::<Int64Type>());
+            let (topic, partition, offset) = (
+                topic.as_string::<i32>(),
+                partition.as_primitive::<Int32Type>(),
+                offset.as_primitive::<Int64Type>(),
+            );
             let mut stream = Stream::new("", -1);
             rows += batch.num_rows();
             for i in 0..batch.num_rows() {
@@ -81,13 +87,18 @@ pub(super) async fn check(bronze: &mut Layer, report: &mut Report) {
     for (stream, to) in &positions {
         let offsets = met.get(stream).unwrap_or(&none);
         for offset in offsets.iter().filter(|offset| !(0..=*to).contains(offset)) {
-            report.wrong(|| format!("bronze: {stream} has a record at offset {offset}, its position is {to}"));
+            report
+                .wrong(|| format!("bronze: {stream} has a record at offset {offset}, its position is {to}"));
         }
         for (first, last) in if stream.is_dense() { offsets.gaps(*to) } else { Vec::new() } {
             if bronze.unread.iter().any(|file| file.may_hold_offsets(stream, first, last)) {
                 report.not_judged += u64::try_from(last - first + 1).unwrap_or(0);
             } else {
-                report.wrong(|| format!("bronze: {stream} has no records at offsets {first} to {last}, its position is {to}"));
+                report.wrong(|| {
+                    format!(
+                        "bronze: {stream} has no records at offsets {first} to {last}, its position is {to}"
+                    )
+                });
             }
         }
     }

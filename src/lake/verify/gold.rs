@@ -6,14 +6,19 @@ use std::sync::Arc;
 use super::super::gold::{History, arrival};
 use super::super::{Context as _, LakeError, TableKind, alerts, gold, silver};
 use super::{Layer, Prints, Report};
-use crate::market::window::{Aggregation, Row, Window, window_start};
+use crate::market::window::{Aggregation, ClosedCandle, Window, window_start};
 use crate::market::{Alert, MINUTE, Market, Micros, Stream, date, rfc3339};
 
 /// Rows of gold with the fingerprint of each.
-type Candles = BTreeMap<(Arc<Market>, Micros), (Row, u64)>;
+type Candles = BTreeMap<(Arc<Market>, Micros), (ClosedCandle, u64)>;
 
 /// Hands all ticks of silver that can be read to `take`, those of files whose event times `may_hold` accepts.
-async fn each_tick(silver: &mut Layer, may_hold: impl Fn(Micros, Micros) -> bool, report: &mut Report, mut take: impl FnMut(silver::Row)) {
+async fn each_tick(
+    silver: &mut Layer,
+    may_hold: impl Fn(Micros, Micros) -> bool,
+    report: &mut Report,
+    mut take: impl FnMut(silver::TickRow),
+) {
     let mut reader = silver::Reader::default();
     for file in silver.files() {
         if file.times("event_time").is_none_or(|(min, max)| may_hold(min, max))
@@ -36,32 +41,45 @@ pub(super) async fn read(gold: &mut Layer, report: &mut Report) -> Result<Candle
     for file in gold.files() {
         let batches = gold.read(&file, report).await;
         let fingerprints: Result<Vec<_>, _> = batches.iter().map(|batch| prints.of(batch)).collect();
-        let (rows, fingerprints) = match fingerprints.and_then(|prints| Ok((gold::rows(&file, batches)?, prints))) {
-            Ok(read) => read,
-            Err(error) => {
-                gold.unreadable(&file, &error, report);
-                continue;
-            }
-        };
+        let (rows, fingerprints) =
+            match fingerprints.and_then(|prints| Ok((gold::rows(&file, batches)?, prints))) {
+                Ok(read) => read,
+                Err(error) => {
+                    gold.unreadable(&file, &error, report);
+                    continue;
+                }
+            };
         for (row, print) in rows.into_iter().zip(fingerprints.into_iter().flatten()) {
             if file.date().is_some_and(|day| day != date(row.candle.window_start)) {
-                report
-                    .wrong(|| format!("gold: {} at {} is in the partition of another date", row.market, rfc3339(row.candle.window_start)));
+                report.wrong(|| {
+                    format!(
+                        "gold: {} at {} is in the partition of another date",
+                        row.market,
+                        rfc3339(row.candle.window_start)
+                    )
+                });
             }
             if let Some((row, _)) = found.insert(row.key(), (row, print)) {
-                report.wrong(|| format!("gold: {} at {} is there twice", row.market, rfc3339(row.candle.window_start)));
+                report.wrong(|| {
+                    format!("gold: {} at {} is there twice", row.market, rfc3339(row.candle.window_start))
+                });
             }
         }
     }
     Ok(found)
 }
 
-pub(super) async fn check(silver: &mut Layer, gold: &Layer, candles: &Candles, report: &mut Report) -> Result<(), LakeError> {
+pub(super) async fn check(
+    silver: &mut Layer,
+    gold: &Layer,
+    candles: &Candles,
+    report: &mut Report,
+) -> Result<(), LakeError> {
     let mut pending = 0;
     let positions: HashMap<Stream, i64> = gold.table.positions().into_iter().collect();
     let mut sums = Aggregation::default();
     // Windows with ticks beyond gold's position: their candle may stand for some of their ticks only.
-    let mut unsettled: BTreeMap<(Arc<Market>, Micros), Vec<silver::Row>> = BTreeMap::new();
+    let mut unsettled: BTreeMap<(Arc<Market>, Micros), Vec<silver::TickRow>> = BTreeMap::new();
     each_tick(
         silver,
         |_, _| true,
@@ -102,14 +120,16 @@ pub(super) async fn check(silver: &mut Layer, gold: &Layer, candles: &Candles, r
             }
             continue;
         };
-        let wanted = gold::batch(&[&window.row(name, row.closed_at, row.closed_in)]).when("verify", TableKind::Gold)?;
+        let wanted = gold::batch(&[&window.row(name, row.closed_at, row.closed_in)])
+            .when("verify", TableKind::Gold)?;
         if prints.of(&wanted)?[0] == *print {
             continue;
         }
         match unsettled.remove(key) {
             _ if may_lack_ticks(silver, key.1) => report.not_judged += 1,
             Some(ticks) if is_prefix(row, ticks.clone()) => pending += 1,
-            _ => report.wrong(|| format!("gold: the candle of {name} at {at} is not the aggregation of its ticks")),
+            _ => report
+                .wrong(|| format!("gold: the candle of {name} at {at} is not the aggregation of its ticks")),
         }
     }
     for (market, start) in candles.keys().filter(|key| !sums.contains_key(*key)) {
@@ -119,34 +139,55 @@ pub(super) async fn check(silver: &mut Layer, gold: &Layer, candles: &Candles, r
             report.wrong(|| format!("gold: the candle of {market} at {} has no ticks", rfc3339(*start)));
         }
     }
-    report.note("gold", &format!("{} candles = aggregation of silver, to the last bit; {pending} windows pending", candles.len()));
+    report.note(
+        "gold",
+        &format!(
+            "{} candles = aggregation of silver, to the last bit; {pending} windows pending",
+            candles.len()
+        ),
+    );
     Ok(())
 }
 
-/// Whether a candle is the sum of the first so many ticks of its window, in the order in which they came in: late ones are still to come.
-fn is_prefix(row: &Row, mut ticks: Vec<silver::Row>) -> bool {
+/// Whether a candle is the sum of the first so many ticks of its window, in the order in which they came in:
+/// late ones are still to come.
+fn is_prefix(row: &ClosedCandle, mut ticks: Vec<silver::TickRow>) -> bool {
     ticks.sort_by(|a, b| arrival(a).cmp(&arrival(b)));
     let mut window: Option<Window> = None;
-    ticks.into_iter().any(|silver::Row { place, tick, .. }| {
+    ticks.into_iter().any(|silver::TickRow { place, tick, .. }| {
         match &mut window {
             Some(window) => window.add(place, tick.price, tick.size),
             None => window = Some(Window::new(place, tick.price, tick.size)),
         }
-        window.as_ref().is_some_and(|window| window.row(&row.market, row.closed_at, row.closed_in).same_sums(row))
+        window
+            .as_ref()
+            .is_some_and(|window| window.row(&row.market, row.closed_at, row.closed_in).same_sums(row))
     })
 }
 
-pub(super) async fn check_alerts(silver: &mut Layer, gold: &Layer, candles: &Candles, alerts: &mut Layer, report: &mut Report) {
+pub(super) async fn check_alerts(
+    silver: &mut Layer,
+    gold: &Layer,
+    candles: &Candles,
+    alerts: &mut Layer,
+    report: &mut Report,
+) {
     let mut found = Vec::new();
     for file in alerts.files() {
         match alerts::read(&alerts.table, &file).await {
-            Ok(rows) => found.extend(rows.into_iter().map(|alert| ((Arc::new(alert.market.clone()), alert.window_start), alert))),
+            Ok(rows) => found.extend(
+                rows.into_iter().map(|alert| ((Arc::new(alert.market.clone()), alert.window_start), alert)),
+            ),
             Err(error) => alerts.unreadable(&file, &error, report),
         }
     }
     let alerted = || found.iter().filter_map(|(key, _)| candles.get(key)).map(|(row, _)| row);
     let (wanted, mut history) = (History::wanted(alerted()), History::default());
-    let first_and_last = wanted.iter().map(|(_, start)| *start).min().zip(wanted.iter().map(|(_, start)| start + MINUTE).max());
+    let first_and_last = wanted
+        .iter()
+        .map(|(_, start)| *start)
+        .min()
+        .zip(wanted.iter().map(|(_, start)| start + MINUTE).max());
     let may_hold = |min, max| first_and_last.is_some_and(|(first, last)| min < last && first <= max);
     each_tick(silver, may_hold, report, |row| {
         if wanted.contains(&(Arc::clone(&row.market), window_start(row.tick.event_time))) {
@@ -181,17 +222,23 @@ pub(super) async fn check_alerts(silver: &mut Layer, gold: &Layer, candles: &Can
             report.not_judged += 1;
             continue;
         }
-        let differing: Vec<Option<&str>> = history.may_have_closed_as(row).iter().map(|row| differing_column(alert, row)).collect();
+        let differing: Vec<Option<&str>> =
+            history.may_have_closed_as(row).iter().map(|row| differing_column(alert, row)).collect();
         if !differing.contains(&None) {
             let column = differing.into_iter().flatten().next_back().unwrap_or("window_start");
-            report.wrong(|| format!("alerts: {column} of {market} at {at} is not that of its candle as it closed"));
+            report.wrong(|| {
+                format!("alerts: {column} of {market} at {at} is not that of its candle as it closed")
+            });
         }
     }
-    report.note("alerts", &format!("{} alerts, each once and with the values of its candle as it closed", found.len()));
+    report.note(
+        "alerts",
+        &format!("{} alerts, each once and with the values of its candle as it closed", found.len()),
+    );
 }
 
 /// The first column of an alert that is not, to the last bit, what a candle says.
-fn differing_column(alert: &Alert, row: &Row) -> Option<&'static str> {
+fn differing_column(alert: &Alert, row: &ClosedCandle) -> Option<&'static str> {
     let candle = &row.candle;
     let columns = [
         ("avg_price", alert.avg_price, candle.avg),
@@ -214,7 +261,10 @@ mod tests {
         reversed.reverse();
         for taken in 1..=ticks.len() {
             assert!(is_prefix(&all(ticks[..taken].iter()), reversed.clone()), "{taken}");
-            assert!(taken == 1 || !is_prefix(&all(ticks[1..taken].iter()), reversed.clone()), "{taken} without the first");
+            assert!(
+                taken == 1 || !is_prefix(&all(ticks[1..taken].iter()), reversed.clone()),
+                "{taken} without the first"
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use super::super::bronze::{RawBatch, Reader};
 use super::super::{Context as _, LakeError, TableKind, quarantine, silver};
 use super::{Layer, Prints, Report, told};
 use crate::market::decode::{Decoder, Reject};
-use crate::market::dedup::Key;
+use crate::market::dedup::TickKey;
 use crate::market::{DAY, Market, Stream, Tick, Ticks, date, rfc3339};
 
 /// A row's position: number of the stream, offset, index.
@@ -29,7 +29,11 @@ impl Streams {
 }
 
 /// What silver or quarantine holds, row by row.
-async fn fingerprints(layer: &mut Layer, streams: &mut Streams, report: &mut Report) -> Result<HashMap<At, u64>, LakeError> {
+async fn fingerprints(
+    layer: &mut Layer,
+    streams: &mut Streams,
+    report: &mut Report,
+) -> Result<HashMap<At, u64>, LakeError> {
     let kind = layer.table.kind();
     let mut prints = Prints::new(kind)?;
     let mut found = HashMap::new();
@@ -43,19 +47,29 @@ async fn fingerprints(layer: &mut Layer, streams: &mut Streams, report: &mut Rep
                 }
             };
             let column = |name: &str| batch.column_by_name(name).expect("fingerprinted with all columns");
-            let (topic, partition) = (column("topic").as_string::<i32>(), column("partition").as_primitive::<Int32Type>());
-            let (offset, index) = (column("offset").as_primitive::<Int64Type>(), column("index").as_primitive::<Int32Type>());
+            let (topic, partition) =
+                (column("topic").as_string::<i32>(), column("partition").as_primitive::<Int32Type>());
+            let (offset, index) =
+                (column("offset").as_primitive::<Int64Type>(), column("index").as_primitive::<Int32Type>());
             let mut last: Option<(Stream, u32)> = None;
             for (i, print) in fingerprints.into_iter().enumerate() {
-                if last.as_ref().is_none_or(|(stream, _)| &*stream.topic != topic.value(i) || stream.partition != partition.value(i)) {
+                if last.as_ref().is_none_or(|(stream, _)| {
+                    &*stream.topic != topic.value(i) || stream.partition != partition.value(i)
+                }) {
                     let stream = Stream::new(topic.value(i), partition.value(i));
                     let id = streams.id(&stream);
                     last = Some((stream, id));
                 }
                 let Some((stream, id)) = &last else { continue };
                 if found.insert((*id, offset.value(i), index.value(i)), print).is_some() {
-                    report
-                        .wrong(|| format!("{}: {stream} offset {} index {} is there twice", kind.label(), offset.value(i), index.value(i)));
+                    report.wrong(|| {
+                        format!(
+                            "{}: {stream} offset {} index {} is there twice",
+                            kind.label(),
+                            offset.value(i),
+                            index.value(i)
+                        )
+                    });
                 }
             }
         }
@@ -64,19 +78,25 @@ async fn fingerprints(layer: &mut Layer, streams: &mut Streams, report: &mut Rep
 }
 
 /// 128 bits that stand for a tick's identity.
-fn identity(market: &Market, key: &Key) -> u128 {
+fn identity(market: &Market, key: &TickKey) -> u128 {
     let half = |seed| u128::from(foldhash::quality::FixedState::with_seed(seed).hash_one((market, key)));
     half(0x9e37_79b9_7f4a_7c15) << 64 | half(0xc2b2_ae3d_27d4_eb4f)
 }
 
-pub(super) async fn check(bronze: &mut Layer, quarantine: &mut Layer, silver: &mut Layer, report: &mut Report) -> Result<(), LakeError> {
+pub(super) async fn check(
+    bronze: &mut Layer,
+    quarantine: &mut Layer,
+    silver: &mut Layer,
+    report: &mut Report,
+) -> Result<(), LakeError> {
     let mut streams = Streams::default();
     let mut kept = fingerprints(silver, &mut streams, report).await?;
     let mut rejected = fingerprints(quarantine, &mut streams, report).await?;
     let (ticks, rejects) = (kept.len(), rejected.len());
     let places = places(silver, &mut streams, ticks, report).await;
     let mut against = Against { silver, quarantine, places, duplicates: 0 };
-    let (mut prints, mut quarantine_prints) = (Prints::new(TableKind::Silver)?, Prints::new(TableKind::Quarantine)?);
+    let (mut prints, mut quarantine_prints) =
+        (Prints::new(TableKind::Silver)?, Prints::new(TableKind::Quarantine)?);
     let (mut pending, mut unread) = (0, false);
     for (stream, to) in bronze.table.positions() {
         let stream = Arc::new(stream);
@@ -104,7 +124,10 @@ pub(super) async fn check(bronze: &mut Layer, quarantine: &mut Layer, silver: &m
             };
             for run in runs {
                 tokio::task::block_in_place(|| {
-                    let (valid, bad) = decoder.decode_all(run.records.len(), run.records.iter().map(|record| (record, run.ingested_at)));
+                    let (valid, bad) = decoder.decode_all(
+                        run.records.len(),
+                        run.records.iter().map(|record| (record, run.ingested_at)),
+                    );
                     against.compare_rejects(&run, &bad, id, &mut rejected, &mut quarantine_prints, report)?;
                     against.compare_ticks(&run, &valid, id, &mut kept, &mut prints, report)
                 })?;
@@ -125,10 +148,15 @@ pub(super) async fn check(bronze: &mut Layer, quarantine: &mut Layer, silver: &m
         if unread || bronze.may_lack(names[&at.0], at.1) {
             report.not_judged += 1;
         } else {
-            report.wrong(|| format!("quarantine: offset {} index {} comes from no reject of bronze", at.1, at.2));
+            report.wrong(|| {
+                format!("quarantine: offset {} index {} comes from no reject of bronze", at.1, at.2)
+            });
         }
     }
-    report.note("silver", &format!("{ticks} ticks = bronze decoded less {duplicates} duplicates; {pending} records pending"));
+    report.note(
+        "silver",
+        &format!("{ticks} ticks = bronze decoded less {duplicates} duplicates; {pending} records pending"),
+    );
     report.note("quarantine", &format!("{rejects} rejects = what bronze's records that fail decode to"));
     Ok(())
 }
@@ -137,7 +165,9 @@ pub(super) async fn check(bronze: &mut Layer, quarantine: &mut Layer, silver: &m
 fn tell(bronze: &mut Layer, error: &LakeError, report: &mut Report) -> bool {
     let missing = |path: &str| bronze.files().into_iter().find(|file| file.path() == path);
     match error {
-        LakeError::MissingFile { path, .. } if let Some(file) = missing(path) => bronze.unreadable(&file, error, report),
+        LakeError::MissingFile { path, .. } if let Some(file) = missing(path) => {
+            bronze.unreadable(&file, error, report);
+        }
         _ if !bronze.unread.is_empty() => {} // told when positions were checked
         error => {
             report.wrong(|| format!("bronze: {}", told(error)));
@@ -147,8 +177,14 @@ fn tell(bronze: &mut Layer, error: &LakeError, report: &mut Report) -> bool {
     true
 }
 
-/// Where silver has each tick, by its identity; ticks that are there twice or under another date are differences.
-async fn places(silver: &mut Layer, streams: &mut Streams, ticks: usize, report: &mut Report) -> HashMap<u128, At> {
+/// Where silver has each tick, by its identity; ticks that are there twice or under another date are
+/// differences.
+async fn places(
+    silver: &mut Layer,
+    streams: &mut Streams,
+    ticks: usize,
+    report: &mut Report,
+) -> HashMap<u128, At> {
     let mut places: HashMap<u128, At> = HashMap::with_capacity(ticks);
     let mut reader = silver::Reader::default();
     for file in silver.files() {
@@ -157,7 +193,7 @@ async fn places(silver: &mut Layer, streams: &mut Streams, ticks: usize, report:
         let read = reader.rows(&silver.table, &file, |row| {
             let at = (streams.id(&row.place.stream), row.tick.offset, row.tick.index);
             misplaced += u64::from(file.date().is_some_and(|day| day != date(row.tick.event_time)));
-            if places.insert(identity(&row.market, &Key::of(&row.tick)), at).is_some() {
+            if places.insert(identity(&row.market, &TickKey::of(&row.tick)), at).is_some() {
                 doubled.push((row.market, row.tick.event_time, row.tick.offset));
             }
         });
@@ -165,7 +201,9 @@ async fn places(silver: &mut Layer, streams: &mut Streams, ticks: usize, report:
             silver.unreadable(&file, &error, report);
         }
         for (market, time, offset) in doubled {
-            report.wrong(|| format!("silver: a tick of {market} at {} is there twice (offset {offset})", rfc3339(time)));
+            report.wrong(|| {
+                format!("silver: a tick of {market} at {} is there twice (offset {offset})", rfc3339(time))
+            });
         }
         if misplaced > 0 {
             report.wrong(|| format!("silver: {misplaced} ticks in {} belong to other dates", file.path()));
@@ -203,13 +241,32 @@ impl Against<'_> {
                 match kept.remove(&at) {
                     Some(found) if found == print => {}
                     Some(_) => {
-                        report.wrong(|| format!("silver: offset {} index {} is not what its record decodes to", tick.offset, tick.index));
+                        report.wrong(|| {
+                            format!(
+                                "silver: offset {} index {} is not what its record decodes to",
+                                tick.offset, tick.index
+                            )
+                        });
                     }
-                    None => match self.places.get(&identity(decoded.market(tick), &Key::of(tick))) {
+                    None => match self.places.get(&identity(decoded.market(tick), &TickKey::of(tick))) {
                         Some(first) if first.0 != stream || *first < at => self.duplicates += 1,
-                        Some(_) => report.wrong(|| format!("silver: of the tick at offset {} a later copy was kept", tick.offset)),
-                        None if self.silver.may_lack_times("event_time", tick.event_time, tick.event_time) => report.not_judged += 1,
-                        None => report.wrong(|| format!("silver: the tick at offset {} index {} is missing", tick.offset, tick.index)),
+                        Some(_) => report.wrong(|| {
+                            format!("silver: of the tick at offset {} a later copy was kept", tick.offset)
+                        }),
+                        None if self.silver.may_lack_times(
+                            "event_time",
+                            tick.event_time,
+                            tick.event_time,
+                        ) =>
+                        {
+                            report.not_judged += 1;
+                        }
+                        None => report.wrong(|| {
+                            format!(
+                                "silver: the tick at offset {} index {} is missing",
+                                tick.offset, tick.index
+                            )
+                        }),
                     },
                 }
             }
@@ -233,9 +290,16 @@ impl Against<'_> {
                 let (offset, index) = (reject.offset, reject.index);
                 match rejected.remove(&(stream, offset, index)) {
                     Some(found) if found == print => {}
-                    Some(_) => report.wrong(|| format!("quarantine: offset {offset} index {index} is not what was rejected")),
+                    Some(_) => report.wrong(|| {
+                        format!("quarantine: offset {offset} index {index} is not what was rejected")
+                    }),
                     None if self.quarantine.may_lack(&run.stream, offset) => report.not_judged += 1,
-                    None => report.wrong(|| format!("quarantine: offset {offset} index {index} ({}) is missing", reject.reason.text())),
+                    None => report.wrong(|| {
+                        format!(
+                            "quarantine: offset {offset} index {index} ({}) is missing",
+                            reject.reason.text()
+                        )
+                    }),
                 }
             }
         }

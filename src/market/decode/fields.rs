@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
             #[inline]
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = Fields::default();
-                while let Some(Key(key)) = map.next_key()? {
+                while let Some(FieldName(key)) = map.next_key()? {
                     let slot = match &*key {
                         "coin_id" => &mut fields.coin_id,
                         "id" => &mut fields.id,
@@ -69,7 +69,9 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                         "total_volume" => &mut fields.total_volume,
                         "market_cap" => &mut fields.market_cap,
                         "price_change_24h" => &mut fields.price_change_24h,
-                        "price_change_pct_24h" | "price_change_percentage_24h" => &mut fields.price_change_pct_24h,
+                        "price_change_pct_24h" | "price_change_percentage_24h" => {
+                            &mut fields.price_change_pct_24h
+                        }
                         "high_24h" => &mut fields.high_24h,
                         "low_24h" => &mut fields.low_24h,
                         "prices" => &mut fields.prices,
@@ -90,14 +92,14 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 }
 
 /// An object's key, borrowed unless it holds escapes.
-struct Key<'a>(Cow<'a, str>);
+struct FieldName<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Key<'de> {
+impl<'de> Deserialize<'de> for FieldName<'de> {
     #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct KeyVisitor;
         impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
+            type Value = FieldName<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
@@ -105,11 +107,11 @@ impl<'de> Deserialize<'de> for Key<'de> {
 
             #[inline]
             fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
-                Ok(Key(Cow::Borrowed(key)))
+                Ok(FieldName(Cow::Borrowed(key)))
             }
 
             fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-                Ok(Key(Cow::Owned(key.to_owned())))
+                Ok(FieldName(Cow::Owned(key.to_owned())))
             }
         }
         deserializer.deserialize_str(KeyVisitor)
@@ -126,7 +128,11 @@ pub(super) fn first<const N: usize>(aliases: [Option<&str>; N]) -> Option<&str> 
 #[inline]
 pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+    if inner.contains('\\') {
+        serde_json::from_str(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
 }
 
 /// Why a field holds no number.
@@ -177,7 +183,9 @@ pub(super) fn parse(value: &[u8]) -> Result<Fields<'_>, Reason> {
     let text = std::str::from_utf8(value).map_err(|_| Reason::NotUtf8)?;
     match text.trim_start().bytes().next() {
         Some(b'{') => serde_json::from_str(text).map_err(|_| Reason::NotJson),
-        Some(_) => Err(serde_json::from_str::<&RawValue>(text).map_or(Reason::NotJson, |_| Reason::NotAnObject)),
+        Some(_) => {
+            Err(serde_json::from_str::<&RawValue>(text).map_or(Reason::NotJson, |_| Reason::NotAnObject))
+        }
         None => Err(Reason::Blank),
     }
 }

@@ -6,7 +6,8 @@ use super::*;
 const NOW: Micros = 1_800_000_000_000_000;
 
 fn decode_keyed(value: &str, key: Option<&str>, headers: Option<&str>) -> (Ticks, Vec<Reject>) {
-    let record = RecordRef { offset: 7, key, value: value.as_bytes(), source: "replay", headers, produced_at: 0 };
+    let record =
+        RecordRef { offset: 7, key, value: value.as_bytes(), source: "replay", headers, produced_at: 0 };
     Decoder::default().decode_all(1, std::iter::once((record, NOW)))
 }
 
@@ -49,7 +50,8 @@ fn one_tick_written_in_many_ways_is_one_tick() {
 
 #[test]
 fn a_message_of_the_old_producer_is_a_tick() {
-    let (market, tick) = one(r#"{"timestamp": 1747008000.123456, "coin_id": "solana", "price": 173.07, "volume_24h": 12}"#);
+    let (market, tick) =
+        one(r#"{"timestamp": 1747008000.123456, "coin_id": "solana", "price": 173.07, "volume_24h": 12}"#);
     assert_eq!(market, Market::new("replay", "solana", "usd"));
     assert_eq!(tick.event_time, 1_747_008_000_123_456);
     assert_eq!(tick.details.and_then(|d| d.volume_24h), Some(12.0));
@@ -85,7 +87,8 @@ fn what_is_wrong_is_said() {
         assert_eq!(reason(value), expected, "{value}");
     }
     one(r#"{"coin_id":"b","price":1,"event_time":1800000300}"#);
-    let record = RecordRef { offset: 0, key: None, value: b"\xff{}", source: "x", headers: None, produced_at: 0 };
+    let record =
+        RecordRef { offset: 0, key: None, value: b"\xff{}", source: "x", headers: None, produced_at: 0 };
     assert_eq!(Decoder::default().decode_all(1, std::iter::once((record, NOW))).1[0].reason, Reason::NotUtf8);
 }
 
@@ -97,7 +100,10 @@ fn a_history_fills_its_range_and_nothing_else() {
     let (ticks, rejects) = decode_keyed(value, Some("Bitcoin"), Some(headers));
     assert_eq!(**ticks.market(&ticks.ticks[0]), Market::new("replay", "bitcoin", "eur"));
     assert_eq!(ticks.ticks.iter().map(|t| (t.index, t.price)).collect::<Vec<_>>(), [(1, 2.5)]);
-    assert_eq!(ticks.ticks[0].details.as_ref().map(|d| (d.market_cap, d.volume_24h)), Some((Some(20.0), Some(7.5))));
+    assert_eq!(
+        ticks.ticks[0].details.as_ref().map(|d| (d.market_cap, d.volume_24h)),
+        Some((Some(20.0), Some(7.5)))
+    );
     assert_eq!(rejects, [Reject { offset: 7, index: 2, reason: Reason::PriceMissing }]);
     assert_eq!(decode_keyed(r#"{"prices":[]}"#, Some("bitcoin"), None).1[0].reason, Reason::NoTicks);
     assert_eq!(decode_keyed(value, Some("bitcoin"), None).0.ticks.len(), 3);
@@ -110,13 +116,17 @@ fn a_currency_in_the_headers_counts_where_the_value_has_none() {
     let null = r#"{"coin_id":"b","price":1,"event_time":1747008000,"quote":null}"#;
     let mut decoder = Decoder::default();
     let mut quote = |value: &str, headers| {
-        let record = RecordRef { offset: 0, key: None, value: value.as_bytes(), source: "s", headers, produced_at: 0 };
+        let record =
+            RecordRef { offset: 0, key: None, value: value.as_bytes(), source: "s", headers, produced_at: 0 };
         let (ticks, rejects) = decoder.decode_all(1, std::iter::once((record, NOW)));
         assert_eq!(rejects, []);
         ticks.market(&ticks.ticks[0]).quote.to_string()
     };
     for _ in 0..2 {
-        assert_eq!([quote(tick, Some(r#"{"quote":"EUR"}"#)), quote(null, Some(r#"{"quote":"EUR"}"#))], ["eur", "eur"]);
+        assert_eq!(
+            [quote(tick, Some(r#"{"quote":"EUR"}"#)), quote(null, Some(r#"{"quote":"EUR"}"#))],
+            ["eur", "eur"]
+        );
         assert_eq!([quote(tick, None), quote(stated, Some(r#"{"quote":"EUR"}"#))], ["usd", "btc"]);
         for odd in ["{}", "[]", "", "{", r#"{"quote":7}"#, r#"{"quote":null}"#] {
             assert_eq!(quote(tick, Some(odd)), "usd", "{odd}");
@@ -128,7 +138,14 @@ fn a_currency_in_the_headers_counts_where_the_value_has_none() {
 fn names_with_control_characters_or_without_end_are_rejected() {
     let decode = |source: &str, key: &str, headers: &str, value: &serde_json::Value| {
         let value = value.to_string();
-        let record = RecordRef { offset: 0, key: Some(key), value: value.as_bytes(), source, headers: Some(headers), produced_at: 0 };
+        let record = RecordRef {
+            offset: 0,
+            key: Some(key),
+            value: value.as_bytes(),
+            source,
+            headers: Some(headers),
+            produced_at: 0,
+        };
         Decoder::default().decode_all(1, std::iter::once((record, NOW))).1.first().map(|reject| reject.reason)
     };
     let sound = |name: &str| {
@@ -163,8 +180,16 @@ fn names_with_control_characters_or_without_end_are_rejected() {
 fn names_that_are_joined_alike_are_different_markets() {
     let mut decoder = Decoder::default();
     for (source, coin) in [("ab", "c"), ("a", "bc"), ("", "abc"), ("abc", "usd")] {
-        let value = format!(r#"{{"source":"{source}","coin_id":"{coin}","price":1,"event_time":1747008000}}"#);
-        let record = RecordRef { offset: 0, key: None, value: value.as_bytes(), source: "s", headers: None, produced_at: 0 };
+        let value =
+            format!(r#"{{"source":"{source}","coin_id":"{coin}","price":1,"event_time":1747008000}}"#);
+        let record = RecordRef {
+            offset: 0,
+            key: None,
+            value: value.as_bytes(),
+            source: "s",
+            headers: None,
+            produced_at: 0,
+        };
         let (ticks, _) = decoder.decode_all(1, std::iter::once((record, NOW)));
         assert_eq!(**ticks.market(&ticks.ticks[0]), Market::new(source, coin, "usd"));
     }
@@ -173,7 +198,12 @@ fn names_that_are_joined_alike_are_different_markets() {
 
 #[test]
 fn trade_ids_beyond_64_bits_keep_every_digit() {
-    let id = |raw: &str| one(&format!(r#"{{"coin_id":"b","price":1,"event_time":1747008000,"trade_id":{raw}}}"#)).1.trade_id.unwrap();
+    let id = |raw: &str| {
+        one(&format!(r#"{{"coin_id":"b","price":1,"event_time":1747008000,"trade_id":{raw}}}"#))
+            .1
+            .trade_id
+            .unwrap()
+    };
     assert_eq!(id("300000000000000000000000003"), id("\"300000000000000000000000003\""));
     assert!(id("300000000000000000000000003").sequence() > id("300000000000000000000000002").sequence());
     assert!(id("9223372036854775808").sequence() > id("9223372036854775807").sequence());
@@ -183,7 +213,11 @@ fn trade_ids_beyond_64_bits_keep_every_digit() {
 /// What a decoder makes of a record, with the markets by name.
 fn decoded(decoder: &mut Decoder, record: RecordRef<'_>) -> (Vec<(Arc<Market>, Tick)>, Vec<Reject>) {
     let (ticks, rejects) = decoder.decode_all(1, std::iter::once((record, NOW)));
-    let named = ticks.ticks.iter().map(|tick| (Arc::clone(ticks.market(tick)), Tick { market: 0, ..tick.clone() })).collect();
+    let named = ticks
+        .ticks
+        .iter()
+        .map(|tick| (Arc::clone(ticks.market(tick)), Tick { market: 0, ..tick.clone() }))
+        .collect();
     (named, rejects)
 }
 
@@ -230,15 +264,45 @@ fn json() -> impl Strategy<Value = String> {
 }
 
 fn odd() -> impl Strategy<Value = Odd> {
-    const NAMES: &[&str] =
-        &["coin_id", "id", "price", "event_time", "size", "trade_id", "source", "quote", "symbol", "prices", "total_volumes", "x"];
-    let object = prop::collection::vec((prop::sample::select(NAMES), json()), 0..10)
-        .prop_map(|fields| format!("{{{}}}", fields.iter().map(|(name, raw)| format!("\"{name}\":{raw}")).collect::<Vec<_>>().join(",")));
-    let history = prop::collection::vec(json(), 0..8).prop_map(|points| format!(r#"{{"id":"b","prices":[{}]}}"#, points.join(",")));
-    let value = prop_oneof![any::<Vec<u8>>(), object.prop_map(String::into_bytes), history.prop_map(String::into_bytes)];
+    const NAMES: &[&str] = &[
+        "coin_id",
+        "id",
+        "price",
+        "event_time",
+        "size",
+        "trade_id",
+        "source",
+        "quote",
+        "symbol",
+        "prices",
+        "total_volumes",
+        "x",
+    ];
+    let object = prop::collection::vec((prop::sample::select(NAMES), json()), 0..10).prop_map(|fields| {
+        format!(
+            "{{{}}}",
+            fields.iter().map(|(name, raw)| format!("\"{name}\":{raw}")).collect::<Vec<_>>().join(",")
+        )
+    });
+    let history = prop::collection::vec(json(), 0..8)
+        .prop_map(|points| format!(r#"{{"id":"b","prices":[{}]}}"#, points.join(",")));
+    let value = prop_oneof![
+        any::<Vec<u8>>(),
+        object.prop_map(String::into_bytes),
+        history.prop_map(String::into_bytes)
+    ];
     let text = || prop_oneof![Just("bitcoin".to_owned()), any::<String>()];
-    let headers = prop_oneof![Just(None), Just(Some(r#"{"quote":"eur","fill_from":5}"#.to_owned())), any::<Option<String>>()];
-    (value, prop::option::of(text()), text(), headers).prop_map(|(value, key, source, headers)| Odd { value, key, source, headers })
+    let headers = prop_oneof![
+        Just(None),
+        Just(Some(r#"{"quote":"eur","fill_from":5}"#.to_owned())),
+        any::<Option<String>>()
+    ];
+    (value, prop::option::of(text()), text(), headers).prop_map(|(value, key, source, headers)| Odd {
+        value,
+        key,
+        source,
+        headers,
+    })
 }
 
 proptest! {

@@ -11,7 +11,8 @@ const MARKETS: usize = 3;
 /// 2025-05-12T00:00:00Z.
 const START: Micros = 1_747_008_000_000_000;
 
-/// A tick as it is drawn: market, seconds since the tick before came in, seconds that its event lies before that, trade, price.
+/// A tick as it is drawn: market, seconds since the tick before came in, seconds that its event lies before
+/// that, trade, price.
 type Drawn = (usize, i64, i64, Option<i64>, u32);
 
 fn ticks() -> impl Strategy<Value = Vec<Drawn>> {
@@ -48,19 +49,23 @@ fn batch(ticks: &[Tick]) -> Ticks {
     Ticks { markets: markets(), ticks: ticks.to_vec() }
 }
 
-/// The candle of some ticks, worked out from all of them at once: open, high, low, close, average, volume, number.
+/// The candle of some ticks, worked out from all of them at once: open, high, low, close, average, volume,
+/// number.
 fn candle(ticks: &[&Tick]) -> (f64, f64, f64, f64, f64, Option<f64>, i64) {
     let mut sorted = ticks.to_vec();
-    sorted.sort_by_key(|t| (t.event_time, t.trade_id.as_ref().map(|id| id.to_string().parse::<i64>().unwrap()), t.offset));
+    sorted.sort_by_key(|t| {
+        (t.event_time, t.trade_id.as_ref().map(|id| id.to_string().parse::<i64>().unwrap()), t.offset)
+    });
     let prices: Vec<f64> = sorted.iter().map(|t| t.price).collect();
     let sizes: Vec<f64> = sorted.iter().filter_map(|t| t.size).collect();
-    let (high, low) = (prices.iter().copied().fold(f64::MIN, f64::max), prices.iter().copied().fold(f64::MAX, f64::min));
+    let (high, low) =
+        (prices.iter().copied().fold(f64::MIN, f64::max), prices.iter().copied().fold(f64::MAX, f64::min));
     let volume = (!sizes.is_empty()).then(|| sizes.iter().sum());
     let avg = prices.iter().sum::<f64>() / prices.len() as f64; // whole numbers: exact
     (prices[0], high, low, prices[prices.len() - 1], avg, volume, prices.len() as i64)
 }
 
-fn values(row: &Row) -> (f64, f64, f64, f64, f64, Option<f64>, i64) {
+fn values(row: &ClosedCandle) -> (f64, f64, f64, f64, f64, Option<f64>, i64) {
     let c = &row.candle;
     (c.open, c.high, c.low, c.close, c.avg, c.volume, c.ticks)
 }
@@ -71,13 +76,14 @@ struct Gold {
     windows: Windows,
     /// All ticks taken in: what silver has.
     silver: Vec<Tick>,
-    rows: BTreeMap<(Arc<Market>, Micros), Row>,
+    rows: BTreeMap<(Arc<Market>, Micros), ClosedCandle>,
 }
 
 impl Gold {
     fn ticks_of(&self, key: &(Arc<Market>, Micros)) -> Vec<&Tick> {
         let markets = markets();
-        let of = |tick: &&Tick| (&markets[tick.market as usize], window_start(tick.event_time)) == (&key.0, key.1);
+        let of =
+            |tick: &&Tick| (&markets[tick.market as usize], window_start(tick.event_time)) == (&key.0, key.1);
         self.silver.iter().filter(of).collect()
     }
 
@@ -115,7 +121,10 @@ impl Gold {
     /// The windows with ticks that are in no row.
     fn open(&self) -> BTreeSet<(Arc<Market>, Micros)> {
         let markets = markets();
-        let keys = self.silver.iter().map(|tick| (Arc::clone(&markets[tick.market as usize]), window_start(tick.event_time)));
+        let keys = self
+            .silver
+            .iter()
+            .map(|tick| (Arc::clone(&markets[tick.market as usize]), window_start(tick.event_time)));
         keys.filter(|key| !self.rows.contains_key(key)).collect()
     }
 }
@@ -123,7 +132,8 @@ impl Gold {
 /// Cuts ticks at some of the places where `cuts` say so.
 fn pieces<'a>(ticks: &'a [Tick], cuts: &'a [bool]) -> Vec<&'a [Tick]> {
     let cut = |n: &usize| cuts[n % cuts.len()];
-    let bounds: Vec<usize> = [0].into_iter().chain((1..ticks.len()).filter(cut)).chain([ticks.len()]).collect();
+    let bounds: Vec<usize> =
+        [0].into_iter().chain((1..ticks.len()).filter(cut)).chain([ticks.len()]).collect();
     bounds.windows(2).map(|pair| &ticks[pair[0]..pair[1]]).collect()
 }
 
@@ -164,8 +174,8 @@ proptest! {
                 let mut outcomes: Vec<Outcome> = pieces(piece, cuts).into_iter().map(|batch| gold.take(batch)).collect();
                 outcomes.push(gold.idle(piece[piece.len() - 1].ingested_at));
                 // Within a batch the order of markets is nobody's business.
-                let mut rows: Vec<Row> = outcomes.iter().flat_map(|outcome| outcome.closed.clone()).collect();
-                rows.sort_by_key(Row::key);
+                let mut rows: Vec<ClosedCandle> = outcomes.iter().flat_map(|outcome| outcome.closed.clone()).collect();
+                rows.sort_by_key(ClosedCandle::key);
                 closed.extend(rows);
                 late.push(outcomes.into_iter().flat_map(|outcome| outcome.late.into_keys()).collect::<BTreeSet<_>>());
             }
@@ -195,10 +205,12 @@ proptest! {
             }
             for (market, start) in gold.open() {
                 let (heard, newest) = known[&market];
-                // Its watermark stands at least where its newest tick left it, and since then has moved with the clock.
+                // Its watermark stands at least where its newest tick left it, and since then has moved with
+                // the clock.
                 let silent = (clock - heard - IDLE).max(0);
                 prop_assert!(start + MINUTE > newest - GRACE + silent, "{} at {} is still open", market, start);
-                // In other words: a minute, the grace and the idle time after the last tick came in it is closed.
+                // In other words: a minute, the grace and the idle time after the last tick came in it is
+                // closed.
                 prop_assert!(clock - heard < IDLE + GRACE + MINUTE);
             }
         }
@@ -208,7 +220,17 @@ proptest! {
 fn tick(market: u32, offset: i64, second: i64) -> Tick {
     let at = START + second * SECOND;
     let (event_time, ingested_at) = (at, at);
-    Tick { market, index: 0, offset, event_time, price: 1.0, size: None, trade_id: None, details: None, ingested_at }
+    Tick {
+        market,
+        index: 0,
+        offset,
+        event_time,
+        price: 1.0,
+        size: None,
+        trade_id: None,
+        details: None,
+        ingested_at,
+    }
 }
 
 #[test]
@@ -217,10 +239,14 @@ fn silence_is_counted_by_the_times_of_reception_that_ticks_carry() {
     let mut gold = Gold::default();
     gold.take(&[tick(0, 0, 10), tick(1, 1, 170)]);
     assert!(gold.idle(START + 169 * SECOND).is_empty());
-    // 60 + 30 s beyond its last tick's minute, less the 10 s that this tick was old by its end: 90 s + 80 s after it.
+    // 60 + 30 s beyond its last tick's minute, less the 10 s that this tick was old by its end: 90 s + 80 s
+    // after it.
     assert!(gold.idle(START + 10 * SECOND + IDLE + 79 * SECOND).is_empty());
     let closed = gold.idle(START + 10 * SECOND + IDLE + 80 * SECOND).closed;
-    assert_eq!(closed.iter().map(|row| (&*row.market.coin_id, row.candle.window_start)).collect::<Vec<_>>(), [("coin-0", START)]);
+    assert_eq!(
+        closed.iter().map(|row| (&*row.market.coin_id, row.candle.window_start)).collect::<Vec<_>>(),
+        [("coin-0", START)]
+    );
     assert_eq!(gold.windows.positions().into_values().collect::<Vec<_>>(), [0]);
 }
 
@@ -240,7 +266,11 @@ fn what_another_process_closed_is_open_no_more() {
     windows.add(&stream, &batch(&[tick(0, 0, 10), tick(0, 1, 70), tick(1, 2, 70)]), 2);
     windows.close_until(&markets()[0], START + MINUTE);
     let starts = |windows: &Windows| {
-        windows.live().iter().map(|(_, _, open)| open.iter().map(|c| c.window_start).collect()).collect::<Vec<Vec<_>>>()
+        windows
+            .live()
+            .iter()
+            .map(|(_, _, open)| open.iter().map(|c| c.window_start).collect())
+            .collect::<Vec<Vec<_>>>()
     };
     assert_eq!(starts(&windows), [vec![START + MINUTE], vec![START + MINUTE]]);
     assert_eq!(windows.add(&stream, &batch(&[tick(0, 3, 50)]), 3).late.len(), 1);

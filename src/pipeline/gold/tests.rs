@@ -31,7 +31,7 @@ fn refined(offset: i64, of: &[u32]) -> Refined {
 
 async fn gold(folder: &std::path::Path, paced_since: Option<Micros>, out: &mpsc::Sender<Closed>) -> Gold {
     let finished = Arc::new(AtomicBool::new(true));
-    let mut gold = Gold::new(Context::alone(folder), Arc::default(), finished, paced_since);
+    let mut gold = Gold::new(StageContext::alone(folder), Arc::default(), finished, paced_since);
     gold.recover(out).await.unwrap();
     gold
 }
@@ -40,7 +40,9 @@ async fn gold(folder: &std::path::Path, paced_since: Option<Micros>, out: &mpsc:
 async fn closed(gold: &mut Gold) -> (Vec<(String, Micros)>, Option<i64>) {
     let table = &gold.state().gold;
     let rows = gold::closed_after(table, 0).await.unwrap();
-    let rows = rows.iter().map(|row| (row.market.coin_id.to_string(), (row.candle.window_start - START) / (60 * SECOND)));
+    let rows = rows
+        .iter()
+        .map(|row| (row.market.coin_id.to_string(), (row.candle.window_start - START) / (60 * SECOND)));
     (rows.collect(), table.position(&Stream::direct()))
 }
 
@@ -70,7 +72,8 @@ async fn a_silent_coin_closes_and_is_no_burden_while_another_one_is_busy() {
 async fn streams_are_read_back_in_the_order_in_which_they_came_in() {
     let folder = tempfile::tempdir().unwrap();
     let (out, mut closed) = mpsc::channel(100);
-    let mut silver = Table::open_or_create(&Context::alone(folder.path()).storage, TableKind::Silver).await.unwrap();
+    let mut silver =
+        Table::open_or_create(&StageContext::alone(folder.path()).storage, TableKind::Silver).await.unwrap();
     for (topic, records) in [("z", 0..3), ("a", 10..11)] {
         let stream = Stream::new(topic, 0);
         let mut ticks = Ticks { markets: markets(), ticks: Vec::new() };
@@ -79,11 +82,18 @@ async fn streams_are_read_back_in_the_order_in_which_they_came_in() {
         }
         let adds = silver::write(&silver, &stream, &ticks).await.unwrap();
         let txns = vec![(silver.app_id(&stream), ticks.ticks.last().unwrap().offset)];
-        silver.commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] }).await.unwrap();
+        silver
+            .commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] })
+            .await
+            .unwrap();
     }
     gold(folder.path(), None, &out).await;
     let rows = closed.try_recv().unwrap().rows;
-    assert_eq!(rows.iter().map(|row| row.candle.ticks).collect::<Vec<_>>(), [3], "the other way round all three are late");
+    assert_eq!(
+        rows.iter().map(|row| row.candle.ticks).collect::<Vec<_>>(),
+        [3],
+        "the other way round all three are late"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,15 +126,15 @@ async fn when_nothing_waits_the_clock_itself_closes() {
     let mut gold = gold(folder.path(), Some(Micros::MIN), &out).await;
     let meters = Arc::clone(&gold.context.meters);
     gold.take(&mut refined(0, &[0, 1]), &out).await.unwrap();
-    for stage in [status::Stage::Bronze, status::Stage::Silver, status::Stage::Gold] {
+    for stage in [status::StageKind::Bronze, status::StageKind::Silver, status::StageKind::Gold] {
         gold.look_around(&out).await.unwrap();
         assert!(closed(&mut gold).await.0.is_empty(), "{stage:?} is not there yet");
         meters.of(stage).state(StageState::Ok);
     }
-    meters.of(status::Stage::Silver).offered.store(1, Ordering::Relaxed);
+    meters.of(status::StageKind::Silver).offered.store(1, Ordering::Relaxed);
     gold.look_around(&out).await.unwrap();
     assert!(closed(&mut gold).await.0.is_empty(), "a record waits for silver");
-    meters.of(status::Stage::Silver).taken.store(1, Ordering::Relaxed);
+    meters.of(status::StageKind::Silver).taken.store(1, Ordering::Relaxed);
     gold.look_around(&out).await.unwrap();
     assert_eq!(closed(&mut gold).await, (vec![("busy".to_owned(), 0), ("silent".to_owned(), 0)], Some(0)));
 }
@@ -139,10 +149,10 @@ async fn a_source_that_is_read_as_fast_as_it_can_be_closes_at_its_end_and_only_i
     gold.take(&mut refined(1_000, &[]), &out).await.unwrap();
     gold.look_around(&out).await.unwrap();
     assert!(closed(&mut gold).await.0.is_empty());
-    meters.of(status::Stage::Bronze).drained();
+    meters.of(status::StageKind::Bronze).drained();
     gold.finish(&out).await.unwrap();
     assert!(closed(&mut gold).await.0.is_empty(), "silver has failed");
-    meters.of(status::Stage::Silver).drained();
+    meters.of(status::StageKind::Silver).drained();
     gold.finish(&out).await.unwrap();
     assert_eq!(closed(&mut gold).await.0, [("silent".to_owned(), 0)]);
 }

@@ -1,17 +1,6 @@
 //! The loop of a stage, run over a stage that does as it is told, on a clock that jumps.
 
-use proptest::prelude::*;
-
 use super::*;
-
-proptest! {
-    #[test]
-    fn backoff_grows_to_its_cap_and_never_beyond(failures in 0u32..1000, jitter in 0.0f64..1.0) {
-        let time = backoff(failures, jitter);
-        prop_assert!(time <= MAX_BACKOFF && time >= FIRST_BACKOFF / 2);
-        prop_assert!(failures < 6 || time >= MAX_BACKOFF / 2);
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -48,7 +37,7 @@ impl<F: FnMut(Step) -> Option<LakeError> + Send> Stage for Fake<F> {
     type Input = u32;
     type Output = ();
 
-    const STAGE: status::Stage = status::Stage::Silver;
+    const STAGE: status::StageKind = status::StageKind::Silver;
 
     fn rows(_: &u32) -> u64 {
         1
@@ -70,7 +59,7 @@ impl<F: FnMut(Step) -> Option<LakeError> + Send> Stage for Fake<F> {
         Ok(())
     }
 
-    async fn settle(&mut self) -> Result<(), StageError> {
+    async fn tidy(&mut self) -> Result<(), StageError> {
         Ok(())
     }
 
@@ -104,7 +93,8 @@ impl Ran {
     }
 }
 
-/// Runs a stage over `batches` that come `every` so often, with `give_up_after`; without it, it is told to stop after ten minutes.
+/// Runs a stage over `batches` that come `every` so often, with `give_up_after`; without it, it is told to
+/// stop after ten minutes.
 async fn ran(
     batches: u32,
     every: Duration,
@@ -124,7 +114,7 @@ async fn ran_with(
     fails: impl FnMut(Step) -> Option<LakeError> + Send,
 ) -> Ran {
     let folder = tempfile::tempdir().unwrap();
-    let context = Context { give_up_after, ..Context::alone(folder.path()) };
+    let context = StageContext { give_up_after, ..StageContext::alone(folder.path()) };
     let meters = Arc::clone(&context.meters);
     let (sender, inbox) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -141,7 +131,8 @@ async fn ran_with(
         stop.cancel();
     });
     let steps = Arc::new(Mutex::new(Vec::new()));
-    let stage = Fake { steps: Arc::clone(&steps), look_around_takes, recovery, meters: Arc::clone(&meters), fails };
+    let stage =
+        Fake { steps: Arc::clone(&steps), look_around_takes, recovery, meters: Arc::clone(&meters), fails };
     let (started, (out, _nobody)) = (Instant::now(), mpsc::channel(1));
     let end = run(stage, inbox, out, context).await;
     let steps = steps.lock().unwrap().clone();
@@ -155,7 +146,7 @@ async fn a_stage_looks_around_once_a_second_however_busy_it_is() {
     assert_eq!(ran.count(|step| matches!(step, Step::Take(_))), 1_000);
     let looks = ran.count(|step| step == Step::LookAround);
     assert!((9..=10).contains(&looks), "{looks} looks in {:?}", ran.took);
-    assert!(ran.meters.of(status::Stage::Silver).is_drained());
+    assert!(ran.meters.of(status::StageKind::Silver).is_drained());
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +163,7 @@ async fn restarts_become_rare_while_the_same_work_fails_though_recovery_succeeds
         assert!(matches!(ran.end, Err(StageError::Stopped(_))), "{:?}", ran.end);
         let tries = ran.count(|step| step == failing);
         assert!((20..=50).contains(&tries), "{tries} tries at {failing:?} in ten minutes");
-        assert!(!ran.meters.of(status::Stage::Silver).is_drained());
+        assert!(!ran.meters.of(status::StageKind::Silver).is_drained());
     }
 }
 
@@ -188,9 +179,10 @@ async fn after_work_that_was_done_the_next_failure_is_a_first_one() {
     };
     let ran = ran(2, Duration::ZERO, Duration::ZERO, None, fails).await;
     assert!(ran.end.is_ok());
-    let second: Vec<Instant> = ran.steps.iter().filter(|(_, step)| *step == Step::Take(1)).map(|(at, _)| *at).collect();
-    assert!(second[1] - second[0] <= FIRST_BACKOFF);
-    assert_eq!(ran.meters.of(status::Stage::Silver).taken.load(Ordering::Relaxed), 2);
+    let second: Vec<Instant> =
+        ran.steps.iter().filter(|(_, step)| *step == Step::Take(1)).map(|(at, _)| *at).collect();
+    assert!(second[1] - second[0] <= BACKOFF.first);
+    assert_eq!(ran.meters.of(status::StageKind::Silver).taken.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +191,10 @@ async fn a_run_that_is_to_end_gives_up_with_the_cause() {
     for failing in [Step::Take(0), Step::LookAround, Step::Finish, Step::Recover] {
         let ran = ran(1, LATER, Duration::ZERO, Some(minute), |step| (step == failing).then(missing)).await;
         let told = chain(&ran.end.unwrap_err());
-        assert!(told.starts_with("gave up after 1m: data file part-1.parquet") && told.ends_with("is missing"), "{told}");
+        assert!(
+            told.starts_with("gave up after 1m: data file part-1.parquet") && told.ends_with("is missing"),
+            "{told}"
+        );
         assert!(ran.took >= minute && ran.took <= minute + Duration::from_secs(2), "{:?}", ran.took);
     }
 }
@@ -207,9 +202,12 @@ async fn a_run_that_is_to_end_gives_up_with_the_cause() {
 #[tokio::test(start_paused = true)]
 async fn it_gives_up_at_once_where_no_time_can_help() {
     let corrupt = || LakeError::Corrupt { table: TableKind::Bronze, what: "a file without offset".into() };
-    let ran = ran(1, Duration::ZERO, Duration::ZERO, Some(Duration::from_mins(1)), |step| (step == Step::Take(0)).then(corrupt)).await;
+    let ran = ran(1, Duration::ZERO, Duration::ZERO, Some(Duration::from_mins(1)), |step| {
+        (step == Step::Take(0)).then(corrupt)
+    })
+    .await;
     assert!(matches!(ran.end, Err(StageError::Lake(LakeError::Corrupt { .. }))), "{:?}", ran.end);
-    assert!(ran.took < FIRST_BACKOFF / 2, "{:?}", ran.took);
+    assert!(ran.took < BACKOFF.first / 2, "{:?}", ran.took);
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,7 +242,11 @@ async fn a_recovery_that_commits_moves_on_however_often_it_fails() {
         let ran = ran_with(recovery, 1, Duration::ZERO, Duration::ZERO, Some(minute), fails).await;
         if commits {
             assert!(ran.end.is_ok(), "{:?}", ran.end);
-            assert!(ran.took <= 9 * recovery.takes + 8 * FIRST_BACKOFF, "each failure is a first one: {:?}", ran.took);
+            assert!(
+                ran.took <= 9 * recovery.takes + 8 * BACKOFF.first,
+                "each failure is a first one: {:?}",
+                ran.took
+            );
         } else {
             assert!(matches!(ran.end, Err(StageError::GaveUp { .. })), "{:?}", ran.end);
         }
@@ -254,7 +256,7 @@ async fn a_recovery_that_commits_moves_on_however_often_it_fails() {
 #[tokio::test]
 async fn a_commit_that_fences_is_no_progress() {
     let folder = tempfile::tempdir().unwrap();
-    let context = Context { fence: true, ..Context::alone(folder.path()) };
+    let context = StageContext { fence: true, ..StageContext::alone(folder.path()) };
     assert_eq!(context.open(TableKind::Silver).await.unwrap().version(), 1);
-    assert_eq!(context.meters.of(status::Stage::Silver).commits.count(), 0);
+    assert_eq!(context.meters.of(status::StageKind::Silver).commits.count(), 0);
 }

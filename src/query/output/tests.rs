@@ -36,7 +36,12 @@ fn answer() -> SqlAnswer {
                 SqlValue::Json("[1]".into()),
             ],
             vec![SqlValue::Null, SqlValue::Text(String::new()), SqlValue::Null, SqlValue::Bool(true)],
-            vec![SqlValue::Float(f64::NAN), SqlValue::Text("a\u{1b}[31m".into()), SqlValue::Text(rfc3339(START)), SqlValue::Float(1e-5)],
+            vec![
+                SqlValue::Float(f64::NAN),
+                SqlValue::Text("a\u{1b}[31m".into()),
+                SqlValue::Text(rfc3339(START)),
+                SqlValue::Float(1e-5),
+            ],
         ],
     }
 }
@@ -106,11 +111,28 @@ fn answers_as_json() {
 #[test]
 fn csv_tells_null_from_the_empty_text_and_has_no_blank_line() {
     let text_value = |text: &str| SqlValue::Text(text.to_owned());
-    let values = [SqlValue::Null, text_value("x"), text_value(""), text_value("NULL"), text_value(" "), text_value("\n")];
-    let one = SqlAnswer { columns: vec!["v".into()], rows: values.iter().map(|value| vec![value.clone()]).collect() };
-    assert_eq!(text(|out| write_answer(out, Format::Csv, &one, None)), "v\nNULL\nx\n\"\"\n\"NULL\"\n\" \"\n\"\n\"\n");
-    let row = SqlAnswer { columns: values.iter().map(|_| "v".to_owned()).collect(), rows: vec![values.into()] };
-    assert_eq!(text(|out| write_answer(out, Format::Csv, &row, None)), "v,v,v,v,v,v\n,x,\"\",\"NULL\",\" \",\"\n\"\n");
+    let values = [
+        SqlValue::Null,
+        text_value("x"),
+        text_value(""),
+        text_value("NULL"),
+        text_value(" "),
+        text_value("\n"),
+    ];
+    let one = SqlAnswer {
+        columns: vec!["v".into()],
+        rows: values.iter().map(|value| vec![value.clone()]).collect(),
+    };
+    assert_eq!(
+        text(|out| write_answer(out, Format::Csv, &one, None)),
+        "v\nNULL\nx\n\"\"\n\"NULL\"\n\" \"\n\"\n\"\n"
+    );
+    let row =
+        SqlAnswer { columns: values.iter().map(|_| "v".to_owned()).collect(), rows: vec![values.into()] };
+    assert_eq!(
+        text(|out| write_answer(out, Format::Csv, &row, None)),
+        "v,v,v,v,v,v\n,x,\"\",\"NULL\",\" \",\"\n\"\n"
+    );
 }
 
 #[test]

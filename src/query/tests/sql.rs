@@ -22,9 +22,15 @@ async fn a_users_sql_sees_the_tables_with_times_that_can_be_calculated_with() {
     let queries = Queries::open(storage(&root), None).unwrap();
     assert_eq!(queries.candles(ask(Interval::Minute1, None, None)).await.unwrap().total, 6);
     let rows = [
-        ("SELECT date, count(*), count(volume) FROM gold GROUP BY date ORDER BY date", "2025-05-12,5,3\n2025-05-13,4,2"),
+        (
+            "SELECT date, count(*), count(volume) FROM gold GROUP BY date ORDER BY date",
+            "2025-05-12,5,3\n2025-05-13,4,2",
+        ),
         ("SELECT DISTINCT source FROM gold ORDER BY 1", "binance\nkraken"),
-        ("SELECT min(window_start), max(window_end) FROM gold WHERE date = '2025-05-13'", "2025-05-13T00:00:00Z,2025-05-13T00:08:00Z"),
+        (
+            "SELECT min(window_start), max(window_end) FROM gold WHERE date = '2025-05-13'",
+            "2025-05-13T00:00:00Z,2025-05-13T00:08:00Z",
+        ),
         (
             "SELECT count(*) FROM gold WHERE window_start >= '2025-05-13 00:00:00' AND window_start < TIMESTAMP '2025-05-13' + INTERVAL 5 MINUTE",
             "3",
@@ -35,8 +41,14 @@ async fn a_users_sql_sees_the_tables_with_times_that_can_be_calculated_with() {
         ),
         ("SELECT count(*) FROM gold WHERE window_start < now() - INTERVAL 1 HOUR AND date <= today()", "9"),
         ("SELECT count(*) FROM silver", "0"),
-        ("SELECT column_name, column_type FROM (DESCRIBE gold) LIMIT 3", "window_start,TIMESTAMP\nwindow_end,TIMESTAMP\ncoin_id,VARCHAR"),
-        ("SELECT a.coin_id FROM gold a JOIN gold b USING (window_start, coin_id) WHERE a.quote < b.quote", "bitcoin"),
+        (
+            "SELECT column_name, column_type FROM (DESCRIBE gold) LIMIT 3",
+            "window_start,TIMESTAMP\nwindow_end,TIMESTAMP\ncoin_id,VARCHAR",
+        ),
+        (
+            "SELECT a.coin_id FROM gold a JOIN gold b USING (window_start, coin_id) WHERE a.quote < b.quote",
+            "bitcoin",
+        ),
         ("  explain analyze select 1 ; ", ""),
     ];
     for (text, expected) in rows {
@@ -57,7 +69,12 @@ async fn a_users_sql_sees_the_tables_with_times_that_can_be_calculated_with() {
         assert!(!sql(&queries, text).await.unwrap().rows.is_empty(), "{text}");
     }
     // Only files of the day are opened.
-    let plan = format!("{:?}", sql(&queries, "EXPLAIN ANALYZE SELECT sum(close_price) FROM gold WHERE date = '2025-05-12'").await.unwrap());
+    let plan = format!(
+        "{:?}",
+        sql(&queries, "EXPLAIN ANALYZE SELECT sum(close_price) FROM gold WHERE date = '2025-05-12'")
+            .await
+            .unwrap()
+    );
     assert!(plan.contains("Scanning Files: 1/3"), "{plan}");
 }
 
@@ -84,7 +101,10 @@ async fn values_of_every_type_come_out_exactly() {
             "DATE '2025-01-02', TIME '03:04:05.5', INTERVAL '1 month 2 days', '101'::BIT, 12345678901234567890123::BIGNUM",
             "2025-01-02,03:04:05.5,1 month 2 days,101,12345678901234567890123",
         ),
-        ("'a'::ENUM('a', 'b'), 'x\\x00'::BLOB, 'it''s', 'a,b', 'say \"hi\"'", "a,x\\x00,it's,\"a,b\",\"say \"\"hi\"\"\""),
+        (
+            "'a'::ENUM('a', 'b'), 'x\\x00'::BLOB, 'it''s', 'a,b', 'say \"hi\"'",
+            "a,x\\x00,it's,\"a,b\",\"say \"\"hi\"\"\"",
+        ),
         (
             "[1, NULL], {'a': TIMESTAMP '2025-01-02 03:04:05', 'b': [NULL]}, MAP {'k': 1.5}, union_value(n := 1), '{\"j\": 1}'::JSON",
             "\"[1,null]\",\"{\"\"a\"\":\"\"2025-01-02 03:04:05\"\",\"\"b\"\":[null]}\",\"{\"\"k\"\":1.5}\",\"{\"\"n\"\":1}\",\"{\"\"j\"\": 1}\"",
@@ -93,13 +113,21 @@ async fn values_of_every_type_come_out_exactly() {
     for (values, expected) in values {
         assert_eq!(csv(&queries, &format!("SELECT {values}")).await, expected, "{values}");
     }
-    assert_eq!(csv(&queries, "SELECT i, [i] AS l FROM range(3) r(i) ORDER BY i DESC; ").await, "2,[2]\n1,[1]\n0,[0]");
+    assert_eq!(
+        csv(&queries, "SELECT i, [i] AS l FROM range(3) r(i) ORDER BY i DESC; ").await,
+        "2,[2]\n1,[1]\n0,[0]"
+    );
     assert_eq!(sql(&queries, "SELECT 1 AS a, [1] AS a").await.unwrap().columns, ["a", "a"]);
     let zoned = csv(&queries, "SELECT get_current_timestamp()").await;
     assert!(zoned.contains('T') && zoned.ends_with('Z'), "{zoned}");
     let far = "SELECT 'infinity'::TIMESTAMPTZ, '-infinity'::TIMESTAMPTZ, NULL::TIMESTAMPTZ, '-infinity'::TIMESTAMP, '0044-03-15 (BC) 12:00:00'::TIMESTAMP";
     assert_eq!(csv(&queries, far).await, "infinity,-infinity,,-infinity,0044-03-15 (BC) 12:00:00");
-    for text in ["select [1, 2]; -- a list", "select [1, 2] /* a list */ ;", "select [1, 2] -- a; list", "-- a list\nselect [1, 2]\n;\n"] {
+    for text in [
+        "select [1, 2]; -- a list",
+        "select [1, 2] /* a list */ ;",
+        "select [1, 2] -- a; list",
+        "-- a list\nselect [1, 2]\n;\n",
+    ] {
         assert_eq!(csv(&queries, text).await, "\"[1,2]\"", "{text}");
     }
 }
@@ -146,13 +174,23 @@ async fn a_users_sql_reaches_nothing_but_the_live_files() {
             assert!(sql(&queries, &text.replace("{}", path)).await.is_err(), "{text}");
         }
     }
-    for text in ["SET enable_external_access = true", "INSTALL icu", "LOAD icu", "SELECT 1; SELECT 2", "DROP VIEW gold", ""] {
+    for text in [
+        "SET enable_external_access = true",
+        "INSTALL icu",
+        "LOAD icu",
+        "SELECT 1; SELECT 2",
+        "DROP VIEW gold",
+        "",
+    ] {
         assert!(sql(&queries, text).await.is_err(), "{text}");
     }
     assert_eq!(std::fs::read(&live).unwrap(), bytes);
     assert!(!folder.path().join("out").exists() && !root.join("out").exists());
     let error = sql(&queries, "SELECT nothing FROM gold").await.unwrap_err().to_string();
-    assert!(error.contains("\"nothing\"") && error.contains("LINE 1: SELECT nothing"), "in the user's own words: {error}");
+    assert!(
+        error.contains("\"nothing\"") && error.contains("LINE 1: SELECT nothing"),
+        "in the user's own words: {error}"
+    );
     for (text, words) in [
         ("SELECT 'abc'::INT", "Conversion Error: Could not convert string 'abc' to INT32"),
         (
@@ -161,7 +199,11 @@ async fn a_users_sql_reaches_nothing_but_the_live_files() {
         ),
         ("SELECT error('boom')", "Invalid Input Error: boom"),
     ] {
-        assert_eq!(sql(&queries, text).await.unwrap_err().to_string(), words, "no place in a text that the user did not write: {text}");
+        assert_eq!(
+            sql(&queries, text).await.unwrap_err().to_string(),
+            words,
+            "no place in a text that the user did not write: {text}"
+        );
     }
     let internal = sql(&queries, "SELECT * FROM query('SELECT ?')").await.unwrap_err().to_string();
     assert!(!internal.contains("Stack Trace") && !internal.contains("0x"), "{internal}");
@@ -172,11 +214,13 @@ async fn a_users_sql_reaches_nothing_but_the_live_files() {
 async fn a_users_sql_that_takes_too_long_is_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let queries = Queries::open(storage(folder.path()), None).unwrap();
-    let endless = "SELECT count(*) FROM range(10000000000) a, range(10000000000) b WHERE a.range % 7 = b.range % 11";
+    let endless =
+        "SELECT count(*) FROM range(10000000000) a, range(10000000000) b WHERE a.range % 7 = b.range % 11";
     let answer = queries.sql(endless.into(), Duration::from_millis(200), &CancellationToken::new()).await;
     assert!(matches!(answer, Err(QueryError::Timeout(_))), "{answer:?}");
     let cancel = CancellationToken::new();
-    let (answer, ()) = tokio::join!(queries.sql(endless.into(), Duration::from_mins(1), &cancel), async { cancel.cancel() });
+    let (answer, ()) =
+        tokio::join!(queries.sql(endless.into(), Duration::from_mins(1), &cancel), async { cancel.cancel() });
     assert!(matches!(answer, Err(QueryError::Interrupted)), "{answer:?}");
 }
 

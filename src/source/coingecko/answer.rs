@@ -89,24 +89,32 @@ fn is_page(body: &[u8]) -> bool {
 }
 
 /// The words of a refusal: any of the three JSON shapes, a web page's title or a short text.
-#[must_use]
 pub fn refusal(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
     if text.starts_with('{') {
         let value: Value = serde_json::from_str(text).ok()?;
-        return ["/status/error_message", "/error/status/error_message", "/error/message", "/error", "/message"]
-            .into_iter()
-            .find_map(|pointer| value.pointer(pointer)?.as_str())
-            .map(short)
-            .filter(|words| !words.is_empty());
+        return [
+            "/status/error_message",
+            "/error/status/error_message",
+            "/error/message",
+            "/error",
+            "/message",
+        ]
+        .into_iter()
+        .find_map(|pointer| value.pointer(pointer)?.as_str())
+        .map(short)
+        .filter(|words| !words.is_empty());
     }
     if is_page(body) {
         return title(text).map(|title| short(&title)).filter(|words| !words.is_empty());
     }
     // A line of plain text, such as `error code: 1015`; not the half of a document.
-    (!text.is_empty() && !text.starts_with(['[', '"']) && text.chars().count() <= WORDS && !text.contains(['{', '\u{fffd}']))
-        .then(|| short(text))
+    (!text.is_empty()
+        && !text.starts_with(['[', '"'])
+        && text.chars().count() <= WORDS
+        && !text.contains(['{', '\u{fffd}']))
+    .then(|| short(text))
 }
 
 /// A web page's title.
@@ -139,9 +147,18 @@ mod tests {
         let body = br#" [ {"id" : " Bitcoin ","last_updated":"2025-05-12T00:00:00.000Z", "current_price":1.0e2} ,null, 7,{"id":7},"x",{},{"id":" "},{"id":"a","id":"b"}] "#;
         let elements = elements(body).expect("a list");
         let texts: Vec<&str> = elements.iter().map(|e| e.text).collect();
-        assert_eq!(texts[0], r#"{"id" : " Bitcoin ","last_updated":"2025-05-12T00:00:00.000Z", "current_price":1.0e2}"#);
-        assert_eq!(texts[1..], ["null", "7", r#"{"id":7}"#, r#""x""#, "{}", r#"{"id":" "}"#, r#"{"id":"a","id":"b"}"#]);
-        assert_eq!((elements[0].id.as_deref(), elements[0].tick), (Some("bitcoin"), Some(1_747_008_000_000_000)));
+        assert_eq!(
+            texts[0],
+            r#"{"id" : " Bitcoin ","last_updated":"2025-05-12T00:00:00.000Z", "current_price":1.0e2}"#
+        );
+        assert_eq!(
+            texts[1..],
+            ["null", "7", r#"{"id":7}"#, r#""x""#, "{}", r#"{"id":" "}"#, r#"{"id":"a","id":"b"}"#]
+        );
+        assert_eq!(
+            (elements[0].id.as_deref(), elements[0].tick),
+            (Some("bitcoin"), Some(1_747_008_000_000_000))
+        );
         assert!(elements[1..].iter().all(|e| e.id.is_none() && e.tick.is_none()));
     }
 
@@ -182,7 +199,13 @@ mod tests {
         assert_eq!(refusal(b"{}"), None);
         assert_eq!(refusal(b"{\"error\":"), None);
         assert_eq!(refusal(b"\xff\xfe"), None);
-        assert_eq!(refusal(format!("{{\"error\":\"{}\"}}", "é".repeat(500)).as_bytes()).expect("words").chars().count(), WORDS + 1);
+        assert_eq!(
+            refusal(format!("{{\"error\":\"{}\"}}", "é".repeat(500)).as_bytes())
+                .expect("words")
+                .chars()
+                .count(),
+            WORDS + 1
+        );
     }
 
     proptest! {

@@ -43,7 +43,6 @@ impl Job {
 
 impl Backlog {
     /// All of `fills`, in their order; empty ranges are left out.
-    #[must_use]
     pub fn new(fills: Vec<Fill>) -> Self {
         let mut all = Self { jobs: Vec::with_capacity(fills.len()), next_id: 0 };
         for fill in fills {
@@ -68,24 +67,24 @@ impl Backlog {
         self.drop_empty();
     }
 
-    /// The stretch to ask for now: of those that are due the preferred coin's, else the first. Ranges whose end is not
-    /// known yet wait for a live tick.
-    #[must_use]
+    /// The stretch to ask for now: of those that are due the preferred coin's, else the first. Ranges whose
+    /// end is not known yet wait for a live tick.
     pub fn next(&self, now: Duration, preferred: Option<&str>) -> Option<Range> {
         let due = || self.ready().filter(|(job, _)| job.not_before <= now);
-        let (job, to) = due().find(|(job, _)| Some(&*job.fill.coin_id) == preferred).or_else(|| due().next())?;
+        let (job, to) =
+            due().find(|(job, _)| Some(&*job.fill.coin_id) == preferred).or_else(|| due().next())?;
         Some(job.range(to))
     }
 
     /// When the next stretch is due; none while nothing can be asked for.
-    #[must_use]
     pub fn due(&self) -> Option<Duration> {
         self.ready().map(|(job, _)| job.not_before).min()
     }
 
     /// Takes out all stretches of a coin that an answer reaching back to `since` fills.
     pub fn take(&mut self, coin_id: &str, since: Micros) -> Vec<Range> {
-        let filled = |job: &Job| &*job.fill.coin_id == coin_id && job.fill.from >= since && job.fill.to.is_some();
+        let filled =
+            |job: &Job| &*job.fill.coin_id == coin_id && job.fill.from >= since && job.fill.to.is_some();
         let ranges = self.ready().filter(|(job, _)| filled(job)).map(|(job, to)| job.range(to)).collect();
         self.jobs.retain(|job| !filled(job));
         ranges
@@ -139,7 +138,12 @@ mod tests {
 
     #[test]
     fn the_selected_coin_comes_first_and_ranges_wait_for_their_end() {
-        let mut backlog = Backlog::new(vec![fill("a", 0, Some(9)), fill("b", 0, None), fill("c", 0, Some(9)), fill("d", 9, Some(9))]);
+        let mut backlog = Backlog::new(vec![
+            fill("a", 0, Some(9)),
+            fill("b", 0, None),
+            fill("c", 0, Some(9)),
+            fill("d", 9, Some(9)),
+        ]);
         assert_eq!(next(&backlog, 0, None), Some((0, 9)));
         assert_eq!(next(&backlog, 0, Some("c")), Some((2, 9)));
         assert_eq!(next(&backlog, 0, Some("b")), Some((0, 9)), "no live tick yet");
@@ -155,7 +159,12 @@ mod tests {
 
     #[test]
     fn one_answer_fills_all_stretches_that_it_covers() {
-        let mut backlog = Backlog::new(vec![fill("a", 10, Some(20)), fill("b", 10, Some(20)), fill("a", 30, None), fill("a", 5, Some(7))]);
+        let mut backlog = Backlog::new(vec![
+            fill("a", 10, Some(20)),
+            fill("b", 10, Some(20)),
+            fill("a", 30, None),
+            fill("a", 5, Some(7)),
+        ]);
         let ids = |ranges: Vec<Range>| ranges.into_iter().map(|r| r.id).collect::<Vec<_>>();
         assert_eq!(ids(backlog.take("a", 8)), [0]);
         backlog.live("a", 40);
@@ -167,7 +176,8 @@ mod tests {
 
     #[test]
     fn what_failed_is_tried_again_later() {
-        let mut backlog = Backlog::new(vec![fill("a", 0, Some(9)), fill("b", 0, Some(9)), fill("stale", 5, None)]);
+        let mut backlog =
+            Backlog::new(vec![fill("a", 0, Some(9)), fill("b", 0, Some(9)), fill("stale", 5, None)]);
         backlog.live("stale", 3);
         assert_eq!((backlog.failed(0), backlog.failed(0)), (1, 2));
         backlog.postpone(0, Duration::from_secs(7));

@@ -10,9 +10,10 @@ use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 use url::{Host, Url};
 
-use super::super::{SourceError, now};
+use super::super::SourceError;
 use super::headers::{http_date, retry_after};
-use super::{ApiKey, KeyKind, Settings, answer};
+use super::{ApiKey, CoinGeckoSettings, KeyKind, answer};
+use crate::market::time::now;
 use crate::market::{Micros, SECOND, printable};
 
 /// Most bytes of a refusal that are read for its words.
@@ -20,7 +21,7 @@ const REFUSAL: usize = 64 << 10;
 
 /// What kind of failure, as far as it matters for what to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FailureKind {
     /// Too many calls.
     RateLimited,
     /// The request itself is refused (key, path, parameters): asking again soon will not help.
@@ -33,7 +34,7 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// What kind.
-    pub kind: Kind,
+    pub kind: FailureKind,
     /// In words.
     pub why: String,
     /// How long the server asks to wait.
@@ -43,7 +44,7 @@ pub struct Failure {
 impl Failure {
     /// A failure that may be better in a moment.
     pub fn passing(why: impl Into<String>) -> Self {
-        Self { kind: Kind::Passing, why: why.into(), retry_after: None }
+        Self { kind: FailureKind::Passing, why: why.into(), retry_after: None }
     }
 }
 
@@ -74,8 +75,8 @@ impl Client {
     ///
     /// # Errors
     /// When no HTTP client can be set up.
-    pub fn new(settings: &Settings, base: Url) -> Result<Self, SourceError> {
-        let Settings { connect_timeout, timeout, max_bytes, .. } = *settings;
+    pub fn new(settings: &CoinGeckoSettings, base: Url) -> Result<Self, SourceError> {
+        let CoinGeckoSettings { connect_timeout, timeout, max_bytes, .. } = *settings;
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("cryptostream/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(connect_timeout)
@@ -85,7 +86,9 @@ impl Client {
         if is_loopback(&base) {
             builder = builder.no_proxy();
         }
-        let http = builder.build().map_err(|e| SourceError::Setting(format!("cannot set up an HTTP client: {}", innermost(&e))))?;
+        let http = builder
+            .build()
+            .map_err(|e| SourceError::Setting(format!("cannot set up an HTTP client: {}", innermost(&e))))?;
         Ok(Self { http, base, key: settings.key.clone(), connect_timeout, timeout, max_bytes })
     }
 
@@ -94,7 +97,12 @@ impl Client {
         let mut url = self.base.clone();
         // Commas as they are: an id list is documented so.
         let ids: Vec<String> = ids.iter().map(|id| encoded(id)).collect();
-        url.set_query(Some(&format!("vs_currency={}&ids={}&per_page={}&page=1", encoded(vs_currency), ids.join(","), super::PAGE)));
+        url.set_query(Some(&format!(
+            "vs_currency={}&ids={}&per_page={}&page=1",
+            encoded(vs_currency),
+            ids.join(","),
+            super::PAGE
+        )));
         self.get(url, &["coins", "markets"]).await
     }
 
@@ -129,7 +137,8 @@ impl Client {
         let status = response.status();
         if status.is_success() {
             return self.body(response, self.max_bytes).await.and_then(|(body, whole)| {
-                let too_large = || Failure::passing(format!("the answer is larger than {} MiB", self.max_bytes >> 20));
+                let too_large =
+                    || Failure::passing(format!("the answer is larger than {} MiB", self.max_bytes >> 20));
                 if whole { Ok(body) } else { Err(too_large()) }
             });
         }
@@ -199,15 +208,17 @@ impl ApiKey {
 fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], key: Option<&ApiKey>) -> Failure {
     let code = status.as_u16();
     let (kind, what) = match code {
-        300..400 => (Kind::Refused, "redirected"),
-        401 | 403 if key.is_some() => (Kind::Refused, "access denied: is the API key right, and of the right kind?"),
-        401 => (Kind::Refused, "access denied: it wants an API key"),
-        403 => (Kind::Refused, "access denied"),
-        404 => (Kind::Refused, "not found"),
-        408 => (Kind::Passing, "timed out"),
-        429 => (Kind::RateLimited, "rate limited"),
-        400..500 => (Kind::Refused, "request refused"),
-        _ => (Kind::Passing, "server error"),
+        300..400 => (FailureKind::Refused, "redirected"),
+        401 | 403 if key.is_some() => {
+            (FailureKind::Refused, "access denied: is the API key right, and of the right kind?")
+        }
+        401 => (FailureKind::Refused, "access denied: it wants an API key"),
+        403 => (FailureKind::Refused, "access denied"),
+        404 => (FailureKind::Refused, "not found"),
+        408 => (FailureKind::Passing, "timed out"),
+        429 => (FailureKind::RateLimited, "rate limited"),
+        400..500 => (FailureKind::Refused, "request refused"),
+        _ => (FailureKind::Passing, "server error"),
     };
     let words = match headers.get(LOCATION).and_then(|to| to.to_str().ok()) {
         Some(to) if status.is_redirection() => {
@@ -215,7 +226,10 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], key: Option<&Ap
         }
         _ => answer::refusal(body),
     };
-    let why = words.map_or_else(|| format!("{code} {what}"), |words| format!("{code} {what}: {words}").replace("?: ", "? "));
+    let why = words.map_or_else(
+        || format!("{code} {what}"),
+        |words| format!("{code} {what}: {words}").replace("?: ", "? "),
+    );
     let wait = headers.get(RETRY_AFTER).and_then(|text| retry_after(text.to_str().ok()?, now()));
     Failure { kind, why, retry_after: wait }
 }
@@ -270,17 +284,32 @@ mod tests {
 
     fn why(code: u16, body: &str, key: bool) -> String {
         let key = key.then(|| ApiKey { kind: KeyKind::Demo, secret: "secret".into() });
-        refused(StatusCode::from_u16(code).expect("a status"), &HeaderMap::new(), body.as_bytes(), key.as_ref()).why
+        refused(
+            StatusCode::from_u16(code).expect("a status"),
+            &HeaderMap::new(),
+            body.as_bytes(),
+            key.as_ref(),
+        )
+        .why
     }
 
     #[test]
     fn refusals_are_worded() {
         assert_eq!(why(429, "", false), "429 rate limited");
-        assert_eq!(why(500, r#"{"status":500,"error":"Internal Server Error"}"#, false), "500 server error: Internal Server Error");
-        assert_eq!(why(401, r#"{"error":"no"}"#, true), "401 access denied: is the API key right, and of the right kind? no");
+        assert_eq!(
+            why(500, r#"{"status":500,"error":"Internal Server Error"}"#, false),
+            "500 server error: Internal Server Error"
+        );
+        assert_eq!(
+            why(401, r#"{"error":"no"}"#, true),
+            "401 access denied: is the API key right, and of the right kind? no"
+        );
         assert_eq!(why(401, "", false), "401 access denied: it wants an API key");
         assert_eq!(why(404, "", false), "404 not found");
-        assert_eq!(why(422, r#"{"error":"Missing parameter"}"#, false), "422 request refused: Missing parameter");
+        assert_eq!(
+            why(422, r#"{"error":"Missing parameter"}"#, false),
+            "422 request refused: Missing parameter"
+        );
     }
 
     #[test]
@@ -289,7 +318,10 @@ mod tests {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("53"));
         headers.insert(LOCATION, HeaderValue::from_static("https://example.org/x?key=1"));
         let limited = refused(StatusCode::TOO_MANY_REQUESTS, &headers, b"", None);
-        assert_eq!((limited.kind, limited.retry_after), (Kind::RateLimited, Some(Duration::from_secs(53))));
+        assert_eq!(
+            (limited.kind, limited.retry_after),
+            (FailureKind::RateLimited, Some(Duration::from_secs(53)))
+        );
         let moved = refused(StatusCode::MOVED_PERMANENTLY, &headers, b"", None);
         assert_eq!(moved.why, "301 redirected: to https://example.org/x: is the base URL right?");
     }

@@ -10,7 +10,6 @@ use crate::market::{MINUTE, Micros, SECOND};
 const TOLERANCE: Micros = MINUTE;
 
 /// A wait from a `Retry-After` header: seconds, or a date as seen at `now`. A date in the past is no wait.
-#[must_use]
 pub fn retry_after(text: &str, now: Micros) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {
@@ -20,7 +19,6 @@ pub fn retry_after(text: &str, now: Micros) -> Option<Duration> {
 }
 
 /// A date in any of HTTP's three forms.
-#[must_use]
 pub fn http_date(text: &str) -> Option<Micros> {
     let text = text.trim();
     if let Ok(date) = DateTime::parse_from_rfc2822(text) {
@@ -33,7 +31,6 @@ pub fn http_date(text: &str) -> Option<Micros> {
 }
 
 /// Words for a clock that is off: `clock` is ours at the time the server says it is `server`.
-#[must_use]
 pub fn clock_notice(clock: Micros, server: Micros) -> Option<String> {
     let off = clock.abs_diff(server);
     if off <= TOLERANCE.unsigned_abs() {
@@ -41,7 +38,9 @@ pub fn clock_notice(clock: Micros, server: Micros) -> Option<String> {
     }
     let amount = humantime::format_duration(Duration::from_secs(off / SECOND.unsigned_abs()));
     Some(if clock > server {
-        format!("this computer's clock is {amount} ahead of the server's: set it, or the age of prices is wrong")
+        format!(
+            "this computer's clock is {amount} ahead of the server's: set it, or the age of prices is wrong"
+        )
     } else {
         format!(
             "this computer's clock is {amount} behind the server's: set it, or new prices are taken for ones from the future and rejected"
@@ -59,7 +58,9 @@ mod tests {
 
     #[test]
     fn dates_are_read_in_all_three_forms() {
-        for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+        for text in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
             assert_eq!(http_date(text), Some(T), "{text}");
         }
         assert_eq!(http_date("yesterday"), None);
@@ -71,7 +72,10 @@ mod tests {
         assert_eq!(retry_after(" 1.5 ", T), Some(Duration::from_millis(1_500)));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:07 GMT", T), Some(Duration::from_secs(30)));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:00:00 GMT", T), Some(Duration::ZERO));
-        assert_eq!([retry_after("-1", T), retry_after("soon", T), retry_after("", T), retry_after("nan", T)], [None; 4]);
+        assert_eq!(
+            [retry_after("-1", T), retry_after("soon", T), retry_after("", T), retry_after("nan", T)],
+            [None; 4]
+        );
     }
 
     #[test]

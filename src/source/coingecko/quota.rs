@@ -20,7 +20,6 @@ pub struct Plan {
 impl Plan {
     /// The plan that binds calls to `host` with a key of this kind; none on hosts that are not `CoinGecko`'s.
     /// Keyless calls are limited to 5 to 15 a minute, depending on the load of the world.
-    #[must_use]
     pub fn of(host: &str, key: Option<KeyKind>) -> Option<Self> {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         if host != "coingecko.com" && !host.ends_with(".coingecko.com") {
@@ -33,14 +32,13 @@ impl Plan {
         })
     }
 
-    /// The time between polls of `pages` calls: as asked for, or longer so that one call a minute is left for history.
-    #[must_use]
+    /// The time between polls of `pages` calls: as asked for, or longer so that one call a minute is left for
+    /// history.
     pub fn poll(&self, asked: Duration, pages: u32) -> Duration {
         asked.max(MINUTE * pages / self.per_minute.saturating_sub(1).max(1))
     }
 
     /// Words for a poll interval that spends the month's calls too soon.
-    #[must_use]
     pub fn month_notice(&self, poll: Duration, pages: u32) -> Option<String> {
         let calls = self.per_month?;
         let lasts = poll * (calls / pages.max(1));
@@ -65,7 +63,7 @@ impl Plan {
 
 /// What a call was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub enum CallKind {
     /// Live prices.
     Poll,
     /// A stretch of history.
@@ -76,19 +74,18 @@ pub enum Purpose {
 #[derive(Debug, Clone)]
 pub struct Quota {
     plan: Option<Plan>,
-    recent: VecDeque<(Duration, Purpose)>,
+    recent: VecDeque<(Duration, CallKind)>,
     spent: u64,
 }
 
 impl Quota {
     /// A count of zero; without a plan nothing is limited.
-    #[must_use]
     pub const fn new(plan: Option<Plan>) -> Self {
         Self { plan, recent: VecDeque::new(), spent: 0 }
     }
 
     /// Counts a call made `now`. Times must not step back.
-    pub fn spend(&mut self, now: Duration, purpose: Purpose) {
+    pub fn spend(&mut self, now: Duration, purpose: CallKind) {
         if self.plan.is_some() {
             self.recent.push_back((now, purpose));
         }
@@ -99,7 +96,6 @@ impl Quota {
     }
 
     /// When a poll of `pages` calls may be made, `now` or later.
-    #[must_use]
     pub fn poll_at(&self, now: Duration, pages: u32) -> Duration {
         let Some(plan) = self.plan else { return now };
         let allowed = plan.per_minute.saturating_sub(pages) as usize;
@@ -107,21 +103,23 @@ impl Quota {
     }
 
     /// When history may be asked for, with polls of `pages` calls every `poll`: `now` or later.
-    #[must_use]
     pub fn history_at(&self, now: Duration, poll: Duration, pages: u32) -> Duration {
         let Some(plan) = self.plan else { return now };
-        let history = self.recent.iter().filter(|(_, purpose)| *purpose == Purpose::History).map(|(at, _)| *at);
+        let history =
+            self.recent.iter().filter(|(_, purpose)| *purpose == CallKind::History).map(|(at, _)| *at);
         free_at(now, plan.for_history(poll, pages) - 1, history).max(self.poll_at(now, 1))
     }
 
     /// Share of the plan's calls left: of the month's, as far as this run knows, else of this minute's.
-    #[must_use]
     pub fn left(&self, now: Duration) -> Option<f64> {
         let plan = self.plan?;
         #[expect(clippy::cast_precision_loss, reason = "a share for the screen")]
         let (used, all) = match plan.per_month {
             Some(month) => (self.spent as f64, f64::from(month)),
-            None => (self.recent.iter().filter(|(at, _)| *at + MINUTE > now).count() as f64, f64::from(plan.per_minute)),
+            None => (
+                self.recent.iter().filter(|(at, _)| *at + MINUTE > now).count() as f64,
+                f64::from(plan.per_minute),
+            ),
         };
         Some((1.0 - used / all).clamp(0.0, 1.0))
     }
@@ -138,7 +136,8 @@ fn free_at(now: Duration, allowed: usize, times: impl Iterator<Item = Duration>)
 
 /// `15s`, `1m 30s`.
 fn humane(time: Duration) -> String {
-    humantime::format_duration(Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))).to_string()
+    humantime::format_duration(Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+        .to_string()
 }
 
 #[cfg(test)]
@@ -170,7 +169,10 @@ mod tests {
     fn a_month_that_ends_early_is_said() {
         let demo = Plan { per_minute: 30, per_month: Some(10_000) };
         let notice = demo.month_notice(Duration::from_secs(15), 1).expect("too fast");
-        assert_eq!(notice, "a poll every 15s spends the key's 10000 calls a month in 1.7 days: --poll 280s lasts the month");
+        assert_eq!(
+            notice,
+            "a poll every 15s spends the key's 10000 calls a month in 1.7 days: --poll 280s lasts the month"
+        );
         assert_eq!(demo.month_notice(Duration::from_secs(280), 1), None);
         assert_eq!(KEYLESS.month_notice(Duration::from_secs(1), 1), None);
     }
@@ -181,7 +183,7 @@ mod tests {
         let (mut now, poll) = (Duration::ZERO, Duration::from_secs(15));
         for _ in 0..6 {
             assert_eq!(quota.history_at(now, poll, 1), now);
-            quota.spend(now, Purpose::History);
+            quota.spend(now, CallKind::History);
             now += Duration::from_secs(1);
         }
         assert_eq!(quota.history_at(now, poll, 1), MINUTE);
@@ -203,7 +205,7 @@ mod tests {
                 prop_assert!(at >= now && at <= now + MINUTE);
                 now = at;
                 for _ in 0..count {
-                    quota.spend(now, if history { Purpose::History } else { Purpose::Poll });
+                    quota.spend(now, if history { CallKind::History } else { CallKind::Poll });
                     calls.push(now);
                 }
             }

@@ -1,26 +1,29 @@
-//! The state of a running source: what is due, and what an answer means for the status and for what comes next.
+//! The state of a running source: what is due, and what an answer means for the status and for what comes
+//! next.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand_pcg::Pcg64Mcg;
-use rand_pcg::rand_core::Rng as _;
 use tokio::time::Instant;
 
-use super::super::{Fill, Outlet, State, now};
+use super::super::{Fill, Outlet, SourceState};
 use super::backfill::{Backlog, Range};
-use super::client::{Failure, Kind, Reply};
+use super::client::{Failure, FailureKind, Reply};
 use super::headers::clock_notice;
-use super::quota::{Purpose, Quota};
+use super::quota::{CallKind, Quota};
 use super::{CoinGecko, History, PAGE, answer};
+use crate::backoff::jitter;
 use crate::market::records::Delivery;
+use crate::market::time::now;
 use crate::market::{DAY, Micros, RecordRef, Records};
 
 /// The source's name in records.
 const SOURCE: &str = "coingecko";
 /// Coins named at most in one notice.
 const NAMED: usize = 10;
+/// The longest `Retry-After` that is obeyed: one beyond it is taken for a mistake.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 /// A wait for nothing in particular.
 const LONG: Duration = Duration::from_hours(1);
 
@@ -66,7 +69,6 @@ pub(super) struct Session<'a> {
     started: Instant,
     quota: Quota,
     backlog: Backlog,
-    jitter: Pcg64Mcg,
     poll: Duration,
     /// When the next poll is due, in time since the start.
     next_poll: Duration,
@@ -94,7 +96,6 @@ impl<'a> Session<'a> {
             started: Instant::now(),
             quota: Quota::new(source.plan),
             backlog: Backlog::new(fills),
-            jitter: Pcg64Mcg::new(uuid::Uuid::new_v4().as_u128()),
             poll,
             next_poll: Duration::ZERO,
             hold: Duration::ZERO,
@@ -121,7 +122,7 @@ impl<'a> Session<'a> {
             return false;
         }
         for _ in 0..pages {
-            self.quota.spend(now, Purpose::Poll);
+            self.quota.spend(now, CallKind::Poll);
         }
         self.next_poll = now + self.poll;
         true
@@ -134,7 +135,7 @@ impl<'a> Session<'a> {
             return None;
         }
         let range = self.backlog.next(now, preferred)?;
-        self.quota.spend(now, Purpose::History);
+        self.quota.spend(now, CallKind::History);
         Some(range)
     }
 
@@ -172,7 +173,14 @@ impl<'a> Session<'a> {
                 Ok(elements) => {
                     for element in elements {
                         let (key, value) = (element.id.as_deref(), element.text.as_bytes());
-                        records.push(RecordRef { offset: 0, key, value, source: SOURCE, headers: headers.as_deref(), produced_at });
+                        records.push(RecordRef {
+                            offset: 0,
+                            key,
+                            value,
+                            source: SOURCE,
+                            headers: headers.as_deref(),
+                            produced_at,
+                        });
                         if let (Some(id), Some(time)) = (&element.id, element.tick) {
                             self.tick(id, time, after_gap);
                         }
@@ -184,7 +192,8 @@ impl<'a> Session<'a> {
         }
         if failure.is_none() {
             if records.is_empty() {
-                failure = Some(Failure::passing("an empty list: the server knows none of the coins asked for"));
+                failure =
+                    Some(Failure::passing("an empty list: the server knows none of the coins asked for"));
             } else {
                 self.missing_notice = missing(&settings.coins, &seen);
             }
@@ -203,11 +212,13 @@ impl<'a> Session<'a> {
         true
     }
 
-    /// Whether prices were away for so long that history is to fill the gap. The clock counts: timers stop in sleep.
+    /// Whether prices were away for so long that history is to fill the gap. The clock counts: timers stop in
+    /// sleep.
     fn is_gap(&self, now: Micros) -> bool {
         let gap = self.source.settings.gap.max(2 * self.poll);
         let away = self.last_prices.map_or(0, |last| now.saturating_sub(last));
-        self.source.settings.history != History::Off && u128::from(away.max(0).unsigned_abs()) > gap.as_micros()
+        self.source.settings.history != History::Off
+            && u128::from(away.max(0).unsigned_abs()) > gap.as_micros()
     }
 
     /// Takes note of a coin's tick.
@@ -226,7 +237,7 @@ impl<'a> Session<'a> {
             Some(failures) => tracing::info!(failures, "prices arrive again"),
             None => {}
         }
-        self.outlet.status.send_modify(|s| s.state = State::Live);
+        self.outlet.status.send_modify(|s| s.state = SourceState::Live);
         self.show();
     }
 
@@ -240,7 +251,7 @@ impl<'a> Session<'a> {
         let at = self.clock_at(self.next_poll);
         self.outlet.status.send_modify(|s| {
             s.last_error = Some(failure.why.clone());
-            s.state = State::Reconnecting { at, attempt, why: failure.why };
+            s.state = SourceState::Reconnecting { at, attempt, why: failure.why };
         });
         self.show();
     }
@@ -255,11 +266,20 @@ impl<'a> Session<'a> {
             Ok(body) => {
                 self.backlog.done(range.id);
                 let also = self.backlog.take(&range.coin_id, since);
-                let (quote, produced_at, mut records) = (&self.source.settings.vs_currency, now(), Records::new());
+                let (quote, produced_at, mut records) =
+                    (&self.source.settings.vs_currency, now(), Records::new());
                 for Range { coin_id, from, to, .. } in [range].into_iter().chain(also) {
-                    let headers = serde_json::json!({ "fill_from": from, "fill_to": to, "quote": quote }).to_string();
+                    let headers =
+                        serde_json::json!({ "fill_from": from, "fill_to": to, "quote": quote }).to_string();
                     let (key, headers) = (Some(&*coin_id), Some(headers.as_str()));
-                    records.push(RecordRef { offset: 0, key, value: &body, source: SOURCE, headers, produced_at });
+                    records.push(RecordRef {
+                        offset: 0,
+                        key,
+                        value: &body,
+                        source: SOURCE,
+                        headers,
+                        produced_at,
+                    });
                 }
                 self.show();
                 return self.outlet.deliver(Delivery { stream: None, records }).await;
@@ -269,19 +289,21 @@ impl<'a> Session<'a> {
         let coin: &Arc<str> = &range.coin_id;
         let attempt = self.backlog.failed(range.id);
         tracing::warn!(coin = &**coin, attempt, why = failure.why, "history failed");
-        if failure.kind == Kind::Refused {
+        if failure.kind == FailureKind::Refused {
             self.backlog.give_up(coin);
             self.history_notices.push(format!("no history of {coin}: {}", failure.why));
         } else {
             let wait = self.wait(attempt, &failure);
             let until = self.since_start() + wait;
             self.backlog.postpone(range.id, until);
-            if failure.kind == Kind::RateLimited {
+            if failure.kind == FailureKind::RateLimited {
                 self.hold = until;
                 self.next_poll = self.next_poll.max(until);
             }
         }
-        self.outlet.status.send_modify(|s| s.last_error = Some(format!("history of {coin}: {}", failure.why)));
+        self.outlet
+            .status
+            .send_modify(|s| s.last_error = Some(format!("history of {coin}: {}", failure.why)));
         self.show();
         true
     }
@@ -289,9 +311,9 @@ impl<'a> Session<'a> {
     /// How long to wait after a failure.
     fn wait(&mut self, attempt: u32, failure: &Failure) -> Duration {
         // What is refused now will be refused in a second: no hurry.
-        let attempt = if failure.kind == Kind::Refused { u32::MAX } else { attempt };
-        let jitter = f64::from(self.jitter.next_u32()) / f64::from(u32::MAX);
-        self.source.settings.backoff.delay(attempt, jitter, failure.retry_after)
+        let attempt = if failure.kind == FailureKind::Refused { u32::MAX } else { attempt };
+        let wait = self.source.settings.backoff.delay(attempt, jitter());
+        wait.max(failure.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))
     }
 
     fn clock_at(&self, since_start: Duration) -> Micros {
@@ -319,7 +341,9 @@ fn missing(asked: &[String], seen: &HashSet<String>) -> Option<String> {
     let named = missing.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
     match missing.len() {
         0 => None,
-        n if n > NAMED => Some(format!("not in the answer: {named} and {} more (are the ids right?)", n - NAMED)),
+        n if n > NAMED => {
+            Some(format!("not in the answer: {named} and {} more (are the ids right?)", n - NAMED))
+        }
         1 => Some(format!("not in the answer: {named} (is the id right?)")),
         _ => Some(format!("not in the answer: {named} (are the ids right?)")),
     }
@@ -335,6 +359,8 @@ mod tests {
         let seen: HashSet<String> = asked.iter().skip(1).cloned().collect();
         assert_eq!(missing(&asked, &seen).as_deref(), Some("not in the answer: c0 (is the id right?)"));
         assert_eq!(missing(&asked, &asked.iter().cloned().collect()), None);
-        assert!(missing(&asked, &HashSet::new()).expect("many").ends_with("c9 and 4 more (are the ids right?)"));
+        assert!(
+            missing(&asked, &HashSet::new()).expect("many").ends_with("c9 and 4 more (are the ids right?)")
+        );
     }
 }

@@ -1,5 +1,7 @@
-//! One record as one line of JSON: `{"cryptostream_record":1,"key":…,"source":…,"produced_at":…,"headers":{…},"value":"text"}`,
-//! with `"value_base64"` instead of `"value"` where the bytes are not UTF-8. What [`write()`] wrote, [`parse`] reads back exactly.
+//! One record as one line of JSON:
+//! `{"cryptostream_record":1,"key":…,"source":…,"produced_at":…,"headers":{…},"value":"text"}`, with
+//! `"value_base64"` instead of `"value"` where the bytes are not UTF-8. What [`write()`] wrote, [`parse`]
+//! reads back exactly.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -30,7 +32,6 @@ pub struct Envelope<'a> {
 const MARK: &[u8] = b"\"cryptostream_record\"";
 
 /// The envelope of `record`, without a line break.
-#[must_use]
 pub fn envelope(record: RecordRef<'_>) -> String {
     let mut line = String::with_capacity(record.value.len() + 128);
     write(&mut line, record);
@@ -68,18 +69,21 @@ fn push_text(line: &mut String, text: &str) {
 
 /// Whether `text` can stand in a line as it is and be read back the same; other text is written as a string.
 fn is_object_line(text: &str) -> bool {
-    text.starts_with('{') && text.ends_with('}') && !text.contains(['\n', '\r']) && serde_json::from_str::<&RawValue>(text).is_ok()
+    text.starts_with('{')
+        && text.ends_with('}')
+        && !text.contains(['\n', '\r'])
+        && serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
-/// Whether `line` is a JSON object whose first key is `cryptostream_record`: cheap, for every line of a recording.
-#[must_use]
+/// Whether `line` is a JSON object whose first key is `cryptostream_record`: cheap, for every line of a
+/// recording.
 pub fn is_envelope(line: &[u8]) -> bool {
     let Some(rest) = line.trim_ascii_start().strip_prefix(b"{") else { return false };
-    rest.first().is_some_and(|b| *b == b'"' || b.is_ascii_whitespace()) && rest.trim_ascii_start().starts_with(MARK)
+    rest.first().is_some_and(|b| *b == b'"' || b.is_ascii_whitespace())
+        && rest.trim_ascii_start().starts_with(MARK)
 }
 
 /// Reads an envelope. None where the line is broken or of another version: then it is itself the value.
-#[must_use]
 pub fn parse(line: &[u8]) -> Option<Envelope<'_>> {
     #[derive(Deserialize)]
     struct Line<'a> {
@@ -128,7 +132,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn text() -> impl Strategy<Value = String> {
-        prop_oneof![any::<String>(), "[\\PC\n\r\t\"\\\\]{0,12}", Just("{\"a\": 1 }".to_owned()), Just("{\"a\":\n1}".to_owned())]
+        prop_oneof![
+            any::<String>(),
+            "[\\PC\n\r\t\"\\\\]{0,12}",
+            Just("{\"a\": 1 }".to_owned()),
+            Just("{\"a\":\n1}".to_owned())
+        ]
     }
 
     proptest! {

@@ -30,7 +30,10 @@ async fn a_full_disk_is_an_error_in_words() {
     let (sender, receiver) = mpsc::channel(1);
     sender.send(delivery()).await.expect("room");
     drop(sender);
-    let error = Recorder::to("out.ndjson", Box::new(Disk(10)), false).run(receiver, CancellationToken::new()).await.expect_err("full");
+    let error = Recorder::to("out.ndjson", Box::new(Disk(10)), false)
+        .run(receiver, CancellationToken::new())
+        .await
+        .expect_err("full");
     assert_eq!(error.to_string(), "cannot write the recording 'out.ndjson'");
     assert!(!error.is_transient());
 }
@@ -61,7 +64,10 @@ fn a_recording_is_there_at_its_end_and_only_with_records() {
     // As a killed recorder leaves it.
     fs::write(folder.path().join("a.ndjson.partial"), &whole).unwrap();
     let left = recorded(&path, Existing::Replace, 1).unwrap_err();
-    assert!(left.to_string().contains("a.ndjson.partial' holds what a recorder had written until it was killed"), "{left}");
+    assert!(
+        left.to_string().contains("a.ndjson.partial' holds what a recorder had written until it was killed"),
+        "{left}"
+    );
     assert_eq!(fs::read(folder.path().join("a.ndjson.partial")).unwrap(), whole);
 }
 
@@ -75,7 +81,10 @@ fn appended_records_stand_behind_whole_lines() {
     assert_eq!(fs::read(&path).unwrap(), b"old");
     recorded(&path, Existing::Append, 2).unwrap();
     let text = fs::read_to_string(&path).unwrap();
-    assert!(text.starts_with("old\n{\"crypto") && text.ends_with("}\n") && text.lines().count() == 3, "{text}");
+    assert!(
+        text.starts_with("old\n{\"crypto") && text.ends_with("}\n") && text.lines().count() == 3,
+        "{text}"
+    );
     // What it is tells its content, not its name.
     for (old, is_sound) in [
         (member(b"old").unwrap(), true),
@@ -119,7 +128,9 @@ fn the_input_is_no_place_to_record_into() {
     fs::write(&input, "x\n").unwrap();
     fs::hard_link(&input, &hard).unwrap();
     std::os::unix::fs::symlink(&input, &soft).unwrap();
-    for path in [&input, &hard, &soft, &folder.path().join("../").join(folder.path().file_name().unwrap()).join("a")] {
+    for path in
+        [&input, &hard, &soft, &folder.path().join("../").join(folder.path().file_name().unwrap()).join("a")]
+    {
         assert!(matches!(refuse_input(path, &input), Err(SourceError::Refused(_))), "{}", path.display());
     }
     refuse_input(&folder.path().join("new"), &input).unwrap();

@@ -1,5 +1,5 @@
-//! The decompressed bytes of a recording, read in blocks, and the map of them that a first reading draws: nothing of a
-//! file that changed between the two readings gets through.
+//! The decompressed bytes of a recording, read in blocks, and the map of them that a first reading draws:
+//! nothing of a file that changed between the two readings gets through.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek};
@@ -21,7 +21,8 @@ pub(super) const MARK: &[u8] = b"\xef\xbb\xbf";
 pub(super) struct Map {
     /// Hash of the whole content, as far as it can be read.
     pub(super) identity: blake3::Hash,
-    /// Number of records; a last line without a line break is one, unless the damage of the file may have cut it.
+    /// Number of records; a last line without a line break is one, unless the damage of the file may have cut
+    /// it.
     pub(super) lines: u64,
     /// Bytes of the content.
     length: u64,
@@ -72,7 +73,8 @@ impl Content {
             From::Once(Some(Once::Stdin))
         } else {
             let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
-            let (metadata, file) = opened.map_err(|source| SourceError::Open { name: name.clone(), source })?;
+            let (metadata, file) =
+                opened.map_err(|source| SourceError::Open { name: name.clone(), source })?;
             if metadata.is_dir() {
                 return Err(SourceError::Directory { name });
             }
@@ -87,7 +89,8 @@ impl Content {
             return Ok(None);
         }
         let mut reading = self.read()?;
-        let (mut hasher, mut blocks, mut lines, mut length, mut damage) = (blake3::Hasher::new(), Vec::new(), 0u64, 0u64, None);
+        let (mut hasher, mut blocks, mut lines, mut length, mut damage) =
+            (blake3::Hasher::new(), Vec::new(), 0u64, 0u64, None);
         let mut is_line_open = false;
         loop {
             let gzip = reading.gzip;
@@ -113,7 +116,10 @@ impl Content {
     /// Starts reading from the start.
     pub(super) fn read(&mut self) -> Result<Reading, SourceError> {
         let (whole_blocks, raw): (bool, io::Result<Box<dyn Read + Send>>) = match &mut self.from {
-            From::File(file) => (true, file.try_clone().and_then(|mut f| f.rewind().map(|()| Box::new(f) as Box<dyn Read + Send>))),
+            From::File(file) => (
+                true,
+                file.try_clone().and_then(|mut f| f.rewind().map(|()| Box::new(f) as Box<dyn Read + Send>)),
+            ),
             From::Once(once) => {
                 let raw = match once.take() {
                     Some(Once::Stdin) => Ok(Box::new(io::stdin()) as Box<dyn Read + Send>),
@@ -126,11 +132,17 @@ impl Content {
         raw.and_then(|raw| Reading::new(raw, whole_blocks)).map_err(|source| self.failed(false, 0, source))
     }
 
-    /// The next block, checked against `map`; empty at the end. What a file has grown by since it was mapped is not read.
+    /// The next block, checked against `map`; empty at the end. What a file has grown by since it was mapped
+    /// is not read.
     ///
     /// # Errors
     /// After the last block that can be read, when the file is damaged behind it.
-    pub(super) fn next<'a>(&self, reading: &'a mut Reading, map: Option<&mut Map>, number: usize) -> Result<&'a [u8], SourceError> {
+    pub(super) fn next<'a>(
+        &self,
+        reading: &'a mut Reading,
+        map: Option<&mut Map>,
+        number: usize,
+    ) -> Result<&'a [u8], SourceError> {
         let Some(map) = map else {
             let gzip = reading.gzip;
             return reading.block().map_err(|source| self.failed(gzip, self.lines, source));
@@ -141,10 +153,14 @@ impl Content {
         let left = map.length - number as u64 * BLOCK as u64;
         let length = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
         match reading.block() {
-            Ok(block) if block.len() >= length && blake3::hash(&block[..length]) == *expected => Ok(&block[..length]),
+            Ok(block) if block.len() >= length && blake3::hash(&block[..length]) == *expected => {
+                Ok(&block[..length])
+            }
             // It could be read a moment ago: damage found now is a change.
             Ok(_) => Err(SourceError::Changed { name: self.name.clone(), line: self.lines }),
-            Err(error) if is_damage(&error) => Err(SourceError::Changed { name: self.name.clone(), line: self.lines }),
+            Err(error) if is_damage(&error) => {
+                Err(SourceError::Changed { name: self.name.clone(), line: self.lines })
+            }
             Err(source) => Err(self.failed(false, self.lines, source)),
         }
     }
@@ -161,12 +177,19 @@ impl Content {
 
     fn failed(&self, gzip: bool, line: u64, source: io::Error) -> SourceError {
         let name = self.name.clone();
-        if gzip && is_damage(&source) { SourceError::Damaged { name, line, source } } else { SourceError::Read { name, line, source } }
+        if gzip && is_damage(&source) {
+            SourceError::Damaged { name, line, source }
+        } else {
+            SourceError::Read { name, line, source }
+        }
     }
 }
 
 fn is_damage(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
 }
 
 impl Reading {
@@ -175,8 +198,11 @@ impl Reading {
         raw.by_ref().take(gunzip::MAGIC.len() as u64).read_to_end(&mut head)?;
         let gzip = head == gunzip::MAGIC;
         let whole = Cursor::new(head).chain(raw);
-        let source: Box<dyn Read + Send> =
-            if gzip { Box::new(Gunzip::new(BufReader::with_capacity(COMPRESSED, whole))) } else { Box::new(whole) };
+        let source: Box<dyn Read + Send> = if gzip {
+            Box::new(Gunzip::new(BufReader::with_capacity(COMPRESSED, whole)))
+        } else {
+            Box::new(whole)
+        };
         Ok(Self { source, gzip, whole_blocks, buffer: vec![0; BLOCK], failure: None })
     }
 

@@ -1,5 +1,5 @@
-//! Gzip as `gzip -dc` reads it: members one after the other, then zeros as padding. What a damaged file holds before the
-//! damage is given out before the error.
+//! Gzip as `gzip -dc` reads it: members one after the other, then zeros as padding. What a damaged file holds
+//! before the damage is given out before the error.
 
 use std::io::{self, BufRead, Read};
 
@@ -43,7 +43,9 @@ impl<R: BufRead> Gunzip<R> {
 
     fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
-        self.raw.read_exact(&mut bytes).map_err(|error| if error.kind() == io::ErrorKind::UnexpectedEof { cut() } else { error })?;
+        self.raw
+            .read_exact(&mut bytes)
+            .map_err(|error| if error.kind() == io::ErrorKind::UnexpectedEof { cut() } else { error })?;
         Ok(bytes)
     }
 
@@ -136,7 +138,11 @@ impl<R: BufRead> Gunzip<R> {
     fn trailer(&mut self) -> io::Result<()> {
         let expected = (self.crc.sum(), self.crc.amount());
         let found = (u32::from_le_bytes(self.bytes()?), u32::from_le_bytes(self.bytes()?));
-        if found == expected { Ok(()) } else { Err(damage(io::ErrorKind::InvalidData, "the checksum of its content is wrong")) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(damage(io::ErrorKind::InvalidData, "the checksum of its content is wrong"))
+        }
     }
 }
 
@@ -217,8 +223,12 @@ mod tests {
 
     #[test]
     fn members_with_every_header_field_and_zeros_behind_them_are_read() {
-        let mut odd =
-            GzBuilder::new().extra(vec![7; 300]).filename("a name").comment("a comment").mtime(1).write(Vec::new(), Compression::none());
+        let mut odd = GzBuilder::new()
+            .extra(vec![7; 300])
+            .filename("a name")
+            .comment("a comment")
+            .mtime(1)
+            .write(Vec::new(), Compression::none());
         odd.write_all(b"odd").unwrap();
         let mut bytes = [member(b"one\n"), member(b""), odd.finish().unwrap()].concat();
         bytes.extend([0; 700]);
@@ -227,7 +237,9 @@ mod tests {
 
     #[test]
     fn what_stands_before_a_damage_is_given_out() {
-        let text: Vec<u8> = (0..40_000u32).flat_map(|n| format!("{}\n", n.wrapping_mul(2_654_435_761)).into_bytes()).collect();
+        let text: Vec<u8> = (0..40_000u32)
+            .flat_map(|n| format!("{}\n", n.wrapping_mul(2_654_435_761)).into_bytes())
+            .collect();
         let whole = member(&text);
         let told = |bytes: &[u8]| {
             let (out, error) = unpacked(bytes, 4096);
@@ -235,9 +247,15 @@ mod tests {
             (out.len(), error.unwrap())
         };
         assert_eq!(told(&whole[..whole.len() - 8]), (text.len(), "its gzip data is cut off".to_owned()));
-        assert_eq!(told(&[&whole[..], b"\x1f"].concat()), (text.len(), "its gzip data is cut off".to_owned()));
+        assert_eq!(
+            told(&[&whole[..], b"\x1f"].concat()),
+            (text.len(), "its gzip data is cut off".to_owned())
+        );
         for junk in [&b"junk"[..], b"\0\0junk", &[b"\0".as_slice(), &whole].concat()] {
-            assert_eq!(told(&[&whole[..], junk].concat()), (text.len(), "something that is not gzip follows its gzip data".to_owned()));
+            assert_eq!(
+                told(&[&whole[..], junk].concat()),
+                (text.len(), "something that is not gzip follows its gzip data".to_owned())
+            );
         }
         let mut wrong = whole.clone();
         let checksum = whole.len() - 8;
@@ -248,7 +266,10 @@ mod tests {
         // A block of the reserved type ends the decoding where it stands.
         let stored = [&member(b"")[..10], &[0, 3, 0, 0xfc, 0xff, b'a', b'b', b'\n', 0x07]].concat();
         assert_eq!(unpacked(&stored, 64), (b"ab\n".to_vec(), Some("its gzip data is corrupt".to_owned())));
-        assert_eq!(unpacked(&[0x1f, 0x8b, 9, 0, 0, 0, 0, 0, 0, 0], 64).1.unwrap(), "its gzip data is corrupt");
+        assert_eq!(
+            unpacked(&[0x1f, 0x8b, 9, 0, 0, 0, 0, 0, 0, 0], 64).1.unwrap(),
+            "its gzip data is corrupt"
+        );
     }
 
     proptest! {

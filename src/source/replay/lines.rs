@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Sender;
 
+use super::super::SourceError;
 use super::super::peek::event_time;
 use super::super::record::envelope;
-use super::super::{SourceError, now};
 use super::MAX_LINE;
 use super::content::{Content, MARK, Map};
 use super::gunzip;
 use super::pace::{Pacer, Speed};
+use crate::market::time::now;
 use crate::market::{Micros, RecordRef, Records};
 
 /// Records delivered at once at most.
@@ -69,12 +70,27 @@ impl From<SourceError> for Stop {
 }
 
 impl Reader {
-    pub(super) fn new(content: Content, map: Option<Map>, speed: Speed, first: i64, sender: Sender<Batch>) -> Self {
+    pub(super) fn new(
+        content: Content,
+        map: Option<Map>,
+        speed: Speed,
+        first: i64,
+        sender: Sender<Batch>,
+    ) -> Self {
         let pacer = match speed {
             Speed::Max => None,
             Speed::Times(factor) => Some(Pacer::new(factor)),
         };
-        Self { content, map, batch: Records::new(), pacer, due: (Duration::ZERO, Duration::ZERO), first, produced_at: now(), sender }
+        Self {
+            content,
+            map,
+            batch: Records::new(),
+            pacer,
+            due: (Duration::ZERO, Duration::ZERO),
+            first,
+            produced_at: now(),
+            sender,
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -165,7 +181,14 @@ impl Reader {
                 headers: inner.headers.as_deref(),
                 produced_at: inner.produced_at.unwrap_or(self.produced_at),
             },
-            None => RecordRef { offset, key: None, value: line, source: SOURCE, headers: None, produced_at: self.produced_at },
+            None => RecordRef {
+                offset,
+                key: None,
+                value: line,
+                source: SOURCE,
+                headers: None,
+                produced_at: self.produced_at,
+            },
         };
         if let Some(pacer) = &mut self.pacer {
             let time = event_time(record.value).or_else(|| envelope.as_ref().and_then(|e| e.produced_at));

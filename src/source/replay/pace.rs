@@ -34,13 +34,15 @@ impl FromStr for Speed {
         }
         match text.strip_suffix(['x', 'X']).unwrap_or(text).parse::<f64>() {
             Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(Self::Times(factor)),
-            _ => Err(format!("'{text}' is not a speed: use a number above 0 (1 is the recording's own pace) or max")),
+            _ => Err(format!(
+                "'{text}' is not a speed: use a number above 0 (1 is the recording's own pace) or max"
+            )),
         }
     }
 }
 
-/// A step in event time beyond this is believed only when the next line with a time agrees: one junk line from the
-/// future must not hold the replay up for years.
+/// A step in event time beyond this is believed only when the next line with a time agrees: one junk line
+/// from the future must not hold the replay up for years.
 const STEP: Micros = 5 * MINUTE;
 
 /// Turns the times of lines into times to deliver them.
@@ -55,13 +57,12 @@ pub struct Pacer {
 
 impl Pacer {
     /// A pacer of `factor` seconds of event time a second.
-    #[must_use]
     pub const fn new(factor: f64) -> Self {
         Self { factor, head: None, suspect: None }
     }
 
-    /// When, since the start, a line with this time is due. Never less than before; a line without time, or with one in
-    /// the past, goes at once.
+    /// When, since the start, a line with this time is due. Never less than before; a line without time, or
+    /// with one in the past, goes at once.
     pub fn due(&mut self, time: Option<Micros>) -> Duration {
         let head_due = self.head.map_or(Duration::ZERO, |(_, due)| due);
         let Some(time) = time.filter(|t| *t >= GENESIS) else { return head_due };
@@ -99,7 +100,8 @@ mod tests {
 
     #[test]
     fn lines_are_due_in_proportion_to_their_times() {
-        let times = [Some(T), Some(T), Some(T + 10 * SECOND), None, Some(T + 5 * SECOND), Some(T + 60 * SECOND)];
+        let times =
+            [Some(T), Some(T), Some(T + 10 * SECOND), None, Some(T + 5 * SECOND), Some(T + 60 * SECOND)];
         assert_eq!(dues(1.0, &times), [0, 0, 10_000, 10_000, 10_000, 60_000]);
         assert_eq!(dues(10.0, &times), [0, 0, 1_000, 1_000, 1_000, 6_000]);
     }
@@ -107,8 +109,14 @@ mod tests {
     #[test]
     fn one_line_from_the_future_holds_nothing_up_but_a_gap_does() {
         let future = Some(T + 90 * 365 * DAY);
-        assert_eq!(dues(1.0, &[Some(T), Some(T), future, Some(T + SECOND), future, Some(T + 2 * SECOND)]), [0, 0, 0, 1_000, 1_000, 2_000]);
-        assert_eq!(dues(60.0, &[Some(T), Some(T), Some(T + 60 * MINUTE), Some(T + 61 * MINUTE)]), [0, 0, 0, 61_000]);
+        assert_eq!(
+            dues(1.0, &[Some(T), Some(T), future, Some(T + SECOND), future, Some(T + 2 * SECOND)]),
+            [0, 0, 0, 1_000, 1_000, 2_000]
+        );
+        assert_eq!(
+            dues(60.0, &[Some(T), Some(T), Some(T + 60 * MINUTE), Some(T + 61 * MINUTE)]),
+            [0, 0, 0, 61_000]
+        );
         assert_eq!(dues(1.0, &[Some(0), future, Some(T), Some(T), Some(T + SECOND)]), [0, 0, 0, 0, 1_000]);
     }
 

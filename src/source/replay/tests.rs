@@ -10,32 +10,37 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::market::{RecordRef, Records};
 use crate::source::record::{Existing, Recorder, envelope};
-use crate::source::{Kind, Status};
+use crate::source::{SourceKind, SourceStatus};
 
 type Row = (i64, Option<String>, Vec<u8>, String, Option<String>);
 
 struct Run {
     rows: Vec<Row>,
     batches: usize,
-    status: Status,
+    status: SourceStatus,
     end: Result<End, SourceError>,
 }
 
 async fn run(replay: Replay, resume_after: Option<i64>) -> Run {
     let (deliveries, mut received) = mpsc::channel(2);
-    let (status, seen) = watch::channel(Status::starting(Kind::Replay, 0));
+    let (status, seen) = watch::channel(SourceStatus::starting(SourceKind::Replay, 0));
     let stream = replay.stream().clone();
-    let task = tokio::spawn(replay.run(Outlet { deliveries, status, cancel: CancellationToken::new() }, resume_after));
+    let task = tokio::spawn(
+        replay.run(Outlet { deliveries, status, cancel: CancellationToken::new() }, resume_after),
+    );
     let (mut rows, mut batches) = (Vec::new(), 0);
     while let Some(delivery) = received.recv().await {
         assert_eq!(delivery.stream.as_ref(), Some(&stream));
         batches += 1;
-        rows.extend(
-            delivery
-                .records
-                .iter()
-                .map(|r| (r.offset, r.key.map(str::to_owned), r.value.to_vec(), r.source.to_owned(), r.headers.map(str::to_owned))),
-        );
+        rows.extend(delivery.records.iter().map(|r| {
+            (
+                r.offset,
+                r.key.map(str::to_owned),
+                r.value.to_vec(),
+                r.source.to_owned(),
+                r.headers.map(str::to_owned),
+            )
+        }));
     }
     let end = task.await.expect("joined");
     let status = seen.borrow().clone();
@@ -70,7 +75,7 @@ async fn every_line_is_a_record_whatever_it_holds() {
     assert_eq!(run.rows.iter().map(|r| r.0).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     assert!(run.rows.iter().all(|r| r.1.is_none() && r.3 == "replay" && r.4.is_none()));
     assert_eq!(run.end.expect("ran"), End::Finished);
-    assert_eq!((run.status.state, run.status.records), (State::Finished, 5));
+    assert_eq!((run.status.state, run.status.records), (SourceState::Finished, 5));
     for (bytes, lines) in [("", 0), ("\n", 1), ("a", 1), ("a\n", 1), ("a\n\n", 2)] {
         let file = file(bytes.as_bytes());
         let replay = Replay::open(file.path(), Speed::Max).expect("opened");
@@ -96,20 +101,32 @@ async fn plain_and_gzip_of_one_content_are_one_stream() {
 #[tokio::test]
 async fn a_replay_resumes_after_an_offset() {
     let file = file(b"0\n1\n2\n3\n");
-    for (after, first) in [(None, 0), (Some(-1), 0), (Some(0), 1), (Some(2), 3), (Some(3), 4), (Some(i64::MAX), 4)] {
+    for (after, first) in
+        [(None, 0), (Some(-1), 0), (Some(0), 1), (Some(2), 3), (Some(3), 4), (Some(i64::MAX), 4)]
+    {
         let run = run(Replay::open(file.path(), Speed::Max).expect("opened"), after).await;
         assert_eq!(run.rows.iter().map(|r| r.0).collect::<Vec<_>>(), (first..4).collect::<Vec<_>>());
-        assert_eq!(run.status.state, State::Finished);
+        assert_eq!(run.status.state, SourceState::Finished);
     }
 }
 
 #[tokio::test]
 async fn envelopes_give_back_what_they_hold_and_broken_ones_themselves() {
-    let record = RecordRef { offset: 0, key: Some("k"), value: b"\xff\n", source: "coingecko", headers: Some("{\"a\":1}"), produced_at: 7 };
+    let record = RecordRef {
+        offset: 0,
+        key: Some("k"),
+        value: b"\xff\n",
+        source: "coingecko",
+        headers: Some("{\"a\":1}"),
+        produced_at: 7,
+    };
     let line = envelope::envelope(record);
     let broken = "{\"cryptostream_record\":1}";
     let run = replayed(format!("{line}\n{broken}\n").as_bytes()).await;
-    assert_eq!(run.rows[0], (0, Some("k".into()), b"\xff\n".to_vec(), "coingecko".into(), Some("{\"a\":1}".into())));
+    assert_eq!(
+        run.rows[0],
+        (0, Some("k".into()), b"\xff\n".to_vec(), "coingecko".into(), Some("{\"a\":1}".into()))
+    );
     assert_eq!(run.rows[1], (1, None, broken.into(), "replay".into(), None));
 }
 
@@ -142,7 +159,8 @@ fn what_cannot_be_opened_is_named() {
 
 /// A damaged gzip file, its whole lines, and what is wrong with it.
 fn damaged() -> [(Vec<u8>, Vec<u8>, &'static str); 4] {
-    let text: Vec<u8> = (0..300_000u32).flat_map(|n| format!("{}\n", n.wrapping_mul(2_654_435_761)).into_bytes()).collect();
+    let text: Vec<u8> =
+        (0..300_000u32).flat_map(|n| format!("{}\n", n.wrapping_mul(2_654_435_761)).into_bytes()).collect();
     let whole = gzip(&text);
     let half = whole[..whole.len() / 2].to_vec();
     let mut read = Vec::new();
@@ -190,13 +208,17 @@ async fn of_a_damaged_file_all_whole_lines_come_before_the_error() {
     }
     let zeros = [gzip(b"a\nb"), vec![0; 2_000_000]].concat();
     let run = replayed(&zeros).await;
-    assert_eq!((values(&run).as_slice(), run.end.as_ref().ok()), ([b"a".as_slice(), b"b"].as_slice(), Some(&End::Finished)));
+    assert_eq!(
+        (values(&run).as_slice(), run.end.as_ref().ok()),
+        ([b"a".as_slice(), b"b"].as_slice(), Some(&End::Finished))
+    );
 }
 
 #[tokio::test]
 async fn a_repaired_file_is_a_new_stream() {
     let damaged = damaged();
-    let topic = |bytes: &[u8]| Replay::open(file(bytes).path(), Speed::Max).expect("opened").stream().topic.clone();
+    let topic =
+        |bytes: &[u8]| Replay::open(file(bytes).path(), Speed::Max).expect("opened").stream().topic.clone();
     assert_eq!(topic(&damaged[0].0), topic(&damaged[0].0));
     assert_ne!(topic(&damaged[0].0), topic(&gzip(&damaged[2].1)));
 }
@@ -216,7 +238,11 @@ async fn a_pipe_ends_like_a_file() {
         writing.join().expect("joined").expect("taken whole");
         let lines = memchr::memchr_iter(b'\n', &text).count();
         assert_eq!(run.rows.len(), lines);
-        assert!(matches!(run.end, Err(SourceError::Damaged { line, .. }) if line == lines as u64), "{:?}", run.end);
+        assert!(
+            matches!(run.end, Err(SourceError::Damaged { line, .. }) if line == lines as u64),
+            "{:?}",
+            run.end
+        );
     }
 }
 
@@ -225,7 +251,14 @@ async fn a_byte_order_mark_is_skipped_and_other_encodings_are_refused() {
     for bytes in [b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n".to_vec(), gzip(b"\xef\xbb\xbfa\n\xef\xbb\xbfb")] {
         assert_eq!(values(&replayed(&bytes).await), [b"a".as_slice(), b"\xef\xbb\xbfb"], "the first only");
     }
-    let envelope = envelope::envelope(RecordRef { offset: 0, key: None, value: b"v", source: "s", headers: None, produced_at: 7 });
+    let envelope = envelope::envelope(RecordRef {
+        offset: 0,
+        key: None,
+        value: b"v",
+        source: "s",
+        headers: None,
+        produced_at: 7,
+    });
     assert_eq!(values(&replayed(format!("\u{feff}{envelope}").as_bytes()).await), [b"v"]);
     for (text, lines) in [("\u{feff}", 0), ("\u{feff}\n", 1), ("\u{feff}x", 1)] {
         let file = file(text.as_bytes());
@@ -233,7 +266,12 @@ async fn a_byte_order_mark_is_skipped_and_other_encodings_are_refused() {
         assert_eq!(replayed(text.as_bytes()).await.rows.len() as u64, lines, "{text:?}");
     }
     let wide = |order: fn(u16) -> [u8; 2]| "\u{feff}{}\n".encode_utf16().flat_map(order).collect::<Vec<u8>>();
-    for bytes in [wide(u16::to_le_bytes), wide(u16::to_be_bytes), gzip(&wide(u16::to_le_bytes)), b"\0\0\xfe\xff\0\0\0{".to_vec()] {
+    for bytes in [
+        wide(u16::to_le_bytes),
+        wide(u16::to_be_bytes),
+        gzip(&wide(u16::to_le_bytes)),
+        b"\0\0\xfe\xff\0\0\0{".to_vec(),
+    ] {
         let run = replayed(&bytes).await;
         assert!(run.rows.is_empty() && matches!(run.end, Err(SourceError::Encoding { .. })), "{:?}", run.end);
     }
@@ -268,9 +306,30 @@ async fn what_was_recorded_is_replayed() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut records = Records::new();
     let rows = [
-        RecordRef { offset: 0, key: Some("bitcoin"), value: b"{\"a\": 1}", source: "coingecko", headers: None, produced_at: 5 },
-        RecordRef { offset: 1, key: None, value: b"", source: "s", headers: Some("{\"fill_from\":1}"), produced_at: -6 },
-        RecordRef { offset: 2, key: Some(""), value: b"\x00\xff\r\n", source: "", headers: Some("{}"), produced_at: 7 },
+        RecordRef {
+            offset: 0,
+            key: Some("bitcoin"),
+            value: b"{\"a\": 1}",
+            source: "coingecko",
+            headers: None,
+            produced_at: 5,
+        },
+        RecordRef {
+            offset: 1,
+            key: None,
+            value: b"",
+            source: "s",
+            headers: Some("{\"fill_from\":1}"),
+            produced_at: -6,
+        },
+        RecordRef {
+            offset: 2,
+            key: Some(""),
+            value: b"\x00\xff\r\n",
+            source: "",
+            headers: Some("{}"),
+            produced_at: 7,
+        },
     ];
     for row in rows {
         records.push(row);
@@ -287,7 +346,9 @@ async fn what_was_recorded_is_replayed() {
         let expected: Vec<Row> = (0..2)
             .flat_map(|_| rows.iter())
             .zip(0..)
-            .map(|(r, n)| (n, r.key.map(Into::into), r.value.to_vec(), r.source.into(), r.headers.map(Into::into)))
+            .map(|(r, n)| {
+                (n, r.key.map(Into::into), r.value.to_vec(), r.source.into(), r.headers.map(Into::into))
+            })
             .collect();
         assert_eq!(run.rows, expected, "{name}");
     }
@@ -300,9 +361,10 @@ async fn a_paced_replay_keeps_the_time_between_lines() {
     let file = file(text.as_bytes());
     let replay = Replay::open(file.path(), Speed::Times(1200.0)).expect("opened");
     let (deliveries, mut received) = mpsc::channel(2);
-    let (status, _seen) = watch::channel(Status::starting(Kind::Replay, 0));
+    let (status, _seen) = watch::channel(SourceStatus::starting(SourceKind::Replay, 0));
     let started = Instant::now();
-    let task = tokio::spawn(replay.run(Outlet { deliveries, status, cancel: CancellationToken::new() }, None));
+    let task =
+        tokio::spawn(replay.run(Outlet { deliveries, status, cancel: CancellationToken::new() }, None));
     let mut seen = Vec::new();
     while let Some(delivery) = received.recv().await {
         seen.push((started.elapsed().as_millis(), delivery.records.len()));
@@ -317,7 +379,7 @@ async fn it_stops_when_told_to() {
     let file = file(&b"{\"event_time\":1747008000}\n".repeat(100_000));
     let replay = Replay::open(file.path(), Speed::Max).expect("opened");
     let (deliveries, received) = mpsc::channel(1);
-    let (status, _seen) = watch::channel(Status::starting(Kind::Replay, 0));
+    let (status, _seen) = watch::channel(SourceStatus::starting(SourceKind::Replay, 0));
     let cancel = CancellationToken::new();
     let task = tokio::spawn(replay.run(Outlet { deliveries, status, cancel: cancel.clone() }, None));
     cancel.cancel();

@@ -1,5 +1,5 @@
-//! One made-up coin: a price that walks, jumps, and whose volatility clusters. Only `+ - * /` and `sqrt` are used, which
-//! give the same bits on every machine; logarithms and sines do not.
+//! One made-up coin: a price that walks, jumps, and whose volatility clusters. Only `+ - * /` and `sqrt` are
+//! used, which give the same bits on every machine; logarithms and sines do not.
 
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng;
@@ -40,8 +40,8 @@ pub(super) const PROFILES: [Profile; 10] = [
 
 /// Seconds of a year.
 const YEAR: f64 = 31_536_000.0;
-/// Share of the last squared return, and of the last variance, in the next variance (GARCH(1,1)): together just below
-/// one, so that a storm fades over thousands of ticks.
+/// Share of the last squared return, and of the last variance, in the next variance (GARCH(1,1)): together
+/// just below one, so that a storm fades over thousands of ticks.
 const SHOCK: f64 = 0.015;
 const MEMORY: f64 = 0.9847;
 /// The variance's bounds, in terms of its mean.
@@ -103,8 +103,8 @@ fn low(bits: u64) -> f64 {
     f64::from(bits as u32) * BITS32
 }
 
-/// Nearly normal, mean 0, variance 1: the sum of four evenly distributed numbers. Fat tails come from the clustering
-/// variance and from jumps.
+/// Nearly normal, mean 0, variance 1: the sum of four evenly distributed numbers. Fat tails come from the
+/// clustering variance and from jumps.
 #[expect(clippy::cast_precision_loss, reason = "below 2^18")]
 fn bell(bits: u64) -> f64 {
     let sum = (bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48);
@@ -113,7 +113,8 @@ fn bell(bits: u64) -> f64 {
 }
 
 impl Coin {
-    /// The coin `id` of the market `seed`, independent of all other coins, with `tick` seconds between its trades.
+    /// The coin `id` of the market `seed`, independent of all other coins, with `tick` seconds between its
+    /// trades.
     pub(super) fn new(seed: u64, id: &str, tick: f64) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes()).update(id.as_bytes());
@@ -157,9 +158,11 @@ impl Coin {
             let jump = self.minute * (2.0 + 4.0 * low(third));
             change += if second & 1 == 0 { jump } else { -jump };
         }
-        let next = self.mean_variance * (1.0 - SHOCK - MEMORY) + SHOCK * change * change + MEMORY * self.variance;
+        let next =
+            self.mean_variance * (1.0 - SHOCK - MEMORY) + SHOCK * change * change + MEMORY * self.variance;
         self.variance = next.clamp(self.mean_variance * CALM, self.mean_variance * STORM);
-        let walked = self.price * (1.0 + change.clamp(-0.3, 0.3)) + self.reversion * (self.level - self.price);
+        let walked =
+            self.price * (1.0 + change.clamp(-0.3, 0.3)) + self.reversion * (self.level - self.price);
         self.price = walked.clamp(self.level / BOUND, self.level * BOUND);
         let units = ((self.price * POW10[self.decimals as usize] + 0.5) as u64).max(1);
         // Most trades are small, a few are large.
@@ -179,7 +182,8 @@ fn share24(bits: u64) -> f64 {
 
 /// A coin nobody knows, somewhere between a hundredth of a cent and a thousand dollars.
 fn invented(random: &mut Pcg64Mcg) -> Profile {
-    let magnitude = [1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0][usize::try_from(random.next_u64() % 7).unwrap_or(0)];
+    let magnitude =
+        [1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0][usize::try_from(random.next_u64() % 7).unwrap_or(0)];
     let level: f64 = magnitude * (1.0 + 9.0 * high(random.next_u64()));
     let decimals = price_decimals(level);
     profile("", level, decimals, 0.8 + high(random.next_u64()), 50.0 + 250.0 * high(random.next_u64()))

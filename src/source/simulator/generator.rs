@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::Settings;
+use super::SimulatorSettings;
 use super::coin::{Coin, Decimal};
 use crate::market::{Micros, RecordRef, Records};
 
@@ -27,16 +27,19 @@ struct Named {
 
 impl Generator {
     /// The market of `settings`: its seed, coins, start and tick matter, not its rate.
-    #[must_use]
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &SimulatorSettings) -> Self {
         let tick = settings.tick.as_secs_f64();
-        let mut coins: Vec<Named> = settings.coins.iter().map(|id| Named::new(settings.seed, id, tick)).collect();
-        let next = coins.iter_mut().zip(0..).map(|(named, i)| Reverse((settings.start + named.coin.first_wait(), i))).collect();
+        let mut coins: Vec<Named> =
+            settings.coins.iter().map(|id| Named::new(settings.seed, id, tick)).collect();
+        let next = coins
+            .iter_mut()
+            .zip(0..)
+            .map(|(named, i)| Reverse((settings.start + named.coin.first_wait(), i)))
+            .collect();
         Self { coins, next, line: Vec::with_capacity(256) }
     }
 
     /// Virtual time of the next trade; without coins never.
-    #[must_use]
     pub fn next_time(&self) -> Micros {
         self.next.peek().map_or(Micros::MAX, |next| next.0.0)
     }
@@ -62,7 +65,14 @@ impl Generator {
         line.extend_from_slice(b",\"trade_id\":");
         push_number(line, named.trades);
         line.push(b'}');
-        records.push(RecordRef { offset: 0, key: Some(&named.id), value: line, source: "simulator", headers: None, produced_at });
+        records.push(RecordRef {
+            offset: 0,
+            key: Some(&named.id),
+            value: line,
+            source: "simulator",
+            headers: None,
+            produced_at,
+        });
     }
 }
 
@@ -134,7 +144,8 @@ mod tests {
     #[test]
     fn a_market_is_its_seed() {
         let make = |seed, coins: usize| {
-            let settings = Settings { seed, coins: super::super::coins(coins), ..Settings::default() };
+            let settings =
+                SimulatorSettings { seed, coins: super::super::coins(coins), ..SimulatorSettings::default() };
             let mut generator = Generator::new(&settings);
             let mut records = Records::new();
             let mut last = 0;
@@ -153,7 +164,8 @@ mod tests {
             all.iter().filter(|r| r.0.as_deref() == Some("solana")).take(100).cloned().collect::<Vec<_>>()
         };
         assert_eq!(of(&ten), of(&twenty), "a coin's path does not depend on the others");
-        let text: Vec<u8> = ten.into_iter().flat_map(|(_, value)| [value, b"\n".to_vec()]).flatten().collect();
+        let text: Vec<u8> =
+            ten.into_iter().flat_map(|(_, value)| [value, b"\n".to_vec()]).flatten().collect();
         assert_eq!(blake3::hash(&text).to_hex().as_str(), GOLDEN, "a seed means the same in every release");
     }
 

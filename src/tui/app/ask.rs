@@ -1,8 +1,10 @@
-//! When to ask the lake: at most one question of a kind under way, the newest wish wins, failures are tried again later.
+//! When to ask the lake: at most one question of a kind under way, the newest wish wins, failures are tried
+//! again later.
 
 use crate::market::{Micros, SECOND};
 
-/// Answers that only a new revision makes stale are renewed no more often than this: a replay at full speed commits all the time.
+/// Answers that only a new revision makes stale are renewed no more often than this: a replay at full speed
+/// commits all the time.
 const LEAST_BETWEEN: Micros = SECOND / 4;
 /// A failed question is asked again after this.
 const RETRY: Micros = 2 * SECOND;
@@ -29,8 +31,15 @@ impl<Q> Default for Ask<Q> {
 }
 
 impl<Q: Clone + PartialEq> Ask<Q> {
-    /// What to ask now, if anything: `wanted`, unless a question is under way, or an answer of this revision covers it.
-    pub(in crate::tui) fn next(&mut self, now: Micros, wanted: &Q, revision: u64, covered: impl Fn(&Q) -> bool) -> Option<Q> {
+    /// What to ask now, if anything: `wanted`, unless a question is under way, or an answer of this revision
+    /// covers it.
+    pub(in crate::tui) fn next(
+        &mut self,
+        now: Micros,
+        wanted: &Q,
+        revision: u64,
+        covered: impl Fn(&Q) -> bool,
+    ) -> Option<Q> {
         if self.flying.is_some() {
             return None;
         }
@@ -48,7 +57,8 @@ impl<Q: Clone + PartialEq> Ask<Q> {
         Some(wanted.clone())
     }
 
-    /// An answer came. The revision that it was asked at, unless it is not the answer to the question under way.
+    /// An answer came. The revision that it was asked at, unless it is not the answer to the question under
+    /// way.
     pub(in crate::tui) fn answered(&mut self, query: &Q) -> Option<u64> {
         let asked = self.flying.take_if(|a| a.query == *query)?;
         let revision = asked.revision;

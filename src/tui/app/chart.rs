@@ -1,10 +1,12 @@
 //! The chart's state: which candles are loaded, which stretch of time is in view, where the crosshair is.
 //!
-//! The x axis is proportional to time: a column (or a few of them) is a slot of fixed width, and a slot without ticks is a gap.
+//! The x axis is proportional to time: a column (or a few of them) is a slot of fixed width, and a slot
+//! without ticks is a gap.
 
 use std::sync::Arc;
 
 use super::ask::Ask;
+use crate::market::time::floor;
 use crate::market::{Candle, Interval, Market, Micros, candle};
 use crate::pipeline::status::Live;
 use crate::query::{CandleQuery, CandleSeries, MarketFilter};
@@ -42,13 +44,11 @@ impl Indicators {
     }
 
     /// Whether the simple moving average is drawn.
-    #[must_use]
     pub(in crate::tui) const fn sma(self) -> bool {
         matches!(self, Self::Sma | Self::Both)
     }
 
     /// Whether the exponential moving average is drawn.
-    #[must_use]
     pub(in crate::tui) const fn ema(self) -> bool {
         matches!(self, Self::Ema | Self::Both)
     }
@@ -101,7 +101,9 @@ pub(in crate::tui) struct View {
 impl View {
     /// The slot that a time lies in.
     pub(in crate::tui) fn slot(&self, time: Micros) -> Option<usize> {
-        usize::try_from(time.saturating_sub(self.start).div_euclid(self.width)).ok().filter(|at| *at < self.candles.len())
+        usize::try_from(time.saturating_sub(self.start).div_euclid(self.width))
+            .ok()
+            .filter(|at| *at < self.candles.len())
     }
 
     /// Start of a slot.
@@ -145,7 +147,8 @@ pub(in crate::tui) struct Chart {
     edge: Option<Micros>,
     /// Open minutes of the newest snapshot.
     open: Vec<Candle>,
-    /// Minutes that were open before and that no answer since then can have missed: kept until the next answer.
+    /// Minutes that were open before and that no answer since then can have missed: kept until the next
+    /// answer.
     leaving: Vec<Candle>,
     merged: Vec<Candle>,
     grouped: Vec<Candle>,
@@ -206,11 +209,13 @@ impl Chart {
 
     /// Takes in the open minutes of a snapshot. Minutes that are gone from it stay until gold is asked again.
     pub(in crate::tui) fn set_live(&mut self, live: &[Live]) {
-        let open = live.iter().find(|l| Some(&l.market) == self.market.as_ref()).map_or(&[][..], |l| &l.open[..]);
+        let open =
+            live.iter().find(|l| Some(&l.market) == self.market.as_ref()).map_or(&[][..], |l| &l.open[..]);
         if self.open == open {
             return;
         }
-        let gone = self.open.drain(..).filter(|old| open.iter().all(|new| new.window_start != old.window_start));
+        let gone =
+            self.open.drain(..).filter(|old| open.iter().all(|new| new.window_start != old.window_start));
         self.leaving.extend(gone);
         self.open = open.to_vec();
         let open = &self.open;
@@ -220,13 +225,18 @@ impl Chart {
 
     /// Takes an answer in, if it is of what is shown. `current`: it was asked after the newest snapshot came.
     pub(in crate::tui) fn answer(&mut self, query: &CandleQuery, series: CandleSeries, current: bool) {
-        let same = self.market.as_ref().is_some_and(|m| filter(m) == query.market) && query.interval == self.interval();
+        let same = self.market.as_ref().is_some_and(|m| filter(m) == query.market)
+            && query.interval == self.interval();
         if !same {
             return;
         }
         let mut candles = series.candles;
         candles.retain(is_sane);
-        self.loaded = Some(Loaded { complete: query.last.is_none_or(|last| candles.len() < last), candles, total: series.total });
+        self.loaded = Some(Loaded {
+            complete: query.last.is_none_or(|last| candles.len() < last),
+            candles,
+            total: series.total,
+        });
         if query.before.is_none() {
             self.edge = self.loaded.as_ref().and_then(|l| l.candles.last()).map(|c| c.window_start);
         }
@@ -238,9 +248,14 @@ impl Chart {
 
     fn rebuild(&mut self) {
         let gold = self.loaded.as_ref().map_or(&[][..], |l| &l.candles[..]);
-        let live: Vec<Candle> = self.leaving.iter().chain(&self.open).filter(|c| is_sane(c)).cloned().collect();
+        let live: Vec<Candle> =
+            self.leaving.iter().chain(&self.open).filter(|c| is_sane(c)).cloned().collect();
         self.merged = candle::with_open(gold, &live, self.interval());
-        self.grouped = if self.zoom.candles() == 1 { self.merged.clone() } else { series::group(&self.merged, self.slot_width()) };
+        self.grouped = if self.zoom.candles() == 1 {
+            self.merged.clone()
+        } else {
+            series::group(&self.merged, self.slot_width())
+        };
     }
 
     /// What should be loaded for a view of so many columns.
@@ -260,7 +275,8 @@ impl Chart {
     /// Whether what an answered question loaded is enough for a view of so many columns.
     pub(in crate::tui) fn covered(&self, answered: &CandleQuery, columns: u16) -> bool {
         let Some(loaded) = &self.loaded else { return false };
-        let same = self.market.as_ref().is_some_and(|m| filter(m) == answered.market) && answered.interval == self.interval();
+        let same = self.market.as_ref().is_some_and(|m| filter(m) == answered.market)
+            && answered.interval == self.interval();
         let right = self.right.or_else(|| self.newest()).unwrap_or(0);
         let slots = i64::from(columns / self.zoom.columns());
         let left = right.saturating_sub(slots * self.slot_width());
@@ -275,7 +291,7 @@ impl Chart {
     }
 
     fn bucket(&self, time: Micros) -> Micros {
-        time - time.rem_euclid(self.slot_width())
+        floor(time, self.slot_width())
     }
 
     /// Start of the newest slot with a candle.
@@ -307,8 +323,14 @@ impl Chart {
         let start = right.saturating_sub((i64::try_from(slots).unwrap_or(1) - 1).saturating_mul(width));
         let from = self.grouped.partition_point(|c| c.window_start < start);
         let to = self.grouped.partition_point(|c| c.window_start <= right);
-        let mut view =
-            View { start, width, columns: self.zoom.columns(), candles: vec![None; slots], sma: vec![None; slots], ema: vec![None; slots] };
+        let mut view = View {
+            start,
+            width,
+            columns: self.zoom.columns(),
+            candles: vec![None; slots],
+            sma: vec![None; slots],
+            ema: vec![None; slots],
+        };
         let context = from.saturating_sub(EMA * 3);
         let known = &self.grouped[context..to];
         let sma = if self.indicators.sma() { series::sma(known, SMA) } else { Vec::new() };
@@ -386,7 +408,11 @@ impl Chart {
             return;
         };
         let at = self.grouped.partition_point(|c| c.window_start < cursor);
-        let to = if forward { self.grouped[at..].iter().find(|c| c.window_start > cursor) } else { self.grouped[..at].last() };
+        let to = if forward {
+            self.grouped[at..].iter().find(|c| c.window_start > cursor)
+        } else {
+            self.grouped[..at].last()
+        };
         let Some(to) = to.map(|c| c.window_start) else { return };
         self.cursor = Some(to);
         if to < view.start {
@@ -400,7 +426,11 @@ impl Chart {
 
 /// The question's name of a market.
 fn filter(market: &Market) -> MarketFilter {
-    MarketFilter { coin_id: market.coin_id.clone(), source: Some(market.source.clone()), quote: market.quote.clone() }
+    MarketFilter {
+        coin_id: market.coin_id.clone(),
+        source: Some(market.source.clone()),
+        quote: market.quote.clone(),
+    }
 }
 
 /// Whether a candle can be drawn.
@@ -463,7 +493,11 @@ mod tests {
         chart.set_live(&live(&[51]));
         assert_eq!(chart.view(4).candles.iter().flatten().count(), 4, "minute 50 is still there");
         let query = chart.wanted(20).unwrap();
-        chart.answer(&query, CandleSeries { market: None, candles: (0..51).map(minute).collect(), total: 51 }, true);
+        chart.answer(
+            &query,
+            CandleSeries { market: None, candles: (0..51).map(minute).collect(), total: 51 },
+            true,
+        );
         assert!(chart.leaving.is_empty());
         assert_eq!(chart.view(4).candles.iter().flatten().count(), 4);
     }

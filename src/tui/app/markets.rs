@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::market::{Market, Micros, printable};
+use crate::market::{Market, Micros, coins, printable};
 use crate::pipeline::status::{Live, Snapshot};
 use crate::query::MarketRow;
 use crate::tui::format::title_case;
@@ -33,11 +33,18 @@ pub(in crate::tui) enum Column {
 
 impl Column {
     /// All of them, in the order that `s` goes through them.
-    pub(in crate::tui) const ALL: [Self; 8] =
-        [Self::Volume, Self::Coin, Self::Price, Self::Minute, Self::Hour, Self::Day, Self::Volatility, Self::Age];
+    pub(in crate::tui) const ALL: [Self; 8] = [
+        Self::Volume,
+        Self::Coin,
+        Self::Price,
+        Self::Minute,
+        Self::Hour,
+        Self::Day,
+        Self::Volatility,
+        Self::Age,
+    ];
 
     /// `volume`, `coin` … as the title of the table says it.
-    #[must_use]
     pub(in crate::tui) const fn label(self) -> &'static str {
         match self {
             Self::Volume => "volume",
@@ -64,7 +71,7 @@ impl Column {
 
 /// One row as it is shown: the last answer with the newest price on top. Texts are fit for the screen.
 #[derive(Debug, Clone)]
-pub(in crate::tui) struct Row {
+pub(in crate::tui) struct MarketEntry {
     pub(in crate::tui) market: Arc<Market>,
     pub(in crate::tui) symbol: String,
     pub(in crate::tui) name: String,
@@ -81,21 +88,21 @@ pub(in crate::tui) struct Row {
 }
 
 /// What tells rows apart: the coin and its quote currency (one source is shown at a time).
-type Key = (Arc<str>, Arc<str>);
+type MarketKey = (Arc<str>, Arc<str>);
 
-fn key(market: &Market) -> Key {
+fn key(market: &Market) -> MarketKey {
     (market.coin_id.clone(), market.quote.clone())
 }
 
 /// The table.
 #[derive(Debug, Default)]
 pub(in crate::tui) struct Markets {
-    answered: Vec<Row>,
-    rows: Vec<Row>,
+    answered: Vec<MarketEntry>,
+    rows: Vec<MarketEntry>,
     hidden: usize,
     /// The symbols of all rows, hidden ones too.
     symbols: HashMap<Arc<str>, String>,
-    selected: Option<Key>,
+    selected: Option<MarketKey>,
     wanted: Option<Arc<str>>,
     pub(in crate::tui) column: Column,
     pub(in crate::tui) reversed: bool,
@@ -112,7 +119,7 @@ impl Markets {
     }
 
     /// The rows as shown: filtered and sorted.
-    pub(in crate::tui) fn rows(&self) -> &[Row] {
+    pub(in crate::tui) fn rows(&self) -> &[MarketEntry] {
         &self.rows
     }
 
@@ -133,7 +140,7 @@ impl Markets {
     }
 
     /// The selected row, if the filter does not hide it.
-    pub(in crate::tui) fn selected(&self) -> Option<&Row> {
+    pub(in crate::tui) fn selected(&self) -> Option<&MarketEntry> {
         self.position().map(|at| &self.rows[at])
     }
 
@@ -143,17 +150,20 @@ impl Markets {
         if self.answered.is_empty() && !rows.is_empty() && !self.chosen && self.wanted.is_none() {
             self.selected = None;
         }
-        self.answered = rows.into_iter().filter(|r| r.price.is_finite()).map(|r| Row::answered(&r)).collect();
+        self.answered =
+            rows.into_iter().filter(|r| r.price.is_finite()).map(|r| MarketEntry::answered(&r)).collect();
     }
 
-    /// Builds the rows anew: answers, the newest prices of the pipeline, order, filter. Selects a row if none is.
+    /// Builds the rows anew: answers, the newest prices of the pipeline, order, filter. Selects a row if none
+    /// is.
     pub(in crate::tui) fn refresh(&mut self, snapshot: Option<&Snapshot>) {
         let live = snapshot.map_or(&[][..], |s| &s.live[..]);
-        let mut rows: HashMap<Key, Row> = self.answered.iter().map(|row| (key(&row.market), row.clone())).collect();
+        let mut rows: HashMap<MarketKey, MarketEntry> =
+            self.answered.iter().map(|row| (key(&row.market), row.clone())).collect();
         for live in live.iter().filter(|l| l.price.is_finite()) {
-            let row = rows.entry(key(&live.market)).or_insert_with(|| Row::live(live));
+            let row = rows.entry(key(&live.market)).or_insert_with(|| MarketEntry::live(live));
             if row.market != live.market {
-                *row = Row::live(live);
+                *row = MarketEntry::live(live);
             }
             row.update(live);
         }
@@ -203,11 +213,15 @@ impl Markets {
     /// Moves the scroll position so that the selected row is among the `height` shown ones.
     pub(in crate::tui) fn scroll(&mut self, height: usize) {
         let at = self.position().unwrap_or(0);
-        self.offset = self.offset.min(at).max((at + 1).saturating_sub(height)).min(self.rows.len().saturating_sub(height));
+        self.offset = self
+            .offset
+            .min(at)
+            .max((at + 1).saturating_sub(height))
+            .min(self.rows.len().saturating_sub(height));
     }
 }
 
-impl Row {
+impl MarketEntry {
     fn answered(row: &MarketRow) -> Self {
         Self {
             symbol: symbol(row.symbol.as_deref(), &row.market),
@@ -247,7 +261,9 @@ impl Row {
         if live.event_time >= self.event_time {
             // The long changes follow the price; what it was a minute ago only the next answer knows.
             for change in [&mut self.change_1h, &mut self.change_24h] {
-                *change = change.map(|c| (live.price / self.price * (1.0 + c / 100.0) - 1.0) * 100.0).filter(|c| c.is_finite());
+                *change = change
+                    .map(|c| (live.price / self.price * (1.0 + c / 100.0) - 1.0) * 100.0)
+                    .filter(|c| c.is_finite());
             }
             self.price = live.price;
             self.event_time = live.event_time;
@@ -259,35 +275,22 @@ impl Row {
     }
 
     fn matches(&self, needle: &str) -> bool {
-        needle.is_empty() || self.market.coin_id.contains(needle) || self.symbol.to_lowercase().contains(needle)
+        needle.is_empty()
+            || self.market.coin_id.contains(needle)
+            || self.symbol.to_lowercase().contains(needle)
     }
 }
-
-/// Symbols of the default coins, for sources that give none.
-const WELL_KNOWN: [(&str, &str); 10] = [
-    ("avalanche-2", "AVAX"),
-    ("bitcoin", "BTC"),
-    ("cardano", "ADA"),
-    ("chainlink", "LINK"),
-    ("dogecoin", "DOGE"),
-    ("ethereum", "ETH"),
-    ("polkadot", "DOT"),
-    ("ripple", "XRP"),
-    ("solana", "SOL"),
-    ("tron", "TRX"),
-];
-
 /// A symbol for the screen: the source's in capitals, else the well-known one, else made from the coin's id.
 fn symbol(given: Option<&str>, market: &Market) -> String {
-    let known = || WELL_KNOWN.iter().find(|(coin, _)| *coin == &*market.coin_id).map(|(_, symbol)| *symbol);
+    let known = || coins::symbol(&market.coin_id);
     let text = printable(given.or_else(known).unwrap_or(&market.coin_id));
     let text = text.trim();
     if text.is_empty() { "?".to_owned() } else { text.to_uppercase() }
 }
 
 /// The order of two rows: by the column, rows without a value last, ties by coin.
-fn compare(a: &Row, b: &Row, column: Column, reversed: bool) -> Ordering {
-    let value = |row: &Row| match column {
+fn compare(a: &MarketEntry, b: &MarketEntry, column: Column, reversed: bool) -> Ordering {
+    let value = |row: &MarketEntry| match column {
         Column::Coin => None,
         Column::Volume => row.volume,
         Column::Price => Some(row.price),
@@ -386,7 +389,11 @@ mod tests {
         assert!(markets.rows().is_empty() && markets.selected().is_none());
         markets.filter.clear();
         markets.refresh(None);
-        assert_eq!(markets.selected().map(|r| r.symbol.as_str()), Some("ETH"), "the last match stays selected");
+        assert_eq!(
+            markets.selected().map(|r| r.symbol.as_str()),
+            Some("ETH"),
+            "the last match stays selected"
+        );
     }
 
     #[test]

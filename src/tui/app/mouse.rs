@@ -1,4 +1,5 @@
-//! What the mouse does: a click selects, the wheel zooms or scrolls, a drag pans, hovering moves the crosshair.
+//! What the mouse does: a click selects, the wheel zooms or scrolls, a drag pans, hovering moves the
+//! crosshair.
 
 use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::{Position, Rect};
@@ -54,7 +55,9 @@ impl App {
             (MouseEventKind::ScrollRight, Pane::Chart) => self.chart.pan(3),
             (MouseEventKind::ScrollUp, Pane::Markets) => self.markets.step(-1),
             (MouseEventKind::ScrollDown, Pane::Markets) => self.markets.step(1),
-            (MouseEventKind::ScrollUp, Pane::Alerts) => self.alerts_offset = self.alerts_offset.saturating_sub(1),
+            (MouseEventKind::ScrollUp, Pane::Alerts) => {
+                self.alerts_offset = self.alerts_offset.saturating_sub(1);
+            }
             (MouseEventKind::ScrollDown, Pane::Alerts) => {
                 self.alerts_offset = (self.alerts_offset + 1).min(self.alerts.len().saturating_sub(1));
             }

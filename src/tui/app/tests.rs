@@ -66,7 +66,10 @@ fn keys_choose_coins() {
 fn keys_change_the_interval_and_ask_for_it() {
     let mut app = app();
     let effects = app.update(Message::Key(Char(']').into()));
-    assert!(matches!(&effects[..], [Effect::AskCandles(q)] if q.interval == Interval::Minute5), "{effects:?}");
+    assert!(
+        matches!(&effects[..], [Effect::AskCandles(q)] if q.interval == Interval::Minute5),
+        "{effects:?}"
+    );
     fixture::send(&mut app, fixture::reply(&effects[0]).unwrap());
     press(&mut app, Char('['));
     press(&mut app, Char('['));
@@ -134,7 +137,7 @@ fn finding_filters_selects_and_can_be_left() {
     press(&mut app, Backspace);
     assert_eq!((app.markets.rows().len(), selected(&app).as_str()), (2, "LINK"));
     press(&mut app, Enter);
-    assert_eq!((app.context(), app.markets.filter.as_str()), (Context::Main, "ch"));
+    assert_eq!((app.context(), app.markets.filter.as_str()), (KeyContext::Main, "ch"));
     press(&mut app, Esc);
     assert_eq!((app.markets.rows().len(), selected(&app).as_str()), (10, "LINK"));
     press(&mut app, Char('/'));
@@ -234,7 +237,10 @@ fn while_paused_nothing_shown_changes_but_what_the_user_does() {
     app.update(Message::Tick(fixture::NOW + MINUTE));
     let effects = app.update(Message::Key(Char('p').into()));
     assert!((app.markets.selected().unwrap().price - 99_999.0).abs() < 1.0);
-    assert!(effects.contains(&Effect::AskMarkets) && effects.contains(&Effect::AskAlerts(ALERTS)), "{effects:?}");
+    assert!(
+        effects.contains(&Effect::AskMarkets) && effects.contains(&Effect::AskAlerts(ALERTS)),
+        "{effects:?}"
+    );
 }
 
 #[test]
@@ -285,7 +291,12 @@ fn only_what_is_seen_asks_for_a_frame() {
     app.update(Message::Tick(fixture::NOW + SECOND));
     assert!(app.take_changed());
     app.update(Message::Key(Char('Q').into()));
-    app.update(Message::Mouse(MouseEvent { kind: MouseEventKind::Moved, column: 5, row: 5, modifiers: KeyModifiers::NONE }));
+    app.update(Message::Mouse(MouseEvent {
+        kind: MouseEventKind::Moved,
+        column: 5,
+        row: 5,
+        modifiers: KeyModifiers::NONE,
+    }));
     assert!(!app.take_changed());
 }
 
@@ -301,26 +312,26 @@ fn every_key_of_the_table_does_something() {
                 press(&mut app, Char('h'));
             }
             match binding.context {
-                Context::Main => {
+                KeyContext::Main => {
                     let lacking = matches!(binding.action, Action::Narrower);
                     if lacking {
                         press(&mut app, Char(']'));
                     }
                 }
-                Context::Alerts => {
+                KeyContext::Alerts => {
                     press(&mut app, Tab);
                     press(&mut app, Tab);
                     press(&mut app, Char('j'));
                 }
-                Context::Logs => (0..3).for_each(|_| drop(press(&mut app, Tab))),
-                Context::Find => {
+                KeyContext::Logs => (0..3).for_each(|_| drop(press(&mut app, Tab))),
+                KeyContext::Find => {
                     press(&mut app, Char('/'));
                     write(&mut app, "c");
                     if binding.action == Action::FindPrevious {
                         press(&mut app, Down);
                     }
                 }
-                Context::Help => {
+                KeyContext::Help => {
                     fixture::send(&mut app, Message::Resize(Size::new(80, 24)));
                     press(&mut app, Char('?'));
                     press(&mut app, Char('j'));
@@ -333,8 +344,12 @@ fn every_key_of_the_table_does_something() {
             let effects = fixture::send(&mut app, Message::Key(KeyEvent::new(chord.code, modifiers)));
             assert!(app.take_changed(), "{binding:?} is not dispatched");
             let same_coin = binding.action == Action::NthCoin && chord.code == Char('5');
-            if binding.context != Context::Logs && !same_coin {
-                assert!(before != (looks(&app), app.zone) || !effects.is_empty(), "{:?} by {chord:?} does nothing", binding.action);
+            if binding.context != KeyContext::Logs && !same_coin {
+                assert!(
+                    before != (looks(&app), app.zone) || !effects.is_empty(),
+                    "{:?} by {chord:?} does nothing",
+                    binding.action
+                );
             }
         }
     }

@@ -20,12 +20,20 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
         (n, 0) => format!(" last {n} "),
         (n, held) => format!(" last {n} · {held} cooled down "),
     };
-    let inside = pane(buffer, area, app, Pane::Alerts, name(app, "Alerts"), Line::from(Span::styled(meta, theme.muted)));
+    let inside = pane(
+        buffer,
+        area,
+        app,
+        Pane::Alerts,
+        name(app, "Alerts"),
+        Line::from(Span::styled(meta, theme.muted)),
+    );
     if app.alerts.is_empty() {
         return message(buffer, inside, &emptiness(app), theme.muted);
     }
     let width = usize::from(inside.width).saturating_sub(2);
-    for (at, alert) in app.alerts.iter().enumerate().skip(app.alerts_offset).take(usize::from(inside.height)) {
+    for (at, alert) in app.alerts.iter().enumerate().skip(app.alerts_offset).take(usize::from(inside.height))
+    {
         let newest = app.alerts[..at].iter().all(|newer| newer.market != alert.market);
         let line = line(app, alert, newest, width);
         let area = row(inside, u16::try_from(at - app.alerts_offset).unwrap_or(u16::MAX));
@@ -38,7 +46,9 @@ fn emptiness(app: &App) -> String {
         return format!("the alert log could not be read: {why}");
     }
     match &app.snapshot {
-        Some(s) if app.ask_alerts.has_answer() => format!("no candle has been more volatile than {} % yet", s.alert_threshold),
+        Some(s) if app.ask_alerts.has_answer() => {
+            format!("no candle has been more volatile than {} % yet", s.alert_threshold)
+        }
         _ => "reading the alert log…".to_owned(),
     }
 }
@@ -52,16 +62,25 @@ fn line(app: &App, alert: &Alert, newest: bool, width: usize) -> Line<'static> {
             0,
             vec![
                 Span::styled(format!("{time}  "), theme.muted),
-                Span::styled(format!("{:<6}", format::fit(&app.markets.symbol(&alert.market), 6)), theme.title),
+                Span::styled(
+                    format!("{:<6}", format::fit(&app.markets.symbol(&alert.market), 6)),
+                    theme.title,
+                ),
             ],
         ),
         Part::new(1, vec![Span::styled(format!("!{:>6.3} %", alert.volatility), theme.warn)]),
         Part::new(3, vec![Span::styled(format!("> {} %", alert.threshold), theme.muted)]),
     ];
     if let Some(until) = cooling(app, &alert.market).filter(|_| newest) {
-        parts.push(Part::new(2, vec![Span::styled(format!("quiet to {}", app.zone.write(until, "%H:%M")), theme.accent)]));
+        parts.push(Part::new(
+            2,
+            vec![Span::styled(format!("quiet to {}", app.zone.write(until, "%H:%M")), theme.accent)],
+        ));
     } else if width < RANGE {
-        parts.push(Part::new(4, vec![Span::styled(format!("at {}", format::price(alert.avg_price)), theme.muted)]));
+        parts.push(Part::new(
+            4,
+            vec![Span::styled(format!("at {}", format::price(alert.avg_price)), theme.muted)],
+        ));
     } else {
         let range = format!("{}–{}", format::price(alert.min_price), format::price(alert.max_price));
         parts.push(Part::new(4, vec![Span::styled(range, theme.muted)]));

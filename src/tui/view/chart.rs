@@ -101,7 +101,9 @@ impl Plot {
     /// Decimals of labels that are not ticks: enough to tell them from the ticks.
     fn decimals(&self) -> usize {
         let finer = if self.ticks.decimals > 0 { self.ticks.decimals + 1 } else { 0 };
-        let usual = self.last_price.map_or(0, |p| if p >= 1000.0 { format::price_decimals(p).min(1) } else { format::price_decimals(p) });
+        let usual = self.last_price.map_or(0, |p| {
+            if p >= 1000.0 { format::price_decimals(p).min(1) } else { format::price_decimals(p) }
+        });
         usual.max(finer)
     }
 
@@ -120,13 +122,17 @@ impl Plot {
     fn column(&self, slot: usize) -> u16 {
         let slots = u16::try_from(self.view.candles.len()).unwrap_or(u16::MAX);
         let left = self.candles.width.saturating_sub(slots.saturating_mul(self.view.columns));
-        self.candles.x + left + u16::try_from(slot).unwrap_or(0) * self.view.columns + (self.view.columns - 1) / 2
+        self.candles.x
+            + left
+            + u16::try_from(slot).unwrap_or(0) * self.view.columns
+            + (self.view.columns - 1) / 2
     }
 
     /// The slot of a column of the screen.
     fn slot(&self, x: u16) -> Option<usize> {
         let slots = u16::try_from(self.view.candles.len()).ok()?;
-        let left = self.candles.x + self.candles.width.saturating_sub(slots.saturating_mul(self.view.columns));
+        let left =
+            self.candles.x + self.candles.width.saturating_sub(slots.saturating_mul(self.view.columns));
         let slot = usize::from(x.saturating_sub(left) / self.view.columns);
         Some(slot.min(usize::from(slots.checked_sub(1)?)))
     }
@@ -207,14 +213,21 @@ fn indicators(app: &App) -> Line<'static> {
 
 fn emptiness(app: &App) -> String {
     if app.markets.selected().is_none() {
-        return if app.markets.filter.is_empty() { "no coin yet: prices come first" } else { "no coin matches" }.to_owned();
+        return if app.markets.filter.is_empty() {
+            "no coin yet: prices come first"
+        } else {
+            "no coin matches"
+        }
+        .to_owned();
     }
     if let Some(why) = app.chart.ask.failure() {
         return format!("the candles could not be read: {why}");
     }
     match app.chart.total() {
         None => "reading candles…".to_owned(),
-        Some(_) if app.chart.last().is_some() => "no ticks in this stretch of time · End goes to the newest candle".to_owned(),
+        Some(_) if app.chart.last().is_some() => {
+            "no ticks in this stretch of time · End goes to the newest candle".to_owned()
+        }
         Some(_) => "waiting for the first closed minute…".to_owned(),
     }
 }
@@ -226,14 +239,18 @@ fn style_of(theme: &Theme, candle: &Candle) -> Style {
 
 fn header(buffer: &mut Buffer, plot: &Plot, app: &App) {
     let theme = &app.theme;
-    let under = app.chart.cursor.and_then(|t| plot.view.slot(t)).and_then(|slot| plot.view.candles[slot].as_ref());
+    let under =
+        app.chart.cursor.and_then(|t| plot.view.slot(t)).and_then(|slot| plot.view.candles[slot].as_ref());
     let newest = plot.view.candles.iter().flatten().next_back();
     let Some(candle) = under.or(newest) else { return };
     let decimals = plot.decimals();
     let of_day = app.chart.interval() >= Interval::Day1;
     let time = app.zone.write(candle.window_start, if of_day { "%a %-d %b" } else { "%-d %b %H:%M" });
     let value = |label: &str, value: f64| {
-        vec![Span::styled(format!("{label} "), theme.muted), Span::styled(format::price_with(value, decimals), theme.text)]
+        vec![
+            Span::styled(format!("{label} "), theme.muted),
+            Span::styled(format::price_with(value, decimals), theme.text),
+        ]
     };
     let change = candle.change_pct();
     let direction = Direction::of(change);
@@ -244,14 +261,26 @@ fn header(buffer: &mut Buffer, plot: &Plot, app: &App) {
         Part::new(5, value("H", candle.high)),
         Part::new(6, value("L", candle.low)),
         Part::new(0, value("C", candle.close)),
-        Part::new(1, vec![Span::styled(format!("{} {} %", direction.glyph(), format::percent(change.abs())), style)]),
+        Part::new(
+            1,
+            vec![Span::styled(format!("{} {} %", direction.glyph(), format::percent(change.abs())), style)],
+        ),
     ];
     if let Some(volume) = candle.volume {
-        parts.push(Part::new(7, vec![Span::styled("V ", theme.muted), Span::styled(format::amount(volume), theme.text)]));
+        parts.push(Part::new(
+            7,
+            vec![Span::styled("V ", theme.muted), Span::styled(format::amount(volume), theme.text)],
+        ));
     }
     parts.push(Part::new(8, vec![Span::styled(format!("{} ticks", candle.ticks), theme.muted)]));
     if let Some(left) = closes_in(app, candle) {
-        parts.push(Part::new(2, vec![Span::styled("closes in ", theme.muted), Span::styled(format::countdown(left), theme.accent)]));
+        parts.push(Part::new(
+            2,
+            vec![
+                Span::styled("closes in ", theme.muted),
+                Span::styled(format::countdown(left), theme.accent),
+            ],
+        ));
     }
     let area = Rect { x: plot.header.x + 1, width: plot.header.width.saturating_sub(2), ..plot.header };
     put(buffer, area, &fit_parts(parts, 2, usize::from(area.width)));
@@ -259,11 +288,9 @@ fn header(buffer: &mut Buffer, plot: &Plot, app: &App) {
 
 /// How long a candle still gathers ticks, if it does so on the clock.
 fn closes_in(app: &App, candle: &Candle) -> Option<Micros> {
-    let live = app
-        .snapshot
-        .as_ref()
-        .and_then(|s| s.source.as_ref())
-        .is_none_or(|s| matches!(s.state, SourceState::Live | SourceState::Simulating | SourceState::Reconnecting { .. }));
+    let live = app.snapshot.as_ref().and_then(|s| s.source.as_ref()).is_none_or(|s| {
+        matches!(s.state, SourceState::Live | SourceState::Simulating | SourceState::Reconnecting { .. })
+    });
     let left = candle.window_end - app.now();
     (live && left > 0 && left <= candle.window_end - candle.window_start).then_some(left)
 }
@@ -279,7 +306,11 @@ fn grid(buffer: &mut Buffer, plot: &Plot, app: &App) {
             buffer.set_stringn(x, y, "·", 1, theme.faint);
         }
         buffer.set_stringn(plot.candles.right(), y, "┤", 1, theme.faint);
-        put_right(buffer, plot.label_area(y), &Line::from(Span::styled(format::price_with(*value, plot.ticks.decimals), theme.muted)));
+        put_right(
+            buffer,
+            plot.label_area(y),
+            &Line::from(Span::styled(format::price_with(*value, plot.ticks.decimals), theme.muted)),
+        );
     }
 }
 
@@ -293,7 +324,8 @@ fn behind(buffer: &mut Buffer, x: u16, y: u16, glyph: char, style: Style) {
 fn curves(buffer: &mut Buffer, plot: &Plot, app: &App) {
     let theme = &app.theme;
     for (values, style) in [(&plot.view.ema, theme.ema), (&plot.view.sma, theme.sma)] {
-        let points: Vec<(u16, f64)> = values.iter().enumerate().filter_map(|(slot, v)| v.map(|v| (plot.column(slot), v))).collect();
+        let points: Vec<(u16, f64)> =
+            values.iter().enumerate().filter_map(|(slot, v)| v.map(|v| (plot.column(slot), v))).collect();
         for pair in points.windows(2) {
             let [(x0, v0), (x1, v1)] = [pair[0], pair[1]];
             // A curve is drawn over a gap of a few slots, not over a night.
@@ -350,7 +382,9 @@ fn volume(buffer: &mut Buffer, plot: &Plot, app: &App) {
         let style = theme.quiet(style_of(theme, candle));
         for row in 0..plot.volume.height {
             let glyph = bar(traded, plot.most_volume, row, plot.volume.height);
-            if let Some(cell) = buffer.cell_mut((plot.column(slot), plot.volume.y + row)).filter(|_| glyph != ' ') {
+            if let Some(cell) =
+                buffer.cell_mut((plot.column(slot), plot.volume.y + row)).filter(|_| glyph != ' ')
+            {
                 cell.set_char(glyph).set_style(style);
             }
         }
@@ -402,12 +436,18 @@ fn last_price(buffer: &mut Buffer, plot: &Plot, app: &App) {
     for x in plot.candles.x..plot.candles.right() {
         behind(buffer, x, y, '┈', theme.faint);
     }
-    let label = format!("◂{:>1$} ", format::price_with(price, plot.decimals()), usize::from(plot.axis).saturating_sub(2));
+    let label = format!(
+        "◂{:>1$} ",
+        format::price_with(price, plot.decimals()),
+        usize::from(plot.axis).saturating_sub(2)
+    );
     tag(buffer, plot.axis_area(y), &label, style.add_modifier(Modifier::REVERSED | Modifier::BOLD));
 }
 
 fn crosshair(buffer: &mut Buffer, plot: &Plot, app: &App) {
-    let Some((slot, time)) = app.chart.cursor.and_then(|t| plot.view.slot(t).map(|slot| (slot, t))) else { return };
+    let Some((slot, time)) = app.chart.cursor.and_then(|t| plot.view.slot(t).map(|slot| (slot, t))) else {
+        return;
+    };
     let style = app.theme.cursor;
     let label = style.add_modifier(Modifier::REVERSED);
     let x = plot.column(slot);
@@ -416,11 +456,20 @@ fn crosshair(buffer: &mut Buffer, plot: &Plot, app: &App) {
             cell.set_char('┊').set_style(style);
         }
     }
-    let text = format!(" {} ", app.zone.write(time, if app.chart.interval() >= Interval::Day1 { "%-d %b" } else { "%H:%M" }));
+    let text = format!(
+        " {} ",
+        app.zone.write(time, if app.chart.interval() >= Interval::Day1 { "%-d %b" } else { "%H:%M" })
+    );
     let width = u16::try_from(text.chars().count()).unwrap_or(0);
-    let left = x.saturating_sub(width / 2).clamp(plot.time.x, (plot.time.right() + plot.axis).saturating_sub(width).max(plot.time.x));
+    let left = x
+        .saturating_sub(width / 2)
+        .clamp(plot.time.x, (plot.time.right() + plot.axis).saturating_sub(width).max(plot.time.x));
     tag(buffer, Rect { x: left, y: plot.time.bottom() - 1, width, height: 1 }, &text, label);
-    let Some(row) = app.chart.hover.and_then(|y| y.checked_sub(plot.candles.y)).filter(|row| *row < plot.candles.height) else { return };
+    let Some(row) =
+        app.chart.hover.and_then(|y| y.checked_sub(plot.candles.y)).filter(|row| *row < plot.candles.height)
+    else {
+        return;
+    };
     let y = plot.candles.y + row;
     for x in plot.candles.x..plot.candles.right() {
         if let Some(cell) = buffer.cell_mut((x, y)).filter(|c| matches!(c.symbol(), " " | "·" | "┈")) {
@@ -428,7 +477,12 @@ fn crosshair(buffer: &mut Buffer, plot: &Plot, app: &App) {
         }
     }
     let price = format::price_with(plot.scale.price_at(row), plot.decimals());
-    tag(buffer, plot.axis_area(y), &format!("{price:>width$} ", width = usize::from(plot.axis).saturating_sub(1)), label);
+    tag(
+        buffer,
+        plot.axis_area(y),
+        &format!("{price:>width$} ", width = usize::from(plot.axis).saturating_sub(1)),
+        label,
+    );
 }
 
 fn footer(buffer: &mut Buffer, plot: &Plot, app: &App) {
@@ -441,10 +495,17 @@ fn footer(buffer: &mut Buffer, plot: &Plot, app: &App) {
         let chosen = interval == app.chart.interval();
         spans.push(Span::styled(format!(" {interval} "), if chosen { theme.tag } else { theme.muted }));
     }
-    let place = if app.chart.follows() { Span::styled("live", theme.good) } else { Span::styled("panned · End for live", theme.warn) };
+    let place = if app.chart.follows() {
+        Span::styled("live", theme.good)
+    } else {
+        Span::styled("panned · End for live", theme.warn)
+    };
     let mut parts = vec![Part::new(0, spans), Part::new(1, vec![place])];
     if app.chart.zoom.candles() > 1 {
-        parts.push(Part::new(3, vec![Span::styled(format!("{} candles a column", app.chart.zoom.candles()), theme.muted)]));
+        parts.push(Part::new(
+            3,
+            vec![Span::styled(format!("{} candles a column", app.chart.zoom.candles()), theme.muted)],
+        ));
     }
     let area = Rect { width: plot.footer.width.saturating_sub(1), ..plot.footer };
     let left = fit_parts(parts, 3, usize::from(area.width));

@@ -16,7 +16,10 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
         line.push_span(Span::styled(app.markets.filter.clone(), theme.title));
         line.push_span(Span::styled("▏", theme.cursor));
         let found = app.markets.rows().len();
-        line.push_span(Span::styled(format!("  {found} of {}   ", found + app.markets.hidden()), theme.muted));
+        line.push_span(Span::styled(
+            format!("  {found} of {}   ", found + app.markets.hidden()),
+            theme.muted,
+        ));
     }
     let width = usize::from(area.width);
     let all: Vec<_> = hints(app.context()).collect();

@@ -8,7 +8,7 @@ use ratatui::widgets::{Block, BorderType, Widget};
 
 use super::{clear, inner, put, row};
 use crate::tui::app::App;
-use crate::tui::input::{Context, KEYS};
+use crate::tui::input::{KEYS, KeyContext};
 use crate::tui::theme::Theme;
 
 /// Width of a column of the help.
@@ -25,7 +25,10 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App, scroll: u16) {
         .border_type(BorderType::Rounded)
         .border_style(theme.focus)
         .title_top(Line::from(Span::styled(" Keys ", theme.title)))
-        .title_bottom(Line::from(Span::styled(" mouse: click a coin, wheel zooms, drag pans, hover points ", theme.muted)))
+        .title_bottom(Line::from(Span::styled(
+            " mouse: click a coin, wheel zooms, drag pans, hover points ",
+            theme.muted,
+        )))
         .render(popup, buffer);
     let inside = inner(popup);
     let columns = usize::from(column_count(popup));
@@ -45,7 +48,9 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App, scroll: u16) {
 /// How far the help can be scrolled.
 pub(super) fn most_scroll(size: Size) -> u16 {
     let popup = popup(Rect::new(0, 0, size.width, size.height));
-    let height = lines(&Theme::new(crate::tui::theme::Kind::Mono, false)).len().div_ceil(usize::from(column_count(popup)));
+    let height = lines(&Theme::new(crate::tui::theme::ThemeKind::Mono, false))
+        .len()
+        .div_ceil(usize::from(column_count(popup)));
     u16::try_from(height).unwrap_or(u16::MAX).saturating_sub(popup.height.saturating_sub(2))
 }
 
@@ -61,7 +66,7 @@ fn popup(area: Rect) -> Rect {
     } else {
         area.width.min(COLUMN + 14)
     };
-    let lines = KEYS.len() + 2 * Context::ALL.len();
+    let lines = KEYS.len() + 2 * KeyContext::ALL.len();
     let columns = usize::from(((width.saturating_sub(2)) / COLUMN).clamp(1, 3));
     let height = u16::try_from(lines.div_ceil(columns) + 2).unwrap_or(u16::MAX).min(area.height);
     Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height }
@@ -69,7 +74,7 @@ fn popup(area: Rect) -> Rect {
 
 fn lines(theme: &Theme) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
-    for context in Context::ALL {
+    for context in KeyContext::ALL {
         if !lines.is_empty() {
             lines.push(Line::default());
         }

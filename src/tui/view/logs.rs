@@ -38,7 +38,10 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
             .render(area, buffer);
         return;
     }
-    let meta = Line::from(Span::styled(if app.focus == Pane::Logs { " z for all targets " } else { "" }, theme.muted));
+    let meta = Line::from(Span::styled(
+        if app.focus == Pane::Logs { " z for all targets " } else { "" },
+        theme.muted,
+    ));
     let inside = pane(buffer, area, app, Pane::Logs, name(app, "Logs"), meta);
     if inside.is_empty() {
         return;

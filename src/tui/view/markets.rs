@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 
 use super::{Part, fit_parts, message, name, pane, put, row};
 use crate::market::printable;
-use crate::tui::app::markets::{Column, Row};
+use crate::tui::app::markets::{Column, MarketEntry};
 use crate::tui::app::{App, Pane};
 use crate::tui::format::{self, Direction};
 use crate::tui::widget::bars::sparkline;
@@ -113,7 +113,8 @@ impl Cell {
     }
 }
 
-/// The cells that fit into `width`, in their order on the screen, with their widths; the sparkline takes what is left over.
+/// The cells that fit into `width`, in their order on the screen, with their widths; the sparkline takes what
+/// is left over.
 fn cells(width: u16) -> Vec<(Cell, u16)> {
     let mut left = width;
     let mut chosen = Vec::new();
@@ -187,7 +188,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
 }
 
 /// What the table has no column for, of the selected coin, where rows are left over.
-fn card(buffer: &mut Buffer, area: Rect, app: &App, market: &Row) {
+fn card(buffer: &mut Buffer, area: Rect, app: &App, market: &MarketEntry) {
     let theme = &app.theme;
     let rule = "─".repeat(usize::from(area.width).saturating_sub(2));
     buffer.set_stringn(area.x + 1, area.y, rule, usize::from(area.width), theme.faint);
@@ -197,9 +198,14 @@ fn card(buffer: &mut Buffer, area: Rect, app: &App, market: &Row) {
             Some(Direction::Down) => theme.down,
             _ => theme.muted,
         };
-        vec![Span::styled(format!("{label} "), theme.muted), Span::styled(format!("{} %", format::change(value)), style)]
+        vec![
+            Span::styled(format!("{label} "), theme.muted),
+            Span::styled(format!("{} %", format::change(value)), style),
+        ]
     };
-    let plain = |label: &str, value: String| vec![Span::styled(format!("{label} "), theme.muted), Span::styled(value, theme.text)];
+    let plain = |label: &str, value: String| {
+        vec![Span::styled(format!("{label} "), theme.muted), Span::styled(value, theme.text)]
+    };
     let volatility = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.3} %"));
     let age = format!("{} ago", format::coarse_age(app.now().saturating_sub(market.event_time)));
     let quote = printable(&market.market.quote).to_uppercase();
@@ -254,7 +260,14 @@ fn aligned(text: &str, width: usize, left: bool) -> String {
     if left { format!(" {text}{blanks}") } else { format!(" {blanks}{text}") }
 }
 
-fn content(app: &App, cell: Cell, market: &Row, at: usize, selected: bool, width: usize) -> (String, Style) {
+fn content(
+    app: &App,
+    cell: Cell,
+    market: &MarketEntry,
+    at: usize,
+    selected: bool,
+    width: usize,
+) -> (String, Style) {
     let theme = &app.theme;
     let moved = |change: Option<f64>| {
         let style = match change.map(Direction::of) {
@@ -266,8 +279,10 @@ fn content(app: &App, cell: Cell, market: &Row, at: usize, selected: bool, width
     };
     let volatility = |value: Option<f64>, hot: bool| {
         let mark = if hot { '!' } else { ' ' };
-        let text =
-            value.map_or_else(|| "– ".to_owned(), |v| format!("{}{mark}", if v < 9.9995 { format!("{v:.3}") } else { format!("{v:.1}") }));
+        let text = value.map_or_else(
+            || "– ".to_owned(),
+            |v| format!("{}{mark}", if v < 9.9995 { format!("{v:.3}") } else { format!("{v:.1}") }),
+        );
         (text, if hot { theme.warn } else { theme.muted })
     };
     match cell {

@@ -74,18 +74,37 @@ fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
             Role::Monitor { takes_over: false, .. } => "looking on",
             Role::Pipeline => "starting",
         };
-        return cells(wide, [("source".to_owned(), theme.text), (words.to_owned(), theme.accent), dash(), dash(), dash(), dash()]);
+        return cells(
+            wide,
+            [
+                ("source".to_owned(), theme.text),
+                (words.to_owned(), theme.accent),
+                dash(),
+                dash(),
+                dash(),
+                dash(),
+            ],
+        );
     };
     let (state, style) = source_state(source, theme);
     let last = if let Some(next) = source.next_poll.filter(|_| source.state == SourceState::Live) {
         format!("poll in {} s", (next - app.now() + SECOND - 1).max(0) / SECOND)
     } else {
-        source.last_delivery.map_or_else(|| "–".to_owned(), |t| format!("{} ago", format::coarse_age(app.now() - t)))
+        source
+            .last_delivery
+            .map_or_else(|| "–".to_owned(), |t| format!("{} ago", format::coarse_age(app.now() - t)))
     };
     let first = snapshot.stages.first().map_or(0.0, |s| s.in_per_second);
     cells(
         wide,
-        [("source".to_owned(), theme.text), (state.to_owned(), style), dash(), (format::rate(first), theme.text), dash(), (last, m)],
+        [
+            ("source".to_owned(), theme.text),
+            (state.to_owned(), style),
+            dash(),
+            (format::rate(first), theme.text),
+            dash(),
+            (last, m),
+        ],
     )
 }
 
@@ -105,7 +124,9 @@ fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
     let (words, style) = match &stage.state {
         StageState::Recovering => ("◌ recovers".to_owned(), theme.warn),
         StageState::Ok => ("● ok".to_owned(), theme.good),
-        StageState::Restarting { at, .. } => (format!("↻ in {} s", (at - app.now()).max(0) / SECOND), theme.bad),
+        StageState::Restarting { at, .. } => {
+            (format!("↻ in {} s", (at - app.now()).max(0) / SECOND), theme.bad)
+        }
         StageState::Stopped => ("■ stopped".to_owned(), theme.muted),
     };
     let commit = match (stage.version, stage.commit_time) {
@@ -156,11 +177,12 @@ fn totals(snapshot: &Snapshot, theme: &Theme, width: usize) -> [Line<'static>; 2
         figure(theme, 0, "alerts", t.alerts, false),
         figure(theme, 2, "cooled", t.cooled_down, false),
     ];
-    second.extend(
-        snapshot
-            .memory
-            .map(|memory| Part::new(3, vec![Span::styled("memory ", theme.muted), Span::styled(format::bytes(memory), theme.text)])),
-    );
+    second.extend(snapshot.memory.map(|memory| {
+        Part::new(
+            3,
+            vec![Span::styled("memory ", theme.muted), Span::styled(format::bytes(memory), theme.text)],
+        )
+    }));
     [fit_parts(first, 2, width), fit_parts(second, 2, width)]
 }
 
@@ -187,11 +209,18 @@ fn trouble(snapshot: &Snapshot, app: &App, width: usize) -> Vec<Line<'static>> {
         StageState::Restarting { why, .. } => Some(format!("{}: {}", s.stage.label(), printable(why))),
         _ => None,
     });
-    let error =
-        down.or_else(|| snapshot.last_error.as_ref().map(|(at, words)| format!("{} {}", app.zone.write(*at, "%H:%M"), printable(words))));
+    let error = down.or_else(|| {
+        snapshot
+            .last_error
+            .as_ref()
+            .map(|(at, words)| format!("{} {}", app.zone.write(*at, "%H:%M"), printable(words)))
+    });
     lines.extend(error.map(|e| Line::from(Span::styled(format::fit(&format!("! {e}"), width), theme.bad))));
     for notice in snapshot.source.iter().flat_map(|s| &s.notices) {
-        lines.push(Line::from(Span::styled(format::fit(&format!("· {}", printable(notice)), width), theme.warn)));
+        lines.push(Line::from(Span::styled(
+            format::fit(&format!("· {}", printable(notice)), width),
+            theme.warn,
+        )));
     }
     lines
 }

@@ -7,7 +7,7 @@ use ratatui::text::Span;
 
 use super::{Part, fit_parts, put, put_right};
 use crate::market::{Micros, SECOND, printable};
-use crate::pipeline::status::{Role, Snapshot, SourceState, SourceStatus, Stage, StageState};
+use crate::pipeline::status::{Role, Snapshot, SourceState, SourceStatus, StageKind, StageState};
 use crate::tui::app::App;
 use crate::tui::format;
 use crate::tui::theme::Theme;
@@ -95,11 +95,18 @@ fn stale(snapshot: &Snapshot, source: &SourceStatus, app: &App) -> Option<Micros
     (age > STALE.max(3 * poll)).then_some(age)
 }
 
-/// Age of the newest tick: by its own time where that is the clock's, by its delivery where time is replayed or made up.
+/// Age of the newest tick: by its own time where that is the clock's, by its delivery where time is replayed
+/// or made up.
 fn tick_age(snapshot: &Snapshot, app: &App) -> Option<Micros> {
     let source = snapshot.source.as_ref();
-    let clocked = source.is_none_or(|s| matches!(s.state, SourceState::Live | SourceState::Reconnecting { .. } | SourceState::Starting));
-    let newest = if clocked { snapshot.live.iter().map(|l| l.event_time).max() } else { source.and_then(|s| s.last_delivery) };
+    let clocked = source.is_none_or(|s| {
+        matches!(s.state, SourceState::Live | SourceState::Reconnecting { .. } | SourceState::Starting)
+    });
+    let newest = if clocked {
+        snapshot.live.iter().map(|l| l.event_time).max()
+    } else {
+        source.and_then(|s| s.last_delivery)
+    };
     newest.map(|t| app.now().saturating_sub(t))
 }
 
@@ -112,14 +119,18 @@ fn figures(snapshot: &Snapshot, app: &App) -> Vec<Part> {
     let mut parts = Vec::new();
     let coins = app.markets.rows().len() + app.markets.hidden();
     if coins > 0 {
-        parts.push(Part::new(8, vec![Span::styled(coins.to_string(), theme.text), Span::styled(" coins", theme.muted)]));
+        parts.push(Part::new(
+            8,
+            vec![Span::styled(coins.to_string(), theme.text), Span::styled(" coins", theme.muted)],
+        ));
     }
     if let Some(age) = tick_age(snapshot, app) {
         parts.push(Part::new(5, labelled(theme, "tick", format!("{} ago", format::coarse_age(age)))));
     }
     let lag: u64 = snapshot.stages.iter().map(|s| s.lag).sum();
     parts.push(Part::new(6, labelled(theme, "lag", format::count(lag))));
-    if let Some(version) = snapshot.stages.iter().find(|s| s.stage == Stage::Gold).and_then(|s| s.version) {
+    if let Some(version) = snapshot.stages.iter().find(|s| s.stage == StageKind::Gold).and_then(|s| s.version)
+    {
         parts.push(Part::new(9, labelled(theme, "gold", format!("v{version}"))));
     }
     parts
@@ -129,13 +140,27 @@ fn figures(snapshot: &Snapshot, app: &App) -> Vec<Part> {
 fn trouble(snapshot: &Snapshot, app: &App) -> Option<Part> {
     let theme = &app.theme;
     let down = snapshot.stages.iter().find_map(|s| match &s.state {
-        StageState::Restarting { why, .. } => Some(format!("{} restarts: {}", s.stage.label(), printable(why))),
+        StageState::Restarting { why, .. } => {
+            Some(format!("{} restarts: {}", s.stage.label(), printable(why)))
+        }
         _ => None,
     });
-    let recent = || snapshot.last_error.as_ref().filter(|(at, _)| app.now() - at < ERROR_SHOWN).map(|(_, words)| printable(words));
-    let bad = down.or_else(recent).map(|words| Span::styled(format!("! {}", format::fit(&words, 60)), theme.bad));
+    let recent = || {
+        snapshot
+            .last_error
+            .as_ref()
+            .filter(|(at, _)| app.now() - at < ERROR_SHOWN)
+            .map(|(_, words)| printable(words))
+    };
+    let bad =
+        down.or_else(recent).map(|words| Span::styled(format!("! {}", format::fit(&words, 60)), theme.bad));
     let notice = || {
-        snapshot.source.as_ref()?.notices.first().map(|words| Span::styled(format!("· {}", format::fit(&printable(words), 60)), theme.warn))
+        snapshot
+            .source
+            .as_ref()?
+            .notices
+            .first()
+            .map(|words| Span::styled(format!("· {}", format::fit(&printable(words), 60)), theme.warn))
     };
     bad.or_else(notice).map(|span| Part::new(7, vec![span]))
 }

@@ -13,8 +13,8 @@ use crate::market::{Interval, SECOND};
 use crate::pipeline::status::{Role, Snapshot, SourceState, StageState};
 use crate::tui::app::Message;
 use crate::tui::format::Zone;
-use crate::tui::theme::Kind;
-use crate::tui::{Settings, fixture, screenshot};
+use crate::tui::theme::ThemeKind;
+use crate::tui::{DashboardSettings, fixture, screenshot};
 
 fn buffer(app: &App) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(app.size.width, app.size.height)).unwrap();
@@ -24,7 +24,9 @@ fn buffer(app: &App) -> Buffer {
 
 fn lines(buffer: &Buffer) -> Vec<String> {
     (0..buffer.area.height)
-        .map(|y| (0..buffer.area.width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned())
+        .map(|y| {
+            (0..buffer.area.width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned()
+        })
         .collect()
 }
 
@@ -33,7 +35,11 @@ fn text(app: &App) -> String {
 }
 
 fn empty(width: u16, height: u16) -> App {
-    App::new(&Settings { zone: Zone::Utc, ..Settings::default() }, Size::new(width, height), fixture::NOW)
+    App::new(
+        &DashboardSettings { zone: Zone::Utc, ..DashboardSettings::default() },
+        Size::new(width, height),
+        fixture::NOW,
+    )
 }
 
 fn with(width: u16, height: u16, change: impl FnOnce(&mut Snapshot)) -> App {
@@ -51,7 +57,7 @@ fn styled(buffer: &Buffer, wanted: impl Fn(&ratatui::buffer::Cell) -> bool) -> S
 
 #[test]
 fn all_panes_are_there_when_there_is_room() {
-    let text = text(&fixture::app(160, 48, Kind::Default));
+    let text = text(&fixture::app(160, 48, ThemeKind::Default));
     for words in [
         "● LIVE  coingecko",
         "Markets",
@@ -108,9 +114,9 @@ fn a_small_terminal_is_told_the_size_it_needs() {
 
 #[test]
 fn small_frames_look_like_this() {
-    insta::assert_snapshot!("60x16", text(&fixture::app(60, 16, Kind::Default)));
-    insta::assert_snapshot!("80x24", text(&fixture::app(80, 24, Kind::Default)));
-    insta::assert_snapshot!("100x30", text(&fixture::app(100, 30, Kind::Default)));
+    insta::assert_snapshot!("60x16", text(&fixture::app(60, 16, ThemeKind::Default)));
+    insta::assert_snapshot!("80x24", text(&fixture::app(80, 24, ThemeKind::Default)));
+    insta::assert_snapshot!("100x30", text(&fixture::app(100, 30, ThemeKind::Default)));
 }
 
 #[test]
@@ -129,7 +135,11 @@ fn the_state_is_told_in_words() {
             with(
                 160,
                 48,
-                source(SourceState::Reconnecting { at: fixture::NOW + 8 * SECOND, attempt: 2, why: "429 rate limited".to_owned() }),
+                source(SourceState::Reconnecting {
+                    at: fixture::NOW + 8 * SECOND,
+                    attempt: 2,
+                    why: "429 rate limited".to_owned(),
+                }),
             ),
             "↻ RECONNECTING in 8 s  (429 rate limited, try 2)",
         ),
@@ -149,11 +159,15 @@ fn the_state_is_told_in_words() {
 fn failures_are_told_in_words() {
     let app = with(160, 48, |s| {
         s.last_error = Some((fixture::NOW - SECOND, "gold: disk full\u{1b}[2J".to_owned()));
-        s.stages[2].state = StageState::Restarting { at: fixture::NOW + 3 * SECOND, why: "disk full".to_owned() };
+        s.stages[2].state =
+            StageState::Restarting { at: fixture::NOW + 3 * SECOND, why: "disk full".to_owned() };
         s.source.as_mut().unwrap().notices.push("no such coin: bitcorn".to_owned());
     });
     let text = text(&app);
-    assert!(text.contains("! gold restarts: disk full") && text.contains("↻ in 3 s") && text.contains("bitcorn"), "{text}");
+    assert!(
+        text.contains("! gold restarts: disk full") && text.contains("↻ in 3 s") && text.contains("bitcorn"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -164,14 +178,17 @@ fn there_are_words_where_there_is_nothing_yet() {
     }
     let mut app = empty(160, 48);
     let mut snapshot = fixture::snapshot();
-    snapshot.live = Arc::new(snapshot.live.iter().cloned().map(|l| crate::pipeline::status::Live { open: vec![], ..l }).collect());
+    snapshot.live = Arc::new(
+        snapshot.live.iter().cloned().map(|l| crate::pipeline::status::Live { open: vec![], ..l }).collect(),
+    );
     let mut effects = app.update(Message::Snapshot(Arc::new(snapshot)));
     assert!(text(&app).contains("reading candles…"), "{}", text(&app));
     while let Some(effect) = effects.pop() {
         let answer = match effect {
-            crate::tui::app::Effect::AskCandles(query) => {
-                Message::Candles(query, Ok(crate::query::CandleSeries { market: None, candles: vec![], total: 0 }))
-            }
+            crate::tui::app::Effect::AskCandles(query) => Message::Candles(
+                query,
+                Ok(crate::query::CandleSeries { market: None, candles: vec![], total: 0 }),
+            ),
             crate::tui::app::Effect::AskAlerts(_) => Message::Alerts(Ok(vec![])),
             crate::tui::app::Effect::AskMarkets => Message::Markets(Err("no such file".to_owned())),
             _ => continue,
@@ -197,7 +214,7 @@ fn a_failed_question_is_shown() {
 
 #[test]
 fn rising_and_falling_differ_by_colour_and_by_glyph() {
-    let buffer = buffer(&fixture::app(160, 48, Kind::Default));
+    let buffer = buffer(&fixture::app(160, 48, ThemeKind::Default));
     let (green, red) = (styled(&buffer, |c| c.fg == Color::Green), styled(&buffer, |c| c.fg == Color::Red));
     assert!(green.contains('▲') && !green.contains('▼') && green.contains('┃'));
     assert!(red.contains('▼') && !red.contains('▲') && red.contains('┃'));
@@ -205,7 +222,12 @@ fn rising_and_falling_differ_by_colour_and_by_glyph() {
 
 #[test]
 fn without_colours_modifiers_carry_it() {
-    let settings = Settings { no_color: true, theme: Kind::Truecolor, interval: Some(Interval::Minute1), ..Settings::default() };
+    let settings = DashboardSettings {
+        no_color: true,
+        theme: ThemeKind::Truecolor,
+        interval: Some(Interval::Minute1),
+        ..DashboardSettings::default()
+    };
     let mut app = App::new(&settings, Size::new(160, 48), fixture::NOW);
     fixture::send(&mut app, Message::Snapshot(Arc::new(fixture::snapshot())));
     let buffer = buffer(&app);
@@ -220,7 +242,8 @@ fn a_quiet_source_starts_at_five_minutes_and_says_why() {
     let app = with(160, 48, |_| ());
     let text = text(&app);
     assert!(text.contains("BTC/USD · 5m") && text.contains("prices move about once a minute"), "{text}");
-    let app = with(160, 48, |s| s.source.as_mut().unwrap().kind = crate::pipeline::status::SourceKind::Simulator);
+    let app =
+        with(160, 48, |s| s.source.as_mut().unwrap().kind = crate::pipeline::status::SourceKind::Simulator);
     assert!(lines(&buffer(&app))[1].contains("BTC/USD · 1m"));
 }
 
@@ -233,13 +256,14 @@ fn wide_symbols_do_not_shift_the_table() {
     let mut app = empty(80, 24);
     fixture::send(&mut app, Message::Snapshot(Arc::new(snapshot)));
     let buffer = buffer(&app);
-    let column = |y: u16| (0..buffer.area.width).rev().find(|x| buffer[(*x, y)].symbol() == "│" && *x < 40 && *x > 20);
+    let column =
+        |y: u16| (0..buffer.area.width).rev().find(|x| buffer[(*x, y)].symbol() == "│" && *x < 40 && *x > 20);
     assert_eq!(column(3), column(4));
 }
 
 #[test]
 fn drawing_never_panics_whatever_the_size() {
-    let mut app = fixture::app(160, 48, Kind::Default);
+    let mut app = fixture::app(160, 48, ThemeKind::Default);
     for code in ['h', 'i'] {
         app.update(Message::Key(crossterm::event::KeyCode::Char(code).into()));
     }
@@ -258,10 +282,14 @@ fn drawing_never_panics_whatever_the_size() {
 #[test]
 fn every_pane_can_be_drawn_alone_and_at_the_charts_place() {
     for (w, h) in [(60, 16), (80, 24), (160, 48)] {
-        let mut app = fixture::app(w, h, Kind::Default);
+        let mut app = fixture::app(w, h, ThemeKind::Default);
         for _ in 0..Pane::ALL.len() {
             app.update(Message::Key(crossterm::event::KeyCode::Tab.into()));
-            assert!(layout(&app).panes.iter().any(|(p, _)| *p == app.focus), "{:?} is not visible at {w}x{h}", app.focus);
+            assert!(
+                layout(&app).panes.iter().any(|(p, _)| *p == app.focus),
+                "{:?} is not visible at {w}x{h}",
+                app.focus
+            );
             let _ = text(&app);
             app.update(Message::Key(crossterm::event::KeyCode::Char('z').into()));
             assert_eq!(layout(&app).panes.len(), 1);
@@ -273,7 +301,7 @@ fn every_pane_can_be_drawn_alone_and_at_the_charts_place() {
 
 #[test]
 fn the_help_tells_every_key() {
-    let mut app = fixture::app(160, 48, Kind::Default);
+    let mut app = fixture::app(160, 48, ThemeKind::Default);
     app.update(Message::Key(crossterm::event::KeyCode::Char('?').into()));
     let text = text(&app);
     for binding in crate::tui::input::KEYS {
@@ -283,7 +311,7 @@ fn the_help_tells_every_key() {
 
 #[test]
 fn a_picture_has_every_text_of_the_frame() {
-    let app = fixture::app(100, 30, Kind::Truecolor);
+    let app = fixture::app(100, 30, ThemeKind::Truecolor);
     let svg = screenshot::svg(&app, 100, 30);
     for words in ["Bitcoin", "104,180.0", "Pipeline", "Alerts"] {
         assert!(svg.contains(words), "{words}");
@@ -305,18 +333,23 @@ fn pictures() {
     });
     tui_logger::move_events();
     let write = |app: &App, name: &str| {
-        std::fs::write(format!("{dir}/{name}.svg"), screenshot::svg(app, app.size.width, app.size.height)).unwrap();
+        std::fs::write(format!("{dir}/{name}.svg"), screenshot::svg(app, app.size.width, app.size.height))
+            .unwrap();
     };
     let press = |app: &mut App, keys: &str| {
         for key in keys.chars() {
-            let code = if key == '\t' { crossterm::event::KeyCode::Tab } else { crossterm::event::KeyCode::Char(key) };
+            let code = if key == '\t' {
+                crossterm::event::KeyCode::Tab
+            } else {
+                crossterm::event::KeyCode::Char(key)
+            };
             fixture::send(app, Message::Key(code.into()));
         }
     };
     for (w, h) in [(160, 48), (100, 30), (80, 24), (60, 16), (250, 70), (120, 40), (80, 50), (150, 40)] {
-        write(&fixture::app(w, h, Kind::Default), &format!("{w}x{h}"));
+        write(&fixture::app(w, h, ThemeKind::Default), &format!("{w}x{h}"));
     }
-    for kind in Kind::ALL {
+    for kind in ThemeKind::ALL {
         write(&fixture::app(160, 48, kind), &format!("theme-{}", kind.label()));
     }
     for (name, w, h, keys) in [
@@ -332,7 +365,7 @@ fn pictures() {
         ("pipeline-small", 80, 24, "\t"),
         ("logs", 160, 48, "\t\t\tz"),
     ] {
-        let mut app = fixture::app(w, h, Kind::Default);
+        let mut app = fixture::app(w, h, ThemeKind::Default);
         press(&mut app, keys);
         write(&app, name);
     }
@@ -343,15 +376,19 @@ fn pictures() {
         row: 12,
         modifiers: crossterm::event::KeyModifiers::NONE,
     };
-    let mut app = fixture::app(160, 48, Kind::Truecolor);
+    let mut app = fixture::app(160, 48, ThemeKind::Truecolor);
     app.update(Message::Mouse(hovered));
     write(&app, "hover");
     write(
         &with(100, 30, |s| {
-            s.source.as_mut().unwrap().state =
-                SourceState::Reconnecting { at: fixture::NOW + 8 * SECOND, attempt: 2, why: "429 rate limited".to_owned() };
+            s.source.as_mut().unwrap().state = SourceState::Reconnecting {
+                at: fixture::NOW + 8 * SECOND,
+                attempt: 2,
+                why: "429 rate limited".to_owned(),
+            };
             s.last_error = Some((fixture::NOW - SECOND, "coingecko: 429 rate limited".to_owned()));
-            s.stages[2].state = StageState::Restarting { at: fixture::NOW + 3 * SECOND, why: "disk full".to_owned() };
+            s.stages[2].state =
+                StageState::Restarting { at: fixture::NOW + 3 * SECOND, why: "disk full".to_owned() };
         }),
         "trouble",
     );

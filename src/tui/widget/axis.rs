@@ -19,8 +19,8 @@ pub struct PriceTicks {
     pub decimals: usize,
 }
 
-/// Multiples of 1, 2, 2.5 or 5 x 10^n within `low..=high`: the finest that are at most `most`, and at least one where it can be.
-#[must_use]
+/// Multiples of 1, 2, 2.5 or 5 x 10^n within `low..=high`: the finest that are at most `most`, and at least
+/// one where it can be.
 pub fn price_ticks(low: f64, high: f64, most: usize) -> PriceTicks {
     let span = high - low;
     if !(span > 0.0 && span.is_finite()) || most == 0 {
@@ -47,7 +47,8 @@ pub fn price_ticks(low: f64, high: f64, most: usize) -> PriceTicks {
     PriceTicks { values: Vec::new(), decimals: 2 }
 }
 
-/// The multiples of `step` within the range, `most + 1` of them at the most; none where doubles can no longer tell them apart.
+/// The multiples of `step` within the range, `most + 1` of them at the most; none where doubles can no longer
+/// tell them apart.
 fn multiples(step: f64, low: f64, high: f64, most: usize) -> Vec<f64> {
     let first = (low / step - 1e-9).ceil();
     if !first.is_finite() || first.abs() > 1e15 {
@@ -81,7 +82,6 @@ const TIME_STEPS: [Micros; 20] = [
 ];
 
 /// The smallest round step that is at least `least` wide.
-#[must_use]
 pub fn time_step(least: Micros) -> Micros {
     TIME_STEPS.into_iter().find(|s| *s >= least).unwrap_or_else(|| {
         let widest = TIME_STEPS[TIME_STEPS.len() - 1];
@@ -90,7 +90,6 @@ pub fn time_step(least: Micros) -> Micros {
 }
 
 /// Whether a round time of the given step lies in the slot `start..start + width`, and which.
-#[must_use]
 pub fn time_tick(start: Micros, width: Micros, step: Micros, zone: Zone) -> Option<Micros> {
     let offset = zone.offset(start);
     let local = start.checked_add(offset)?;
@@ -99,7 +98,6 @@ pub fn time_tick(start: Micros, width: Micros, step: Micros, zone: Zone) -> Opti
 }
 
 /// A tick's label: the time of day, or the date at midnight and for steps of days.
-#[must_use]
 pub fn time_label(time: Micros, step: Micros, zone: Zone) -> String {
     if step >= DAY || zone.is_midnight(time) { zone.write(time, "%-d %b") } else { zone.write(time, "%H:%M") }
 }
@@ -118,8 +116,14 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_told_apart() {
-        assert_eq!(labels(103_550.0, 104_710.0, 6), ["103,600", "103,800", "104,000", "104,200", "104,400", "104,600"]);
-        assert_eq!(labels(0.000_012_30, 0.000_012_39, 4), ["0.000012300", "0.000012325", "0.000012350", "0.000012375"]);
+        assert_eq!(
+            labels(103_550.0, 104_710.0, 6),
+            ["103,600", "103,800", "104,000", "104,200", "104,400", "104,600"]
+        );
+        assert_eq!(
+            labels(0.000_012_30, 0.000_012_39, 4),
+            ["0.000012300", "0.000012325", "0.000012350", "0.000012375"]
+        );
         assert_eq!(labels(2.60, 2.70, 5), ["2.600", "2.625", "2.650", "2.675", "2.700"]);
         assert_eq!(labels(1.0, 1.0, 5), Vec::<String>::new());
     }

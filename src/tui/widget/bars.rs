@@ -1,12 +1,16 @@
 //! Bars in eighths of a cell: sparklines and volume.
 
-#![expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "eighths of few cells, clamped before the cast")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "eighths of few cells, clamped before the cast"
+)]
 
 /// Blocks of no to eight eighths.
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// A line of blocks, one per value of the last `width`, lowest to highest value; flat values lie in the middle.
-#[must_use]
+/// A line of blocks, one per value of the last `width`, lowest to highest value; flat values lie in the
+/// middle.
 pub fn sparkline(values: &[f64], width: usize) -> String {
     let values = resample(values, width);
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -15,7 +19,11 @@ pub fn sparkline(values: &[f64], width: usize) -> String {
         .iter()
         .map(|v| {
             let share = (v - low) / (high - low);
-            if share.is_finite() { EIGHTHS[1 + (share * 7.0).round().clamp(0.0, 7.0) as usize] } else { EIGHTHS[4] }
+            if share.is_finite() {
+                EIGHTHS[1 + (share * 7.0).round().clamp(0.0, 7.0) as usize]
+            } else {
+                EIGHTHS[4]
+            }
         })
         .collect()
 }
@@ -29,8 +37,8 @@ fn resample(values: &[f64], width: usize) -> Vec<f64> {
     (1..=width).map(|i| values[i * values.len() / width - 1]).collect()
 }
 
-/// A bar's glyph in `row` (0 the highest) of `rows`, for a value of `most`; what is above zero shows at least one eighth.
-#[must_use]
+/// A bar's glyph in `row` (0 the highest) of `rows`, for a value of `most`; what is above zero shows at least
+/// one eighth.
 pub fn bar(value: f64, most: f64, row: u16, rows: u16) -> char {
     if !(value > 0.0 && most > 0.0) {
         return ' ';

@@ -1,4 +1,5 @@
-//! Candles as one column of cells each. A cell is two halves, each empty, wick or body: nine states, nine glyphs.
+//! Candles as one column of cells each. A cell is two halves, each empty, wick or body: nine states, nine
+//! glyphs.
 //!
 //! ```text
 //!   empty wick body   (upper half →)
@@ -7,8 +8,8 @@
 //!     ╻    ╽    ┃      lower half body
 //! ```
 //!
-//! Promises: the body lies within the wick, every candle shows at least one half cell of body, a higher price is never drawn
-//! lower, and no price (flat, tiny, huge) panics.
+//! Promises: the body lies within the wick, every candle shows at least one half cell of body, a higher price
+//! is never drawn lower, and no price (flat, tiny, huge) panics.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -32,10 +33,11 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// A scale of `rows` cells for prices from `low` to `high`, with a little room above and below; flat prices get some too.
-    #[must_use]
+    /// A scale of `rows` cells for prices from `low` to `high`, with a little room above and below; flat
+    /// prices get some too.
     pub fn fitting(low: f64, high: f64, rows: u16) -> Self {
-        let (low, high) = if low.is_finite() && high.is_finite() { (low.min(high), low.max(high)) } else { (0.0, 1.0) };
+        let (low, high) =
+            if low.is_finite() && high.is_finite() { (low.min(high), low.max(high)) } else { (0.0, 1.0) };
         // Differences of the hugest prices would overflow.
         let (low, high) = (low.clamp(-HUGE, HUGE), high.clamp(-HUGE, HUGE));
         let span = high - low;
@@ -45,25 +47,21 @@ impl Scale {
     }
 
     /// The lowest price of the scale.
-    #[must_use]
     pub const fn low(&self) -> f64 {
         self.low
     }
 
     /// The highest price of the scale.
-    #[must_use]
     pub const fn high(&self) -> f64 {
         self.high
     }
 
     /// How many cells high it is.
-    #[must_use]
     pub const fn rows(&self) -> u16 {
         self.rows
     }
 
     /// Where `price` lies among `steps` equal steps from the bottom; outside prices go to the ends.
-    #[must_use]
     pub fn step(&self, price: f64, steps: u16) -> u16 {
         let share = (price - self.low) / (self.high - self.low);
         if share.is_nan() {
@@ -73,26 +71,22 @@ impl Scale {
     }
 
     /// The half cell of a price, 0 the lowest.
-    #[must_use]
     pub fn half(&self, price: f64) -> u16 {
         self.step(price, self.rows.saturating_mul(2))
     }
 
     /// The row of a price, 0 the highest as on the screen.
-    #[must_use]
     pub fn row(&self, price: f64) -> u16 {
         self.rows - 1 - self.half(price) / 2
     }
 
     /// The price in the middle of a row (0 the highest).
-    #[must_use]
     pub fn price_at(&self, row: u16) -> f64 {
         let share = (f64::from(self.rows.saturating_sub(row)) - 0.5) / f64::from(self.rows);
         self.low + (self.high - self.low) * share
     }
 
     /// Whether a price is on the scale.
-    #[must_use]
     pub fn contains(&self, price: f64) -> bool {
         price >= self.low && price <= self.high
     }
@@ -120,14 +114,15 @@ pub struct Shape {
 
 impl Shape {
     /// The shape of a candle. Whatever its prices say, the wick spans the body.
-    #[must_use]
     pub fn new(candle: &Candle, scale: &Scale) -> Self {
         let (bottom, top) = (candle.open.min(candle.close), candle.open.max(candle.close));
-        Self { wick: scale.half(candle.low.min(bottom))..=scale.half(candle.high.max(top)), body: scale.half(bottom)..=scale.half(top) }
+        Self {
+            wick: scale.half(candle.low.min(bottom))..=scale.half(candle.high.max(top)),
+            body: scale.half(bottom)..=scale.half(top),
+        }
     }
 
     /// What the half cell `at` (0 the lowest) holds.
-    #[must_use]
     pub fn half(&self, at: u16) -> Half {
         if self.body.contains(&at) {
             Half::Body
@@ -139,7 +134,6 @@ impl Shape {
     }
 
     /// The glyph of a row (0 the highest) on a scale of `rows`.
-    #[must_use]
     pub fn glyph(&self, row: u16, rows: u16) -> char {
         let lower = (rows - 1 - row) * 2;
         glyph(self.half(lower + 1), self.half(lower))
@@ -147,7 +141,6 @@ impl Shape {
 }
 
 /// The glyph of a cell with these halves.
-#[must_use]
 pub const fn glyph(upper: Half, lower: Half) -> char {
     match (upper, lower) {
         (Half::Empty, Half::Empty) => ' ',
@@ -162,12 +155,13 @@ pub const fn glyph(upper: Half, lower: Half) -> char {
     }
 }
 
-/// The glyph of a curve in a cell, by the quarters (0 the lowest) that it passes on the left and on the right of the cell.
-#[must_use]
+/// The glyph of a curve in a cell, by the quarters (0 the lowest) that it passes on the left and on the right
+/// of the cell.
 pub fn curve(left: Option<u16>, right: Option<u16>) -> char {
     const LEFT: [u32; 4] = [0x40, 0x04, 0x02, 0x01];
     const RIGHT: [u32; 4] = [0x80, 0x20, 0x10, 0x08];
-    let dots = left.map_or(0, |q| LEFT[usize::from(q.min(3))]) | right.map_or(0, |q| RIGHT[usize::from(q.min(3))]);
+    let dots =
+        left.map_or(0, |q| LEFT[usize::from(q.min(3))]) | right.map_or(0, |q| RIGHT[usize::from(q.min(3))]);
     char::from_u32(0x2800 + dots).unwrap_or(' ')
 }
 
@@ -179,13 +173,25 @@ mod tests {
     use crate::market::MINUTE;
 
     fn candle(open: f64, high: f64, low: f64, close: f64) -> Candle {
-        Candle { window_start: 0, window_end: MINUTE, open, high, low, close, avg: close, volume: None, ticks: 1, closed: true }
+        Candle {
+            window_start: 0,
+            window_end: MINUTE,
+            open,
+            high,
+            low,
+            close,
+            avg: close,
+            volume: None,
+            ticks: 1,
+            closed: true,
+        }
     }
 
     #[test]
     fn there_are_nine_glyphs_and_no_two_are_the_same() {
         let halves = [Half::Empty, Half::Wick, Half::Body];
-        let mut glyphs: Vec<char> = halves.iter().flat_map(|u| halves.iter().map(|l| glyph(*u, *l))).collect();
+        let mut glyphs: Vec<char> =
+            halves.iter().flat_map(|u| halves.iter().map(|l| glyph(*u, *l))).collect();
         glyphs.sort_unstable();
         let mut expected: Vec<char> = " │┃╷╵╻╹╽╿".chars().collect();
         expected.sort_unstable();
@@ -209,7 +215,13 @@ mod tests {
     }
 
     fn any_price() -> impl Strategy<Value = f64> {
-        prop_oneof![(-300.0..300.0f64).prop_map(|e| 10f64.powf(e)), 99.0..101.0f64, Just(f64::MIN_POSITIVE), Just(f64::MAX), Just(1.0),]
+        prop_oneof![
+            (-300.0..300.0f64).prop_map(|e| 10f64.powf(e)),
+            99.0..101.0f64,
+            Just(f64::MIN_POSITIVE),
+            Just(f64::MAX),
+            Just(1.0),
+        ]
     }
 
     proptest! {

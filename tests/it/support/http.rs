@@ -1,4 +1,5 @@
-//! A tiny HTTP server on loopback that answers from a script: one [`Answer`] a request, the last one again and again.
+//! A tiny HTTP server on loopback that answers from a script: one [`Answer`] a request, the last one again
+//! and again.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -55,7 +56,8 @@ impl Answer {
         let Self::Full { status, headers, body } = self else { return self };
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(&body).expect("in memory");
-        Self::Full { status, headers, body: encoder.finish().expect("in memory") }.header("Content-Encoding", "gzip")
+        Self::Full { status, headers, body: encoder.finish().expect("in memory") }
+            .header("Content-Encoding", "gzip")
     }
 }
 
@@ -95,7 +97,11 @@ impl Server {
     pub(crate) async fn start(markets: Vec<Answer>, charts: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/api/v3", listener.local_addr().expect("bound"));
-        let script = Arc::new(Mutex::new(Script { markets: markets.into(), charts: charts.into(), requests: Vec::new() }));
+        let script = Arc::new(Mutex::new(Script {
+            markets: markets.into(),
+            charts: charts.into(),
+            requests: Vec::new(),
+        }));
         let task = tokio::spawn({
             let script = script.clone();
             async move {
@@ -130,17 +136,28 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
     let Some(request) = read(&mut stream).await else { return };
     let answer = {
         let mut script = script.lock().expect("no panic");
-        let answers = if request.path.contains("/market_chart") { &mut script.charts } else { &mut script.markets };
+        let answers =
+            if request.path.contains("/market_chart") { &mut script.charts } else { &mut script.markets };
         let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
         script.requests.push(request);
         answer.unwrap_or_else(|| Answer::status(404, r#"{"error":"not in the script"}"#))
     };
     let (head, body) = match answer {
         Answer::Full { status, headers, body } => {
-            let lines = headers.iter().fold(String::new(), |lines, (name, value)| lines + name + ": " + value + "\r\n");
-            (format!("HTTP/1.1 {status} X\r\n{lines}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()), body)
+            let lines = headers
+                .iter()
+                .fold(String::new(), |lines, (name, value)| lines + name + ": " + value + "\r\n");
+            (
+                format!(
+                    "HTTP/1.1 {status} X\r\n{lines}Content-Length: {}\r\nConnection: close\r\n\r\n",
+                    body.len()
+                ),
+                body,
+            )
         }
-        Answer::CutOff(body) => (format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len() + 100), body),
+        Answer::CutOff(body) => {
+            (format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len() + 100), body)
+        }
         Answer::HangUp => return,
         Answer::Silence(time) => return tokio::time::sleep(time).await,
     };

@@ -21,9 +21,13 @@ pub(crate) fn replaying(storage: &Path, input: &Path, batch: u32) -> Command {
     command
 }
 
-/// A pipeline over a made-up market of `events` ticks in virtual time, in batches of `batch` records: the same ticks every time.
+/// A pipeline over a made-up market of `events` ticks in virtual time, in batches of `batch` records: the
+/// same ticks every time.
 pub(crate) fn simulating(storage: &Path, events: u32, batch: u32) -> Command {
-    let mut command = program(&["--no-tui", "--source", "simulator", "--rate", "max", "--seed", "5", "--log-level", "warn"], storage);
+    let mut command = program(
+        &["--no-tui", "--source", "simulator", "--rate", "max", "--seed", "5", "--log-level", "warn"],
+        storage,
+    );
     command.args(["--start", "2025-05-12T00:00:00Z", "--tick", "2s"]);
     command.arg("--events").arg(events.to_string()).arg("--batch-records").arg(batch.to_string());
     command
@@ -96,6 +100,7 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// The number of commits in a table's log.
 pub(crate) fn commits(storage: &Path, kind: TableKind) -> usize {
-    std::fs::read_dir(storage.join(kind.path()).join("_delta_log"))
-        .map_or(0, |entries| entries.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "json")).count())
+    std::fs::read_dir(storage.join(kind.path()).join("_delta_log")).map_or(0, |entries| {
+        entries.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "json")).count()
+    })
 }

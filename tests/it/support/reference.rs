@@ -1,5 +1,5 @@
-//! A plain reference of what the tables must hold after a replay: everything at once, in memory, sorted, and none of the
-//! program's own code.
+//! A plain reference of what the tables must hold after a replay: everything at once, in memory, sorted, and
+//! none of the program's own code.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,8 +10,8 @@ const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
 /// How far a market's watermark stays behind its newest tick.
 const GRACE: i64 = 30 * SECOND;
-/// The rule: percent that the volatility must be above, the time that a market is silent after an alert, and how long after
-/// its end a candle may close.
+/// The rule: percent that the volatility must be above, the time that a market is silent after an alert, and
+/// how long after its end a candle may close.
 const THRESHOLD: f64 = 0.02;
 const COOL_DOWN: i64 = 5 * MINUTE;
 const MAX_AGE: i64 = 300 * SECOND;
@@ -50,13 +50,23 @@ pub(crate) const GOLD: [&str; 15] = [
     "first_event_time",
     "last_event_time",
 ];
-pub(crate) const ALERTS: [&str; 9] =
-    ["source", "coin_id", "quote", "window_start", "volatility", "avg_price", "min_price", "max_price", "threshold"];
+pub(crate) const ALERTS: [&str; 9] = [
+    "source",
+    "coin_id",
+    "quote",
+    "window_start",
+    "volatility",
+    "avg_price",
+    "min_price",
+    "max_price",
+    "threshold",
+];
 
 /// A tick behind what orders it: time, number of the trade, offset, place in the record; then price and size.
 type Placed = (i64, Option<i64>, usize, i32, f64, Option<f64>);
 
-/// The sum, rounded once: prices and sizes here are whole multiples of 2^-60 and a minute of them fits 128 bits.
+/// The sum, rounded once: prices and sizes here are whole multiples of 2^-60 and a minute of them fits 128
+/// bits.
 #[expect(clippy::cast_possible_truncation, reason = "far below 2^127")]
 fn sum(terms: impl Iterator<Item = f64>) -> f64 {
     let unit = 2_f64.powi(60);
@@ -168,7 +178,14 @@ impl Open {
         }
     }
 
-    fn judge(&mut self, market: RefMarket, start: i64, ticks: Vec<Placed>, closed_at: i64, alerts: &mut Vec<Row>) {
+    fn judge(
+        &mut self,
+        market: RefMarket,
+        start: i64,
+        ticks: Vec<Placed>,
+        closed_at: i64,
+        alerts: &mut Vec<Row>,
+    ) {
         let sums = Sums::new(ticks);
         let cooling = self.alerted.is_some_and(|alerted| start - alerted < COOL_DOWN);
         if sums.volatility() > THRESHOLD && closed_at - (start + MINUTE) <= MAX_AGE && !cooling {
@@ -194,7 +211,12 @@ pub(crate) fn expected(lines: &[Line]) -> Expected {
     for (offset, line) in lines.iter().enumerate() {
         for (n, (index, reason)) in line.rejects.iter().enumerate() {
             let value = if n == 0 { line.text.as_str() } else { NULL };
-            expected.quarantine.push(vec![offset.to_string(), index.to_string(), (*reason).to_owned(), value.to_owned()]);
+            expected.quarantine.push(vec![
+                offset.to_string(),
+                index.to_string(),
+                (*reason).to_owned(),
+                value.to_owned(),
+            ]);
         }
         for (index, t) in &line.ticks {
             if !seen.insert((t.market, t.time, t.trade, t.price.to_bits(), t.size.map(f64::to_bits))) {
@@ -211,7 +233,10 @@ pub(crate) fn expected(lines: &[Line]) -> Expected {
     for (market, open) in &mut markets {
         open.finish(*market, &mut expected.alerts);
     }
-    expected.gold = windows.into_iter().map(|((market, start), ticks)| candle(market, start, &Sums::new(ticks))).collect();
+    expected.gold = windows
+        .into_iter()
+        .map(|((market, start), ticks)| candle(market, start, &Sums::new(ticks)))
+        .collect();
     let tables = [&mut expected.silver, &mut expected.quarantine, &mut expected.gold, &mut expected.alerts];
     tables.into_iter().for_each(|rows| rows.sort_unstable());
     expected

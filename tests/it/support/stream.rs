@@ -82,7 +82,9 @@ const JUNK: [(&str, &str); 12] = [
 ];
 
 fn rfc3339(micros: i64) -> String {
-    chrono::DateTime::from_timestamp_micros(micros).unwrap().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+    chrono::DateTime::from_timestamp_micros(micros)
+        .unwrap()
+        .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 /// The tick as text, in one of several spellings.
@@ -161,7 +163,8 @@ pub(crate) struct Habits {
     pub(crate) start: i64,
     /// About so many lines.
     pub(crate) count: u64,
-    /// `(n, time)`: one tick in `n` comes after a pause of up to `time`; the others follow each other within 1.5 s.
+    /// `(n, time)`: one tick in `n` comes after a pause of up to `time`; the others follow each other within
+    /// 1.5 s.
     pub(crate) pauses: Option<(u64, i64)>,
     /// One tick in fifty is late by up to this, five by up to a tenth of it, the others by 20 s.
     pub(crate) late: i64,
@@ -197,7 +200,8 @@ impl Habits {
         histories: true,
     };
 
-    /// The stream that a seed makes: disorder, ties, lateness, repeats (at once and much later, spelled anew), junk.
+    /// The stream that a seed makes: disorder, ties, lateness, repeats (at once and much later, spelled
+    /// anew), junk.
     pub(crate) fn stream(self, seed: u64) -> Vec<Line> {
         let mut dice = Dice::new(seed);
         let mut prices = MARKETS.map(|(_, _, price)| price);
@@ -226,14 +230,21 @@ impl Habits {
                     1..=5 => dice.time(self.late / 10),
                     _ => dice.time(20 * SECOND),
                 };
-            let one = |dice: &mut Dice| Line { text: spell(&tick, dice), ticks: vec![(0, tick.clone())], rejects: Vec::new() };
+            let one = |dice: &mut Dice| Line {
+                text: spell(&tick, dice),
+                ticks: vec![(0, tick.clone())],
+                rejects: Vec::new(),
+            };
             lines.push((arrival, one(&mut dice)));
             if dice.below(12) == 0 {
                 lines.push((arrival + dice.pick(self.repeats), one(&mut dice)));
             }
             if dice.below(30) == 0 {
                 let (text, why) = dice.pick(&JUNK);
-                lines.push((arrival, Line { text: text.to_owned(), ticks: Vec::new(), rejects: vec![(0, why)] }));
+                lines.push((
+                    arrival,
+                    Line { text: text.to_owned(), ticks: Vec::new(), rejects: vec![(0, why)] },
+                ));
             }
             if self.histories && dice.below(60) == 0 {
                 lines.push((arrival, history(market, now, prices[i], &mut dice)));

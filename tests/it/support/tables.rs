@@ -10,9 +10,11 @@ use cryptostream::alert::rule::Rule;
 use cryptostream::lake::table::{Change, Commit};
 use cryptostream::lake::verify::{Scope, verify};
 use cryptostream::lake::{DataFile, Storage, Table, TableKind};
-use cryptostream::pipeline::supervisor::{self, Connections, PipelineError, Settings, SourceSettings, Summary, WhenHeld};
+use cryptostream::pipeline::supervisor::{
+    self, Connections, PipelineError, PipelineSettings, SourceSettings, Summary, WhenHeld,
+};
 use cryptostream::source::replay::Speed;
-use cryptostream::transport::direct::Limits;
+use cryptostream::transport::direct::BatchLimits;
 use deltalake::arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
 use deltalake::arrow::compute::concat_batches;
 use deltalake::arrow::datatypes::{DataType, Float64Type, TimestampMicrosecondType};
@@ -20,12 +22,12 @@ use deltalake::arrow::util::display::array_value_to_string;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Settings of a pipeline that replays a file at full speed.
-pub(crate) fn replaying(storage: &Path, input: &Path, batch_records: usize) -> Settings {
-    Settings {
+/// `PipelineSettings` of a pipeline that replays a file at full speed.
+pub(crate) fn replaying(storage: &Path, input: &Path, batch_records: usize) -> PipelineSettings {
+    PipelineSettings {
         storage: Storage::new(storage).unwrap(),
         source: SourceSettings::Replay { input: input.to_owned(), speed: Speed::Max },
-        limits: Limits { latency: Duration::from_secs(1), records: batch_records },
+        limits: BatchLimits { latency: Duration::from_secs(1), records: batch_records },
         rule: Rule::default(),
         // A child that another test is about to start holds copies of this process's locks for a moment.
         when_held: WhenHeld::Wait,
@@ -34,7 +36,7 @@ pub(crate) fn replaying(storage: &Path, input: &Path, batch_records: usize) -> S
 }
 
 /// Runs a pipeline over a finite source to its end.
-pub(crate) async fn run(settings: Settings) -> Result<Summary, PipelineError> {
+pub(crate) async fn run(settings: PipelineSettings) -> Result<Summary, PipelineError> {
     let (snapshots, _shown) = watch::channel(Arc::new(supervisor::blank(&settings)));
     let (_select, selected) = watch::channel(None);
     let connections = Connections { snapshots, selected, cancel: CancellationToken::new() };
@@ -42,7 +44,11 @@ pub(crate) async fn run(settings: Settings) -> Result<Summary, PipelineError> {
 }
 
 /// Replays a file at full speed, to its end.
-pub(crate) async fn replay(storage: &Path, input: &Path, batch_records: usize) -> Result<Summary, PipelineError> {
+pub(crate) async fn replay(
+    storage: &Path,
+    input: &Path,
+    batch_records: usize,
+) -> Result<Summary, PipelineError> {
     run(replaying(storage, input, batch_records)).await
 }
 
@@ -53,7 +59,8 @@ pub(crate) async fn replay_within(
     batch_records: usize,
     give_up_after: Duration,
 ) -> Result<Summary, PipelineError> {
-    run(Settings { give_up_after: Some(give_up_after), ..replaying(storage, input, batch_records) }).await
+    run(PipelineSettings { give_up_after: Some(give_up_after), ..replaying(storage, input, batch_records) })
+        .await
 }
 
 /// A row as text, cell by cell.
@@ -64,7 +71,9 @@ pub(crate) const NULL: &str = "null";
 
 /// A time as [`rows`] shows it.
 pub(crate) fn instant(micros: i64) -> String {
-    chrono::DateTime::from_timestamp_micros(micros).unwrap().to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+    chrono::DateTime::from_timestamp_micros(micros)
+        .unwrap()
+        .to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
 
 /// A value as [`rows`] shows it: doubles to the last bit, times as short as they can be.
@@ -86,9 +95,9 @@ pub(crate) fn canonical(kind: TableKind, column: &str, text: &str) -> Result<Str
         Err(_) => Err(format!("{kind} has no column {column}")),
         Ok(_) if text == NULL => Ok(text.to_owned()),
         Ok(DataType::Float64) => text.parse::<f64>().map(|x| format!("{x:?}")).map_err(|e| wrong(&e)),
-        Ok(DataType::Timestamp(..)) => {
-            chrono::DateTime::parse_from_rfc3339(text).map(|t| instant(t.timestamp_micros())).map_err(|e| wrong(&e))
-        }
+        Ok(DataType::Timestamp(..)) => chrono::DateTime::parse_from_rfc3339(text)
+            .map(|t| instant(t.timestamp_micros()))
+            .map_err(|e| wrong(&e)),
         Ok(_) => Ok(text.to_owned()),
     }
 }
@@ -99,7 +108,8 @@ pub(crate) async fn rows_of(storage: &Path, kind: TableKind, columns: &[&str]) -
     let mut rows = Vec::new();
     for file in table.files() {
         for batch in table.read(file, None).await.unwrap() {
-            let picked: Vec<Option<&ArrayRef>> = columns.iter().map(|name| batch.column_by_name(name)).collect();
+            let picked: Vec<Option<&ArrayRef>> =
+                columns.iter().map(|name| batch.column_by_name(name)).collect();
             let one = |row| {
                 let cells = columns.iter().zip(&picked).map(|(name, column)| match column {
                     Some(column) => cell(column, row),
@@ -159,7 +169,8 @@ pub(crate) async fn dump(storage: &Path) -> BTreeMap<&'static str, Vec<Row>> {
 /// Most rows of each side that a difference shows.
 const SHOWN: usize = 10;
 
-/// The rows that only one of two sorted lists has, `-` the wanted ones, `+` those found instead; none where they are equal.
+/// The rows that only one of two sorted lists has, `-` the wanted ones, `+` those found instead; none where
+/// they are equal.
 pub(crate) fn difference(found: &[Row], wanted: &[Row]) -> Option<String> {
     if found == wanted {
         return None;
@@ -232,5 +243,8 @@ pub(crate) async fn join_files(table: &mut Table, files: Vec<Arc<DataFile>>) {
     }
     let rows = concat_batches(&table.kind().file_schema(), &batches).unwrap();
     let add = table.write(files[0].date(), &rows).await.unwrap();
-    table.commit(Commit { change: Change::Compact, adds: vec![add], removes: files, txns: vec![], facts: &[] }).await.unwrap();
+    table
+        .commit(Commit { change: Change::Compact, adds: vec![add], removes: files, txns: vec![], facts: &[] })
+        .await
+        .unwrap();
 }
