@@ -119,21 +119,28 @@ impl LakeError {
     }
 }
 
-/// Turns an engine's error into ours.
-pub(crate) trait Context<T> {
+/// Turns an error of an engine into ours, with what was being done to which table.
+pub(crate) trait TableContext<T> {
     fn when(self, action: &'static str, table: TableKind) -> Result<T, LakeError>;
 }
 
-macro_rules! context {
+macro_rules! table_context {
     ($($error:ty),*) => {$(
-        impl<T> Context<T> for Result<T, $error> {
+        impl<T> TableContext<T> for Result<T, $error> {
             fn when(self, action: &'static str, table: TableKind) -> Result<T, LakeError> {
                 self.map_err(|source| LakeError::Storage { action, table, source: Box::new(source) })
             }
         }
     )*};
 }
-context!(DeltaTableError, ArrowError, ParquetError, object_store::Error, std::io::Error, serde_json::Error);
+table_context!(
+    DeltaTableError,
+    ArrowError,
+    ParquetError,
+    object_store::Error,
+    std::io::Error,
+    serde_json::Error
+);
 
 /// The folder that holds the tables.
 #[derive(Debug, Clone, PartialEq, Eq)]

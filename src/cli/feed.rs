@@ -13,7 +13,7 @@ use super::exit::Usage;
 use super::{print, wiring};
 use crate::config::Settings;
 use crate::lake::lock::{Attempt, Lock};
-use crate::lake::maintenance::{Effort, Report, maintain};
+use crate::lake::maintenance::{Effort, Maintenance, Report};
 use crate::lake::{LakeError, Storage, Table, TableKind};
 use crate::pipeline::status::{Snapshot, SourceState};
 use crate::pipeline::supervisor::{self, SourceSettings, WhenHeld};
@@ -144,7 +144,7 @@ pub(super) async fn compact(settings: &Settings) -> anyhow::Result<()> {
 async fn compact_table(storage: &Storage, kind: TableKind) -> Result<Option<(String, Report)>, LakeError> {
     let Some(mut table) = Table::open(storage, kind).await? else { return Ok(None) };
     let before = table.files().len();
-    let report = maintain(&mut table, Effort::All).await?;
+    let report = Maintenance::new().maintain(&mut table, Effort::All).await?;
     let (name, after, Report { vacuumed, log_entries, .. }) = (kind.label(), table.files().len(), &report);
     let told = format!(
         "{name:<11} {before:>6} files -> {after:<6} {vacuumed} unreferenced files and {log_entries} log entries removed\n"

@@ -9,7 +9,7 @@ use deltalake::arrow::error::ArrowError;
 use deltalake::kernel::Add;
 
 use super::parquet::{assemble, times};
-use super::{Context as _, DataFile, LakeError, Table, TableKind};
+use super::{DataFile, LakeError, Table, TableContext as _, TableKind};
 use crate::market::{Alert, Market, Micros};
 
 fn rows(alerts: &[Alert]) -> Result<RecordBatch, ArrowError> {

@@ -10,7 +10,7 @@ use deltalake::arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType
 use deltalake::arrow::error::ArrowError;
 
 use super::parquet::{assemble, constant_integer, constant_text, constant_time, times};
-use super::{Context as _, DataFile, LakeError, Table, TableKind};
+use super::{DataFile, LakeError, Table, TableContext as _, TableKind};
 use crate::market::{Micros, RecordRef, Records, Stream};
 
 /// Records of one stream that came in at one time: what bronze commits and silver reads.

@@ -10,7 +10,7 @@ use deltalake::kernel::Add;
 
 use super::parquet::{assemble, times};
 use super::quarantine::by_date;
-use super::{Context as _, DataFile, LakeError, Table, TableKind, silver};
+use super::{DataFile, LakeError, Table, TableContext as _, TableKind, silver};
 use crate::market::window::{ClosedCandle, GRACE, Window, window_start};
 use crate::market::{Candle, MINUTE, Market, Micros, Stream};
 

@@ -19,7 +19,7 @@ use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
 use futures::TryStreamExt as _;
 use url::Url;
 
-use super::{Context as _, LakeError, TableKind};
+use super::{LakeError, TableContext as _, TableKind};
 
 /// How often the same bytes are put at the same version while nobody has that version.
 const PUTS: usize = 3;

@@ -7,46 +7,30 @@
 //! Each step stands alone: where one fails, the others are done, and the report says what failed. Only who
 //! was fenced, or does not know whether a commit landed, stops: what is known of the table is out of date.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod compaction;
+
+use std::collections::HashSet;
 use std::time::Instant;
 
-use chrono::Duration;
 use deltalake::DeltaTable;
 use deltalake::checkpoints::create_checkpoint;
 use deltalake::logstore::object_store::{Error as StoreError, ObjectStoreExt as _, path::Path as StorePath};
-use deltalake::parquet::errors::ParquetError;
 use futures::TryStreamExt as _;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::file::merged_statistics;
+use compaction::compact;
+
 use super::log::Log;
-use super::parquet::writer;
-use super::table::{Change, Commit};
-use super::{Context as _, DataFile, LakeError, Table, TableKind, failpoint};
+use super::table::{Change, Commit, RETENTION};
+use super::{LakeError, Table, TableContext as _, TableKind, failpoint};
 use crate::text::chain;
 
 /// Commits between checkpoints.
 const CHECKPOINT_EVERY: u64 = 100;
-/// Files below this size are small …
-const SMALL_FILE: u64 = 512 << 10;
-/// … unless there are so many that larger ones are worth a rewrite, too.
-const MANY_FILES: usize = 800;
-/// Small files of one date that are worth a rewrite.
-const ENOUGH_FILES: usize = 50;
-/// Small files in all that are worth it while the pipeline is behind; with fewer its own work goes first.
-const ENOUGH_FILES_WHEN_BEHIND: usize = 400;
-/// The same for a date that no longer grows.
-const ENOUGH_OLD_FILES: usize = 8;
 /// Time between two looks for files that nothing refers to; the first is as long after the start.
 const VACUUM_EVERY: std::time::Duration = std::time::Duration::from_mins(20);
-/// Files that were removed, and entries of the log, stay for so long: readers hold no lock.
-pub(super) const RETENTION: Duration = Duration::hours(1);
 /// Time without maintenance after one of its steps has failed.
 const REST: std::time::Duration = std::time::Duration::from_mins(1);
-/// Bytes of rows in memory in a row group of a compacted file at most, but for one batch: a reader takes a
-/// row group at once.
-const ROW_GROUP: usize = 128 << 20;
 /// App ids of the counters that fence whoever was paused: each vacuum raises both.
 const VACUUM: &str = "vacuum";
 const MAINTENANCE: &str = "maintenance";
@@ -107,141 +91,6 @@ impl Report {
             }
         }
     }
-}
-
-/// Bytes that a compacted file aims at. Gold's are small, so that a restatement rewrites little.
-const fn target(kind: TableKind) -> u64 {
-    match kind {
-        TableKind::Gold => 4 << 20,
-        _ => 16 << 20,
-    }
-}
-
-/// What the files of one group share: the date and, where a file is of one stream only, that stream. A file
-/// then has its rows of a stream between two of its offsets, and readers can tell which.
-type Shared = (Option<String>, Option<(String, i64)>);
-
-fn shared(file: &DataFile) -> Shared {
-    let topic = file.texts("topic").filter(|(min, max)| min == max).map(|(topic, _)| topic.to_owned());
-    let partition =
-        file.integers("partition").filter(|(min, max)| min == max).map(|(partition, _)| partition);
-    (file.date().map(str::to_owned), topic.zip(partition))
-}
-
-fn order(file: &DataFile) -> (i64, String) {
-    let first = file.integers("offset").map(|(min, _)| min);
-    let first = first.or_else(|| file.times("window_start").map(|(min, _)| min)).unwrap_or(i64::MIN);
-    (first, file.path().to_owned())
-}
-
-/// Cuts files into groups that make one file each.
-fn cut(kind: TableKind, files: Vec<Arc<DataFile>>) -> Vec<Vec<Arc<DataFile>>> {
-    let (mut groups, mut group, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for file in files {
-        if bytes + file.bytes() > target(kind) && !group.is_empty() {
-            groups.push(std::mem::take(&mut group));
-            bytes = 0;
-        }
-        bytes += file.bytes();
-        group.push(file);
-    }
-    groups.push(group);
-    groups
-}
-
-/// The groups of files to rewrite as one each.
-fn plan(
-    kind: TableKind,
-    files: impl Iterator<Item = Arc<DataFile>>,
-    effort: Effort,
-) -> Vec<Vec<Arc<DataFile>>> {
-    let mut parts: BTreeMap<Shared, Vec<Arc<DataFile>>> = BTreeMap::new();
-    let mut files: Vec<_> = files.filter(|file| file.bytes() < target(kind) / 4).collect();
-    if effort != Effort::All && files.len() < MANY_FILES {
-        // Full batches of a busy pipeline: rewriting them costs more than reading them.
-        files.retain(|file| file.bytes() < SMALL_FILE);
-    }
-    for file in files {
-        parts.entry(shared(&file)).or_default().push(file);
-    }
-    if effort == Effort::Behind && parts.values().map(Vec::len).sum::<usize>() < ENOUGH_FILES_WHEN_BEHIND {
-        return Vec::new();
-    }
-    let newest = parts.keys().next_back().and_then(|(date, _)| date.clone());
-    let enough = |date: &Option<String>| match effort {
-        Effort::All => 2,
-        Effort::Due | Effort::Behind if *date == newest => ENOUGH_FILES,
-        Effort::Due | Effort::Behind => ENOUGH_OLD_FILES,
-    };
-    let mut groups = Vec::new();
-    // Many streams with a few files each: these are joined with each other.
-    let mut left_over: BTreeMap<Option<String>, Vec<Arc<DataFile>>> = BTreeMap::new();
-    for ((date, _), mut small) in parts {
-        small.sort_by_key(|file| order(file));
-        if small.len() < enough(&date) {
-            left_over.entry(date).or_default().extend(small);
-        } else {
-            groups.extend(cut(kind, small));
-        }
-    }
-    for (date, small) in left_over {
-        if small.len() >= enough(&date) {
-            groups.extend(cut(kind, small));
-        }
-    }
-    groups.retain(|group| group.len() > 1);
-    groups
-}
-
-/// Rewrites small files as larger ones. A file that cannot be read is left where it is and told once.
-async fn compact(table: &mut Table, effort: Effort, report: &mut Report) -> Result<(), LakeError> {
-    let kind = table.kind();
-    let readable = table.files().filter(|file| !table.upkeep.unreadable.contains(file.path())).cloned();
-    for group in plan(kind, readable, effort) {
-        let mut writer = writer(kind, kind.file_schema()).when("compact", kind)?;
-        let (mut joined, mut gathered) = (Vec::with_capacity(group.len()), 0);
-        for file in group {
-            let batches = match table.read(&file, None).await {
-                Ok(batches) => batches,
-                Err(error) => {
-                    table.upkeep.unreadable.insert(file.path().to_owned());
-                    report.problems.push(format!("left as it is: {} ({})", file.path(), chain(&error)));
-                    continue;
-                }
-            };
-            tokio::task::block_in_place(|| {
-                for batch in &batches {
-                    gathered += batch.get_array_memory_size();
-                    if gathered > ROW_GROUP {
-                        writer.flush()?;
-                        gathered = batch.get_array_memory_size();
-                    }
-                    writer.write(batch)?;
-                }
-                Ok::<_, ParquetError>(())
-            })
-            .when("compact", kind)?;
-            joined.push(file);
-        }
-        if joined.len() < 2 {
-            continue;
-        }
-        let bytes = tokio::task::block_in_place(|| writer.into_inner()).when("compact", kind)?;
-        let add = table.put(joined[0].date(), bytes, merged_statistics(&joined)).await?;
-        let rewritten = joined.len();
-        table
-            .commit(Commit {
-                change: Change::Compact,
-                adds: vec![add],
-                removes: joined,
-                txns: Vec::new(),
-                facts: &[],
-            })
-            .await?;
-        report.compacted += rewritten;
-        report.into += 1;
-    }
-    Ok(())
 }
 
 /// Lists the data files that nothing refers to, expired removals and files of failed commits alike, and
@@ -336,62 +185,98 @@ async fn tidy(kind: TableKind, log: Log, chores: Chores) -> Report {
     report
 }
 
-/// Does what is due, or everything. Checkpoints, clean-up and deletions are begun here and reported by a
-/// later call, unless everything is asked for. What fails is in the report.
-///
-/// # Errors
-/// [`LakeError::Conflict`] and [`LakeError::Gone`] where another writer has committed: this process no longer
-/// owns the table. What the storage says where it is not known whether a commit landed: open the table anew.
-pub async fn maintain(table: &mut Table, effort: Effort) -> Result<Report, LakeError> {
-    let all = effort == Effort::All;
-    let mut report = Report::default();
-    if table.upkeep.tidying.as_ref().is_some_and(|tidying| tidying.is_finished() || all) {
-        report.add(finish(table).await);
-    }
-    if !all && table.upkeep.resting.is_some_and(|until| Instant::now() < until) {
-        return Ok(report);
-    }
-    let compacted = compact(table, effort, &mut report).await;
-    let mut failed = !report.outcome(table, compacted)?;
-    let since = table.version() - table.upkeep.checkpoint;
-    let checkpoint_due = since >= CHECKPOINT_EVERY || (all && since > 0);
-    let vacuum_due = all || (effort == Effort::Due && table.upkeep.vacuumed.elapsed() >= VACUUM_EVERY);
-    if table.upkeep.tidying.is_none() && (checkpoint_due || vacuum_due) {
-        let begun = begin(table, checkpoint_due, vacuum_due).await;
-        failed |= !report.outcome(table, begun)?;
-    }
-    table.upkeep.resting = failed.then(|| Instant::now() + REST);
-    if all {
-        report.add(finish(table).await);
-    }
-    Ok(report)
+/// Keeps one table small, and remembers between two calls what was done and what is under way. Whoever opens
+/// a table to write makes one for it, and drops it with the table.
+#[derive(Debug)]
+pub struct Maintenance {
+    /// Version of the newest checkpoint that was begun here; 0 where there is none.
+    checkpoint: u64,
+    /// When files without a reference were looked for last; the start counts as the first time.
+    vacuumed: Instant,
+    /// No maintenance before this time: a step of the last one failed.
+    resting: Option<Instant>,
+    /// Files that could not be read, so that each is reported once and left out of compactions.
+    unreadable: HashSet<String>,
+    /// Checkpoint, clean-up and deletions under way.
+    tidying: Option<AbortOnDropHandle<Report>>,
 }
 
-/// Begins checkpoint and vacuum beside the commits, for the table's owner only.
-async fn begin(table: &mut Table, checkpoint: bool, vacuum: bool) -> Result<(), LakeError> {
-    table.ensure_current().await?;
-    let mut chores = Chores { checkpoint: None, unwanted: None };
-    if vacuum {
-        chores.unwanted = Some(plan_vacuum(table).await?);
-        if table.upkeep.vacuumed.elapsed() >= VACUUM_EVERY {
-            table.upkeep.unreadable.clear(); // a file may have been out of reach for a time only
+impl Default for Maintenance {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Maintenance {
+    /// For a table that was just opened.
+    pub fn new() -> Self {
+        Self {
+            checkpoint: 0,
+            vacuumed: Instant::now(),
+            resting: None,
+            unreadable: HashSet::new(),
+            tidying: None,
         }
-        table.upkeep.vacuumed = Instant::now();
     }
-    if checkpoint {
-        table.upkeep.checkpoint = table.version();
-        chores.checkpoint = Some(table.version());
-    }
-    table.upkeep.tidying =
-        Some(AbortOnDropHandle::new(tokio::spawn(tidy(table.kind(), table.log().clone(), chores))));
-    Ok(())
-}
 
-/// Waits for what [`maintain`] has begun.
-pub async fn finish(table: &mut Table) -> Report {
-    let Some(tidying) = table.upkeep.tidying.take() else { return Report::default() };
-    tidying.await.unwrap_or_else(|panic| Report {
-        problems: vec![format!("{}: maintenance ended by a panic: {panic}", table.kind())],
-        ..Report::default()
-    })
+    /// Does what is due, or everything. Checkpoints, clean-up and deletions are begun here and reported by a
+    /// later call, unless everything is asked for. What fails is in the report.
+    ///
+    /// # Errors
+    /// [`LakeError::Conflict`] and [`LakeError::Gone`] where another writer has committed: this process no
+    /// longer owns the table. What the storage says where it is not known whether a commit landed: open the
+    /// table anew.
+    pub async fn maintain(&mut self, table: &mut Table, effort: Effort) -> Result<Report, LakeError> {
+        let all = effort == Effort::All;
+        let mut report = Report::default();
+        if self.tidying.as_ref().is_some_and(|tidying| tidying.is_finished() || all) {
+            report.add(self.finish().await);
+        }
+        if !all && self.resting.is_some_and(|until| Instant::now() < until) {
+            return Ok(report);
+        }
+        let compacted = compact(table, effort, &mut self.unreadable, &mut report).await;
+        let mut failed = !report.outcome(table, compacted)?;
+        let since = table.version() - table.checkpoint().max(self.checkpoint);
+        let checkpoint_due = since >= CHECKPOINT_EVERY || (all && since > 0);
+        let vacuum_due = all || (effort == Effort::Due && self.vacuumed.elapsed() >= VACUUM_EVERY);
+        if self.tidying.is_none() && (checkpoint_due || vacuum_due) {
+            let begun = self.begin(table, checkpoint_due, vacuum_due).await;
+            failed |= !report.outcome(table, begun)?;
+        }
+        self.resting = failed.then(|| Instant::now() + REST);
+        if all {
+            report.add(self.finish().await);
+        }
+        Ok(report)
+    }
+
+    /// Begins checkpoint and vacuum beside the commits, for the table's owner only.
+    async fn begin(&mut self, table: &mut Table, checkpoint: bool, vacuum: bool) -> Result<(), LakeError> {
+        table.ensure_current().await?;
+        let mut chores = Chores { checkpoint: None, unwanted: None };
+        if vacuum {
+            chores.unwanted = Some(plan_vacuum(table).await?);
+            if self.vacuumed.elapsed() >= VACUUM_EVERY {
+                self.unreadable.clear(); // a file may have been out of reach for a time only
+            }
+            self.vacuumed = Instant::now();
+        }
+        if checkpoint {
+            self.checkpoint = table.version();
+            chores.checkpoint = Some(table.version());
+        }
+        let tidying = tokio::spawn(tidy(table.kind(), table.log().clone(), chores));
+        self.tidying = Some(AbortOnDropHandle::new(tidying));
+        Ok(())
+    }
+
+    /// Waits for what [`Self::maintain`] has begun.
+    pub async fn finish(&mut self) -> Report {
+        let Some(tidying) = self.tidying.take() else { return Report::default() };
+        tidying.await.unwrap_or_else(|panic| Report {
+            problems: vec![format!("maintenance ended by a panic: {panic}")],
+            ..Report::default()
+        })
+    }
 }

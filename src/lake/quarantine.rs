@@ -11,7 +11,7 @@ use deltalake::kernel::Add;
 
 use super::bronze::{RawBatch, value_columns};
 use super::parquet::{assemble, constant_integer, constant_text, constant_time};
-use super::{Context as _, LakeError, Table, TableKind};
+use super::{LakeError, Table, TableContext as _, TableKind};
 use crate::market::decode::{MAX_NAME, Reject};
 use crate::market::{Micros, RecordRef, date};
 

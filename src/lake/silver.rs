@@ -16,7 +16,7 @@ use deltalake::kernel::Add;
 
 use super::parquet::{assemble, constant_integer, constant_text, text_codes, times};
 use super::quarantine::by_date;
-use super::{Context as _, DataFile, LakeError, Table, TableKind};
+use super::{DataFile, LakeError, Table, TableContext as _, TableKind};
 use crate::market::dedup::TickKey;
 use crate::market::window::{Aggregation, Place, window_start};
 use crate::market::{DAY, Details, MINUTE, Market, Micros, Stream, Tick, Ticks, TradeId};

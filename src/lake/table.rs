@@ -5,13 +5,12 @@
 //! than Delta's own conflict check and fences every writer that was paused and replaced. A commit costs the
 //! same however many went before: the state is folded from the log's entries, and no snapshot is rebuilt.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
-use chrono::Utc;
+use chrono::{Duration, Utc};
 use deltalake::DeltaTable;
 use deltalake::arrow::array::RecordBatch;
 use deltalake::kernel::transaction::CommitData;
@@ -23,18 +22,19 @@ use deltalake::logstore::object_store::{
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::Value;
-use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::file::DataFile;
 use super::log::{Anchor, Log};
-use super::maintenance::{RETENTION, Report};
 use super::parquet::decode;
 use super::schema::{FORMAT_PROPERTY, FORMAT_VERSION, TableKind};
-use super::{Context as _, LakeError, Storage, failpoint};
+use super::{LakeError, Storage, TableContext as _, failpoint};
 use crate::market::Stream;
 
 pub use super::parquet::encode;
+
+/// Files that were removed, and entries of the log, stay for so long: readers hold no lock.
+pub(super) const RETENTION: Duration = Duration::hours(1);
 
 /// What a commit does to its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,23 +82,8 @@ pub struct Table {
     /// Files that were removed within the retention, with the time of the removal in milliseconds since the
     /// epoch.
     removed: BTreeMap<String, i64>,
-    /// What maintenance remembers between two calls.
-    pub(super) upkeep: Upkeep,
-}
-
-/// What maintenance remembers of a table while it is open.
-#[derive(Debug)]
-pub(super) struct Upkeep {
-    /// Version of the newest checkpoint, 0 where there is none.
-    pub(super) checkpoint: u64,
-    /// When files without a reference were looked for last, or the table was opened.
-    pub(super) vacuumed: Instant,
-    /// No maintenance before this time: a step of the last one failed.
-    pub(super) resting: Option<Instant>,
-    /// Files that could not be read, so that each is told once and left out of compactions.
-    pub(super) unreadable: HashSet<String>,
-    /// Checkpoint, clean-up and deletions under way.
-    pub(super) tidying: Option<AbortOnDropHandle<Report>>,
+    /// Version of the checkpoint that this object was read from, 0 where there was none.
+    checkpoint: u64,
 }
 
 impl fmt::Debug for Table {
@@ -205,13 +190,7 @@ impl Table {
             files,
             txns: BTreeMap::new(),
             removed: BTreeMap::new(),
-            upkeep: Upkeep {
-                checkpoint: 0,
-                vacuumed: Instant::now(),
-                resting: None,
-                unreadable: HashSet::new(),
-                tidying: None,
-            },
+            checkpoint: 0,
         };
         this.load_history().await?;
         Ok(Some(this))
@@ -233,7 +212,7 @@ impl Table {
             let checkpoint = super::parquet::checkpoint(bytes).when("open", self.kind)?;
             (self.txns, self.removed) = (checkpoint.txns, checkpoint.removed);
             next = version + 1;
-            self.upkeep.checkpoint = version;
+            self.checkpoint = version;
         }
         for version in next..=self.version() {
             let entry = self.log.entry(version).await?;
@@ -305,6 +284,11 @@ impl Table {
     /// The version that this object knows.
     pub fn version(&self) -> u64 {
         self.anchor.version
+    }
+
+    /// Version of the checkpoint that this object was read from, 0 where there was none.
+    pub(super) fn checkpoint(&self) -> u64 {
+        self.checkpoint
     }
 
     /// The live files.

@@ -24,7 +24,7 @@ use deltalake::arrow::compute::cast;
 use deltalake::arrow::error::ArrowError;
 use deltalake::arrow::row::{RowConverter, SortField};
 
-use super::{Context as _, DataFile, LakeError, Storage, Table, TableKind};
+use super::{DataFile, LakeError, Storage, Table, TableContext as _, TableKind};
 use crate::market::{Micros, Stream};
 
 /// What is checked.

@@ -15,7 +15,7 @@ use super::status::{self, Cooling};
 use crate::alert::rule::{Judge, Rule, Verdict};
 use crate::alert::store::Store;
 use crate::lake::gold::{self, Slice};
-use crate::lake::maintenance::Effort;
+use crate::lake::maintenance::{Effort, Maintenance};
 use crate::lake::{Table, TableKind};
 use crate::market::Alert;
 use crate::market::time::now;
@@ -29,6 +29,7 @@ const CATCH_UP: i64 = 200_000;
 struct State {
     gold: Table,
     store: Store,
+    maintenance: Maintenance,
     judge: Judge,
     /// Gold was judged up to this version.
     judged: i64,
@@ -168,7 +169,8 @@ impl Stage for Alerts {
         let judged = store.judged();
         let gold = Table::open_or_create(&self.context.storage, TableKind::Gold).await?;
         let seen = self.context.meters.of(Self::STAGE).seen(judged);
-        self.state = Some(State { gold, store, judge, judged, unnoted: false, seen });
+        self.state =
+            Some(State { gold, store, maintenance: Maintenance::new(), judge, judged, unnoted: false, seen });
         self.catch_up().await
     }
 
@@ -184,12 +186,12 @@ impl Stage for Alerts {
 
     async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
-        Ok(self.context.maintain(Self::STAGE, state.store.table(), effort).await?)
+        Ok(self.context.maintain(Self::STAGE, state.store.table(), &mut state.maintenance, effort).await?)
     }
 
     async fn tidy(&mut self) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
-        Ok(self.context.tidy(Self::STAGE, state.store.table()).await?)
+        Ok(self.context.tidy(Self::STAGE, state.store.table(), &mut state.maintenance).await?)
     }
 
     async fn look_around(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::stage::{Stage, StageContext, StageError};
 use super::status;
 use crate::lake::bronze::{self, RawBatch};
-use crate::lake::maintenance::Effort;
+use crate::lake::maintenance::{Effort, Maintenance};
 use crate::lake::table::{Change, Commit, Tried};
 use crate::lake::{LakeError, Table, TableKind};
 use crate::market::time::now;
@@ -30,6 +30,7 @@ pub(super) struct Raw {
 pub(super) struct Bronze {
     context: StageContext,
     table: Option<Table>,
+    maintenance: Maintenance,
     /// The failed commit of the batch at hand, which may have landed all the same. In direct transport the
     /// table's position does not tell: the batch would be numbered from there anew.
     tried: Option<Tried>,
@@ -37,7 +38,7 @@ pub(super) struct Bronze {
 
 impl Bronze {
     pub(super) fn new(context: StageContext) -> Self {
-        Self { context, table: None, tried: None }
+        Self { context, table: None, maintenance: Maintenance::new(), tried: None }
     }
 }
 
@@ -62,6 +63,7 @@ impl Stage for Bronze {
     }
 
     async fn recover(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
+        self.maintenance = Maintenance::new();
         let table = self.table.insert(self.context.open(TableKind::Bronze).await?);
         self.context.meters.of(Self::STAGE).table(table);
         Ok(())
@@ -109,7 +111,7 @@ impl Stage for Bronze {
 
     async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
         let table = self.table.as_mut().expect("recovered before it is maintained");
-        Ok(self.context.maintain(Self::STAGE, table, effort).await?)
+        Ok(self.context.maintain(Self::STAGE, table, &mut self.maintenance, effort).await?)
     }
 
     async fn look_around(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
@@ -117,7 +119,8 @@ impl Stage for Bronze {
     }
 
     async fn tidy(&mut self) -> Result<(), StageError> {
-        Ok(self.context.tidy(Self::STAGE, self.table.as_mut().expect("recovered before it ends")).await?)
+        let table = self.table.as_mut().expect("recovered before it ends");
+        Ok(self.context.tidy(Self::STAGE, table, &mut self.maintenance).await?)
     }
 
     async fn finish(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {

@@ -12,7 +12,7 @@ use super::monitor;
 use super::silver::Refined;
 use super::stage::{Stage, StageContext, StageError};
 use super::status::{self, Live};
-use crate::lake::maintenance::Effort;
+use crate::lake::maintenance::{Effort, Maintenance};
 use crate::lake::silver::Part;
 use crate::lake::table::{Change, Commit};
 use crate::lake::{DataFile, LakeError, Table, TableKind, gold, silver};
@@ -37,6 +37,7 @@ pub(super) struct Closed {
 struct State {
     silver: Table,
     gold: Table,
+    maintenance: Maintenance,
     windows: Windows,
     handed_on: i64,
     /// Silver's positions at the last look at it.
@@ -289,7 +290,15 @@ impl Stage for Gold {
         self.context.meters.of(Self::STAGE).table(&gold);
         let handed_on = i64::try_from(gold.version()).unwrap_or(i64::MAX);
         let seen = self.context.meters.of(Self::STAGE).seen(Vec::new());
-        self.state = Some(State { silver, gold, windows: Windows::default(), handed_on, seen, taken: None });
+        self.state = Some(State {
+            silver,
+            gold,
+            maintenance: Maintenance::new(),
+            windows: Windows::default(),
+            handed_on,
+            seen,
+            taken: None,
+        });
         self.catch_up(out).await
     }
 
@@ -310,7 +319,7 @@ impl Stage for Gold {
 
     async fn tidy(&mut self) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
-        Ok(self.context.tidy(Self::STAGE, &mut state.gold).await?)
+        Ok(self.context.tidy(Self::STAGE, &mut state.gold, &mut state.maintenance).await?)
     }
 
     async fn look_around(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
@@ -328,7 +337,7 @@ impl Stage for Gold {
 
     async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
-        Ok(self.context.maintain(Self::STAGE, &mut state.gold, effort).await?)
+        Ok(self.context.maintain(Self::STAGE, &mut state.gold, &mut state.maintenance, effort).await?)
     }
 
     async fn finish(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {

@@ -13,7 +13,7 @@ use super::meter::Seen;
 use super::stage::{Stage, StageContext, StageError};
 use super::status;
 use crate::lake::bronze::{Backlog, RawBatch};
-use crate::lake::maintenance::Effort;
+use crate::lake::maintenance::{Effort, Maintenance};
 use crate::lake::silver::{self, TickBatch};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Table, TableKind, quarantine};
@@ -74,6 +74,8 @@ struct State {
     bronze: Table,
     quarantine: Table,
     silver: Table,
+    /// Of quarantine and of silver.
+    maintenance: [Maintenance; 2],
     dedup: Dedup,
     /// Bronze's positions at the last look at it.
     seen: Seen<Vec<(Stream, i64)>>,
@@ -283,7 +285,14 @@ impl Stage for Silver {
         let meter = self.context.meters.of(Self::STAGE);
         meter.table(&silver);
         let seen = meter.seen(Vec::new());
-        self.state = Some(State { bronze, quarantine, silver, dedup: Dedup::default(), seen });
+        self.state = Some(State {
+            bronze,
+            quarantine,
+            silver,
+            maintenance: Default::default(),
+            dedup: Dedup::default(),
+            seen,
+        });
         self.catch_up(out).await
     }
 
@@ -298,14 +307,14 @@ impl Stage for Silver {
 
     async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
-        self.context.maintain(Self::STAGE, &mut state.quarantine, effort).await?;
-        Ok(self.context.maintain(Self::STAGE, &mut state.silver, effort).await?)
+        self.context.maintain(Self::STAGE, &mut state.quarantine, &mut state.maintenance[0], effort).await?;
+        Ok(self.context.maintain(Self::STAGE, &mut state.silver, &mut state.maintenance[1], effort).await?)
     }
 
     async fn tidy(&mut self) -> Result<(), StageError> {
         let state = self.state.as_mut().expect("recovered");
-        self.context.tidy(Self::STAGE, &mut state.quarantine).await?;
-        Ok(self.context.tidy(Self::STAGE, &mut state.silver).await?)
+        self.context.tidy(Self::STAGE, &mut state.quarantine, &mut state.maintenance[0]).await?;
+        Ok(self.context.tidy(Self::STAGE, &mut state.silver, &mut state.maintenance[1]).await?)
     }
 
     async fn look_around(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {

@@ -13,7 +13,7 @@ use super::meter::Meters;
 use super::status::{self, StageState};
 use crate::backoff::{Backoff, jitter};
 use crate::lake::lock::Lock;
-use crate::lake::maintenance::{Effort, Report, finish, maintain};
+use crate::lake::maintenance::{Effort, Maintenance, Report};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Storage, Table, TableKind};
 use crate::market::SECOND;
@@ -126,9 +126,14 @@ impl StageContext {
     }
 
     /// Leaves a table tidy at the end of a stage.
-    pub(super) async fn tidy(&self, stage: status::StageKind, table: &mut Table) -> Result<(), LakeError> {
-        self.maintain(stage, table, Effort::Due).await?;
-        let report = finish(table).await;
+    pub(super) async fn tidy(
+        &self,
+        stage: status::StageKind,
+        table: &mut Table,
+        maintenance: &mut Maintenance,
+    ) -> Result<(), LakeError> {
+        self.maintain(stage, table, maintenance, Effort::Due).await?;
+        let report = maintenance.finish().await;
         self.report(stage, table, report);
         Ok(())
     }
@@ -155,9 +160,10 @@ impl StageContext {
         &self,
         stage: status::StageKind,
         table: &mut Table,
+        maintenance: &mut Maintenance,
         effort: Effort,
     ) -> Result<(), LakeError> {
-        let report = maintain(table, effort).await?;
+        let report = maintenance.maintain(table, effort).await?;
         self.report(stage, table, report);
         Ok(())
     }

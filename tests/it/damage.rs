@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cryptostream::lake::maintenance::{Effort, maintain};
+use cryptostream::lake::maintenance::{Effort, Maintenance};
 use cryptostream::lake::table::{Change, Commit};
 use cryptostream::lake::verify::{Scope, verify};
 use cryptostream::lake::{LakeError, Storage, Table, TableKind};
@@ -233,7 +233,7 @@ async fn maintenance_changes_no_row_and_readers_of_before_still_can() {
     for kind in TableKind::ALL {
         let before = Table::open(&at, kind).await.unwrap().unwrap();
         let mut table = Table::open(&at, kind).await.unwrap().unwrap();
-        let report = maintain(&mut table, Effort::All).await.unwrap();
+        let report = Maintenance::new().maintain(&mut table, Effort::All).await.unwrap();
         assert!(report.checkpoint && table.files().len() <= before.files().len(), "{kind}: {report:?}");
         // Vacuum leaves what was referred to within the hour.
         for file in before.files() {
@@ -282,7 +282,7 @@ async fn old_log_entries_and_files_of_crashed_commits_go() {
             })
             .await
             .unwrap();
-        let report = maintain(&mut table, Effort::All).await.unwrap();
+        let report = Maintenance::new().maintain(&mut table, Effort::All).await.unwrap();
         assert!(report.vacuumed == 1 && !orphan.exists(), "{report:?}");
         assert!(!rows.is_empty());
         let log =

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cryptostream::lake::bronze::{self, Backlog, RawBatch, Reader};
-use cryptostream::lake::maintenance::{Effort, maintain};
+use cryptostream::lake::maintenance::{Effort, Maintenance};
 use cryptostream::lake::silver::{self, Part, TickBatch};
 use cryptostream::lake::table::{Change, Commit};
 use cryptostream::lake::{LakeError, Storage, Table, TableKind};
@@ -62,7 +62,7 @@ async fn move_on(storage: &Storage, kind: TableKind) -> Table {
         table.commit(append(vec![file])).await.unwrap();
         age(storage.root(), HOURS);
         table.commit(nothing(vec![("take-over".to_owned(), round)])).await.unwrap();
-        let report = maintain(&mut table, Effort::All).await.unwrap();
+        let report = Maintenance::new().maintain(&mut table, Effort::All).await.unwrap();
         assert_eq!(report.problems, [""; 0]);
         assert!(report.log_entries > 0, "round {round}: {report:?}");
     }
@@ -79,7 +79,7 @@ async fn maintenance_of_a_replaced_process_deletes_nothing_of_its_successor() {
         let file = another_file(&successor).await;
         successor.commit(append(vec![file])).await.unwrap();
         age(storage.root(), HOURS);
-        fenced(&maintain(&mut replaced, Effort::All).await);
+        fenced(&Maintenance::new().maintain(&mut replaced, Effort::All).await);
         for file in successor.files() {
             assert!(successor.absolute(file).exists(), "{kind}: {} was deleted", file.path());
         }
@@ -102,7 +102,7 @@ async fn a_process_that_was_paused_for_longer_than_the_log_is_kept_commits_learn
     gone(&writer.commit(append(vec![lost.clone()])).await);
     // Not even where an entry now stands at the very version that they look for.
     gone(&reader.refresh().await);
-    fenced(&maintain(&mut maintainer, Effort::All).await);
+    fenced(&Maintenance::new().maintain(&mut maintainer, Effort::All).await);
     fenced(&writer.commit(append(vec![lost.clone()])).await);
 
     let now = open(&storage, kind).await;
@@ -118,7 +118,7 @@ async fn a_checkpoint_that_is_written_late_does_no_harm() {
     let folder = tempfile::tempdir().unwrap();
     let storage = storage_with_rows(folder.path()).await;
     let kind = TableKind::Silver;
-    maintain(&mut open(&storage, kind).await, Effort::All).await.unwrap();
+    Maintenance::new().maintain(&mut open(&storage, kind).await, Effort::All).await.unwrap();
     let log = storage.table_path(kind).join("_delta_log");
     let early: Vec<_> = std::fs::read_dir(&log)
         .unwrap()
@@ -163,7 +163,7 @@ async fn files_of_failed_commits_go_and_files_that_readers_may_want_stay() {
         .unwrap()
         .set_modified(std::time::SystemTime::now() - HOURS)
         .unwrap();
-    let report = maintain(&mut table, Effort::All).await.unwrap();
+    let report = Maintenance::new().maintain(&mut table, Effort::All).await.unwrap();
     assert_eq!((report.vacuumed, report.problems.len()), (3, 0), "{report:?}");
     assert!(!storage.table_path(kind).join(&orphan.path).exists() && !hours_old.exists());
     assert!(replaced.iter().all(|path| path.exists()));
@@ -171,7 +171,7 @@ async fn files_of_failed_commits_go_and_files_that_readers_may_want_stay() {
     fenced(&in_between.commit(append(vec![uncommitted])).await);
     // After a restart it is still known what was removed when.
     drop(table);
-    let report = maintain(&mut open(&storage, kind).await, Effort::All).await.unwrap();
+    let report = Maintenance::new().maintain(&mut open(&storage, kind).await, Effort::All).await.unwrap();
     assert_eq!(report.vacuumed, 0, "{report:?}");
     assert!(replaced.iter().all(|path| path.exists()));
 }
@@ -184,7 +184,7 @@ async fn one_unreadable_file_stops_no_maintenance() {
     replay(&folder.path().join("storage"), &input, 50).await.unwrap();
     let storage = Storage::new(&folder.path().join("storage")).unwrap();
     for (kind, damage) in [(TableKind::Silver, "garbage"), (TableKind::Bronze, "missing")] {
-        let mut table = open(&storage, kind).await;
+        let (mut table, mut maintenance) = (open(&storage, kind).await, Maintenance::new());
         // Small files again, as after a time of polls.
         for _ in 0..4 {
             let file = another_file(&table).await;
@@ -196,7 +196,7 @@ async fn one_unreadable_file_stops_no_maintenance() {
             "missing" => std::fs::remove_file(table.absolute(&bad)).unwrap(),
             garbage => std::fs::write(table.absolute(&bad), garbage).unwrap(),
         }
-        let report = maintain(&mut table, Effort::All).await.unwrap();
+        let report = maintenance.maintain(&mut table, Effort::All).await.unwrap();
         assert!(
             report.checkpoint && report.compacted > 1 && table.files().len() < before,
             "{kind}: {report:?}"
@@ -206,7 +206,7 @@ async fn one_unreadable_file_stops_no_maintenance() {
             table.files().any(|file| file.path() == bad.path()),
             "{kind}: the file was dropped from the table"
         );
-        let again = maintain(&mut table, Effort::All).await.unwrap();
+        let again = maintenance.maintain(&mut table, Effort::All).await.unwrap();
         assert_eq!(again.problems, [""; 0], "{kind}: told twice");
     }
 }
@@ -218,7 +218,7 @@ async fn small_files_of_many_streams_are_joined_too() {
     let streams: Vec<_> = (0..60).map(|n| Arc::new(Stream::new(&format!("replay:{n:02}"), 0))).collect();
     for (effort, records) in [(Effort::Due, 3), (Effort::All, 7)] {
         let mut table = several_streams(&storage, &streams[..], records, &mut Dice::new(2)).await;
-        let report = maintain(&mut table, effort).await.unwrap();
+        let report = Maintenance::new().maintain(&mut table, effort).await.unwrap();
         assert!(report.compacted >= 60 && table.files().len() <= 6, "{effort:?}: {report:?}");
         for stream in &streams {
             let mut reader = Reader::new(&table, stream, -1, records - 1).await.unwrap();
@@ -436,7 +436,7 @@ proptest! {
             let streams = [Arc::new(Stream::new("replay:a", 0))];
             several_streams(&storage, &streams, 20, &mut Dice::new(1)).await;
             let mut table = open(&storage, TableKind::Bronze).await;
-            maintain(&mut table, Effort::All).await.unwrap();
+            Maintenance::new().maintain(&mut table, Effort::All).await.unwrap();
             let table = open(&storage, TableKind::Bronze).await;
             assert_eq!(table.position(&streams[0]), Some(19));
             let mut rows = 0;

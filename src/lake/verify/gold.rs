@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::super::gold::{History, arrival};
-use super::super::{Context as _, LakeError, TableKind, alerts, gold, silver};
+use super::super::{LakeError, TableContext as _, TableKind, alerts, gold, silver};
 use super::{Layer, Prints, Report};
 use crate::market::window::{Aggregation, ClosedCandle, Window, window_start};
 use crate::market::{Alert, MINUTE, Market, Micros, Stream, date, rfc3339};

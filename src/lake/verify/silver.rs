@@ -8,7 +8,7 @@ use deltalake::arrow::array::AsArray as _;
 use deltalake::arrow::datatypes::{Int32Type, Int64Type};
 
 use super::super::bronze::{RawBatch, Reader};
-use super::super::{Context as _, LakeError, TableKind, quarantine, silver};
+use super::super::{LakeError, TableContext as _, TableKind, quarantine, silver};
 use super::{Layer, Prints, Report, told};
 use crate::market::decode::{Decoder, Reject};
 use crate::market::dedup::TickKey;
