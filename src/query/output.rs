@@ -246,7 +246,8 @@ fn write_json<R: AsRef<[SqlValue]>>(
     out.write_all(if before == ",\n  " { b"\n]\n" } else { b"[]\n" })
 }
 
-/// A table's column: its head, what makes the cell of a row, and to which side they lean.
+/// A table's column: its head, what makes the cell of a row, and whether the cells lean to the right and are
+/// never cut.
 struct Column<'a> {
     head: String,
     cell: Box<dyn Fn(usize) -> String + 'a>,
@@ -262,6 +263,12 @@ impl<'a> Column<'a> {
     fn numbers(head: &str, cells: Vec<String>) -> Self {
         Self::new(head, true, move |row| cells[row].clone())
     }
+
+    /// The width of its widest cell, in characters. Makes every cell: an answer may be too large to keep
+    /// them.
+    fn width(&self, rows: usize) -> usize {
+        (0..rows).map(|row| length(&(self.cell)(row))).max().unwrap_or(0).max(length(&self.head))
+    }
 }
 
 /// Narrower than this no column is cut.
@@ -272,12 +279,17 @@ fn length(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Widths that together fit into `width`: the widest columns give way first.
-fn fit(mut widths: Vec<usize>, width: Option<usize>) -> Vec<usize> {
+fn total(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1)
+}
+
+/// Widths that together fit into `width` where they can: the widest columns of text are cut first, a number
+/// never is.
+fn fit(columns: &[Column<'_>], mut widths: Vec<usize>, width: Option<usize>) -> Vec<usize> {
     let Some(width) = width else { return widths };
-    let all = |widths: &[usize]| widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1);
-    while all(&widths) > width {
-        match widths.iter_mut().max() {
+    while total(&widths) > width {
+        let texts = columns.iter().zip(&mut widths).filter(|(column, _)| !column.is_number);
+        match texts.map(|(_, width)| width).max() {
             Some(widest) if *widest > NARROWEST => *widest -= 1,
             _ => break,
         }
@@ -285,17 +297,13 @@ fn fit(mut widths: Vec<usize>, width: Option<usize>) -> Vec<usize> {
     widths
 }
 
-/// Makes every cell twice, to measure and to write it: an answer may be large.
 fn write_table(
     out: &mut impl Write,
     columns: &[Column<'_>],
     rows: usize,
     width: Option<usize>,
 ) -> io::Result<()> {
-    let widest = |column: &Column<'_>| {
-        (0..rows).map(|row| length(&(column.cell)(row))).max().unwrap_or(0).max(length(&column.head))
-    };
-    let widths = fit(columns.iter().map(widest).collect(), width);
+    let widths = fit(columns, columns.iter().map(|column| column.width(rows)).collect(), width);
     let line = |out: &mut dyn Write, cell: &dyn Fn(&Column<'_>) -> String| {
         let mut text = String::new();
         for (index, (column, width)) in columns.iter().zip(&widths).enumerate() {
@@ -319,82 +327,89 @@ fn write_table(
     (0..rows).try_for_each(|row| line(out, &|column| (column.cell)(row)))
 }
 
-fn decimals(value: f64) -> usize {
-    format!("{value}").split_once('.').map_or(0, |(_, decimals)| decimals.len())
-}
+/// Numbers from here on, and below the other one, are written with an exponent.
+const LARGE: f64 = 1e16;
+const SMALL: f64 = 1e-5;
 
-/// Whether a float cannot be told with `most` decimals: less than four significant digits would be left of
-/// it, or it would have more digits than it means.
-fn needs_exponent(value: f64, most: usize) -> bool {
-    let least = 10f64.powi(3 - i32::try_from(most).unwrap_or(i32::MAX));
-    value.abs() >= 1e16 || (value != 0.0 && value.abs() < least && decimals(value) > most)
-}
-
-/// A float with so many decimals, or with an exponent where `most` decimals are too few.
-fn cell(value: Option<f64>, decimals: usize, most: usize) -> String {
-    match value {
-        None => "–".to_owned(),
-        Some(value) if needs_exponent(value, most) => format!("{value:.3e}"),
-        Some(value) => format!("{value:.decimals$}"),
+/// The shortest digits that read back as the same float: `24.777`, `8714`, `7.312e-6`.
+fn shortest(value: f64) -> String {
+    match value.abs() {
+        _ if !value.is_finite() => strict::not_finite(value).to_owned(),
+        size if size != 0.0 && !(SMALL..LARGE).contains(&size) => format!("{value:e}"),
+        _ => value.to_string(),
     }
 }
 
-/// The decimals that the most exact of some floats needs, at most `most`, so that the points stand below each
+/// Texts of numbers with blanks behind them, so that the points of those without an exponent stand below each
 /// other.
-fn common_decimals(values: &[Option<f64>], most: usize) -> usize {
-    let plain = values.iter().flatten().filter(|value| !needs_exponent(**value, most));
-    plain.map(|value| decimals(*value)).max().unwrap_or(0).min(most)
+fn below_each_other(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let decimals = |text: &str| match text.split_once('.') {
+        _ if text.contains(['e', '–']) => None,
+        Some((_, decimals)) => Some(decimals.len() + 1),
+        None => Some(0),
+    };
+    let texts: Vec<String> = texts.collect();
+    let most = texts.iter().filter_map(|text| decimals(text)).max().unwrap_or(0);
+    let blanks = |text: &str| decimals(text).map_or(0, |decimals| most - decimals);
+    texts.into_iter().map(|text| format!("{text}{:blanks$}", "", blanks = blanks(&text))).collect()
 }
 
-fn aligned(values: &[Option<f64>], most: usize) -> Vec<String> {
-    let decimals = common_decimals(values, most);
-    values.iter().map(|value| cell(*value, decimals, most)).collect()
+/// A percentage with three decimals, or with four digits where three decimals would not show one of them.
+fn percent(value: f64, sign: &str) -> String {
+    let sign = if value > 0.0 { sign } else { "" };
+    if value != 0.0 && value.abs() < 0.001 {
+        format!("{sign}{value:.3e}")
+    } else {
+        format!("{sign}{value:.3}")
+    }
 }
 
-/// Decimals of prices in a table; the cheapest coins need them all.
-const PRICE_DECIMALS: usize = 12;
+/// The columns of [`candle_table`] that are left out one by one where the terminal is too narrow, the first
+/// one first.
+const DISPENSABLE: [&str; 5] = ["mean", "ticks", "volatility", "volume", "change"];
 
 fn candle_table(out: &mut impl Write, series: &CandleSeries, width: Option<usize>) -> io::Result<()> {
     let Some(market) = &series.market else { return writeln!(out, "no candles") };
     let candles = &series.candles;
     let quote = market.quote.to_uppercase();
     writeln!(out, "{} in {quote} from {}", printable(&market.coin_id), printable(&market.source))?;
-    // All prices of a candle are told to the same number of decimals.
-    let prices: Vec<_> = [|c: &Candle| c.open, |c: &Candle| c.high, |c: &Candle| c.low, |c: &Candle| c.close]
-        .iter()
-        .flat_map(|price| candles.iter().map(|candle| Some(price(candle))))
-        .collect();
-    let decimals = common_decimals(&prices, PRICE_DECIMALS);
-    let mut prices = prices.iter().map(|price| cell(*price, decimals, PRICE_DECIMALS));
-    let mut price = |head: &str| {
-        Column::numbers(&format!("{head} {quote}"), prices.by_ref().take(candles.len()).collect())
-    };
     let start =
         |row: usize| rfc3339(candles[row].window_start).replace('T', " ").trim_end_matches(":00Z").to_owned();
+    let numbers = |head: String, number: &dyn Fn(&Candle) -> String| {
+        Column::numbers(&head, below_each_other(candles.iter().map(number)))
+    };
     let mut columns = vec![
-        Column::new("start UTC", false, start),
-        price("open"),
-        price("high"),
-        price("low"),
-        price("close"),
+        Column::new("start UTC", true, start),
+        numbers(format!("open {quote}"), &|candle| shortest(candle.open)),
+        numbers(format!("high {quote}"), &|candle| shortest(candle.high)),
+        numbers(format!("low {quote}"), &|candle| shortest(candle.low)),
+        numbers(format!("close {quote}"), &|candle| shortest(candle.close)),
+        numbers(format!("mean {quote}"), &|candle| shortest(candle.avg)),
+        numbers("volume coins".to_owned(), &|candle| candle.volume.map_or_else(|| "–".to_owned(), shortest)),
+        numbers("ticks".to_owned(), &|candle| candle.ticks.to_string()),
+        numbers("change %".to_owned(), &|candle| percent(candle.change_pct(), "+")),
+        numbers("volatility %".to_owned(), &|candle| percent(candle.volatility_pct(), "")),
     ];
-    columns.push(Column::new(&format!("mean {quote}"), true, |row| {
-        cell(Some(candles[row].avg), decimals + 1, PRICE_DECIMALS)
-    }));
-    columns.push(Column::numbers(
-        "volume coins",
-        aligned(&candles.iter().map(|candle| candle.volume).collect::<Vec<_>>(), 8),
-    ));
-    columns.push(Column::new("ticks", true, |row| candles[row].ticks.to_string()));
-    columns.push(Column::new("change %", true, |row| format!("{:+.3}", candles[row].change_pct())));
-    columns.push(Column::new("volatility %", true, |row| format!("{:.3}", candles[row].volatility_pct())));
     if candles.iter().any(|candle| !candle.closed) {
         columns.push(Column::new("", false, |row| {
             if candles[row].closed { String::new() } else { "open".to_owned() }
         }));
     }
+    let mut left_out = Vec::new();
+    for name in DISPENSABLE {
+        let widths: Vec<usize> = columns.iter().map(|column| column.width(candles.len())).collect();
+        if width.is_none_or(|width| total(&widths) <= width) {
+            break;
+        }
+        columns.retain(|column| !column.head.starts_with(name));
+        left_out.push(name);
+    }
     write_table(out, &columns, candles.len(), width)?;
-    writeln!(out, "{} of {} candles", candles.len(), series.total.max(candles.len() as u64))
+    write!(out, "{} of {} candles", candles.len(), series.total.max(candles.len() as u64))?;
+    match left_out[..] {
+        [] => writeln!(out),
+        _ => writeln!(out, "; no room for {}", left_out.join(", ")),
+    }
 }
 
 fn answer_table(out: &mut impl Write, answer: &SqlAnswer, width: Option<usize>) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! A module imports only from lower layers: this test reads the sources and fails on every path that points
 //! upwards.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -95,6 +96,121 @@ fn violations_are_seen_in_every_form() {
     assert_eq!(seen(&["lake"], fine), Vec::<String>::new());
 }
 
+#[test]
+fn no_two_modules_below_one_parent_import_each_other() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files: Vec<(Vec<String>, String)> = rust_files(&source)
+        .into_iter()
+        .map(|file| {
+            let inside = file.strip_prefix(&source).unwrap().with_extension("");
+            let module = inside.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+            (module, fs::read_to_string(&file).unwrap())
+        })
+        .collect();
+    let circles = circles(&files);
+    assert!(circles.is_empty(), "modules that import each other:\n{}", circles.join("\n"));
+}
+
+#[test]
+fn circles_are_seen_through_parents_and_children() {
+    let seen = |files: &[(&str, &str)]| {
+        let files: Vec<(Vec<String>, String)> = files
+            .iter()
+            .map(|(module, text)| (module.split("::").map(str::to_owned).collect(), (*text).to_owned()))
+            .collect();
+        circles(&files)
+    };
+    let (a, b) = (("x::a", "use super::b::B;"), ("x::b", "use crate::x::a::A;"));
+    assert_eq!(seen(&[("x", ""), a, b]), ["x: a -> b -> a"]);
+    assert_eq!(seen(&[("x", ""), a, ("x::b::c", "use crate::x::a::A;"), ("x::b", "")]), ["x: a -> b -> a"]);
+    assert_eq!(seen(&[("x", "use a::A;"), a, ("x::b", "use super::A;")]), ["x: a -> b -> a"]);
+    let inward = ("x::b", "mod tests { use super::super::a::A; } fn f() { self::c() }");
+    assert_eq!(seen(&[("x", "pub use b::B;"), a, inward]), Vec::<String>::new());
+    let (three, four) = (("x::b", "use super::c::C;"), ("x::c", "use super::a::A;"));
+    assert_eq!(seen(&[("x", ""), a, three, four]), ["x: a -> b -> c -> a"]);
+}
+
+/// The circles between children of one module, each as `parent: a -> b -> a`. What only tests import does not
+/// count.
+fn circles(files: &[(Vec<String>, String)]) -> Vec<String> {
+    let modules: BTreeSet<&[String]> =
+        files.iter().flat_map(|(m, _)| (1..=m.len()).map(|n| &m[..n])).collect();
+    let is_test = |module: &[String]| module.iter().any(|part| part == "tests");
+    let mut paths: BTreeMap<&[String], Vec<Vec<String>>> = BTreeMap::new();
+    for (module, text) in files.iter().filter(|(module, _)| !is_test(module)) {
+        paths.insert(module, absolute_paths(module, &without_tests(tokens(text))));
+    }
+    // What a module imports has a name in it, too: (module, name) -> where it comes from.
+    let mut names: BTreeMap<Vec<String>, &Vec<String>> = BTreeMap::new();
+    for (module, imported) in &paths {
+        for path in imported.iter().filter(|path| path.len() > module.len() + 1 && path.starts_with(module)) {
+            names.insert(module.iter().chain(path.last()).cloned().collect(), path);
+        }
+    }
+    let mut edges: BTreeMap<&[String], BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
+    for (module, imported) in &paths {
+        for path in imported {
+            let path = names.get(path).copied().unwrap_or(path);
+            let shared = module.iter().zip(path).take_while(|(a, b)| a == b).count();
+            if shared == module.len() || shared >= path.len() || !modules.contains(&path[..=shared]) {
+                continue;
+            }
+            let children = edges.entry(&module[..shared]).or_default();
+            children.entry(&module[shared]).or_default().insert(&path[shared]);
+        }
+    }
+    edges
+        .iter()
+        .filter_map(|(parent, edges)| Some(format!("{}: {}", parent.join("::"), circle(edges)?)))
+        .collect()
+}
+
+/// The first circle of a graph.
+fn circle(edges: &BTreeMap<&str, BTreeSet<&str>>) -> Option<String> {
+    fn visit<'a>(
+        node: &'a str,
+        edges: &BTreeMap<&'a str, BTreeSet<&'a str>>,
+        way: &mut Vec<&'a str>,
+        done: &mut BTreeSet<&'a str>,
+    ) -> Option<String> {
+        if let Some(start) = way.iter().position(|seen| *seen == node) {
+            return Some([&way[start..], &[node]].concat().join(" -> "));
+        }
+        if !done.insert(node) {
+            return None;
+        }
+        way.push(node);
+        let found = edges.get(node).into_iter().flatten().find_map(|next| visit(next, edges, way, done));
+        way.pop();
+        found
+    }
+    let mut done = BTreeSet::new();
+    edges.keys().find_map(|node| visit(node, edges, &mut Vec::new(), &mut done))
+}
+
+/// Tokens without those of inline `mod tests`.
+fn without_tests(tokens: Vec<String>) -> Vec<String> {
+    let mut kept = Vec::with_capacity(tokens.len());
+    let mut tokens = tokens.into_iter();
+    while let Some(token) = tokens.next() {
+        let opens = token == "{" && kept.ends_with(&["mod".to_owned(), "tests".to_owned()]);
+        kept.push(token);
+        let mut open = usize::from(opens);
+        while open > 0 {
+            match tokens.next().as_deref() {
+                Some("{") => open += 1,
+                Some("}") => open -= 1,
+                Some(_) => {}
+                None => return kept,
+            }
+        }
+        if opens {
+            kept.push("}".to_owned());
+        }
+    }
+    kept
+}
+
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -124,7 +240,7 @@ fn violations(module: &[String], text: &str) -> Vec<String> {
                 .any(|a| a.split("::").zip(path).filter(|(a, p)| a == p).count() == a.split("::").count())
     };
     let mut wrong = Vec::new();
-    for path in crate_paths(module.len(), &tokens(text)) {
+    for path in absolute_paths(module, &tokens(text)) {
         if path.is_empty() || !permitted(&path) {
             let parts = allowed.iter().filter(|a| a.starts_with(&format!("{}::", path[0]))).count();
             wrong.push(path[..path.len().min(1 + usize::from(parts > 0))].join("::"));
@@ -143,17 +259,19 @@ fn violations(module: &[String], text: &str) -> Vec<String> {
     wrong
 }
 
-/// All paths from the crate's root: after `crate::`, `cryptostream::`, or enough `super::`.
-fn crate_paths(depth: usize, tokens: &[String]) -> Vec<Vec<String>> {
+/// All paths that start with `crate`, `cryptostream`, `super` or `self`, and those of `use` that start with a
+/// module below this one, each from the crate's root. `module` is where the tokens stand.
+fn absolute_paths(module: &[String], tokens: &[String]) -> Vec<Vec<String>> {
     let at = |i: usize| tokens.get(i).map_or("", String::as_str);
     let mut paths = Vec::new();
-    // For each open brace: whether it opened an inline module.
-    let mut braces = Vec::new();
+    // For each open brace: the name of the inline module that it opened.
+    let mut braces: Vec<Option<String>> = Vec::new();
     let mut i = 0;
     while i < tokens.len() {
-        let here = depth + braces.iter().filter(|inline| **inline).count();
+        let inline = || braces.iter().flatten().cloned();
+        let here: Vec<String> = module.iter().cloned().chain(inline()).collect();
         match at(i) {
-            "{" => braces.push(i >= 2 && at(i - 2) == "mod"),
+            "{" => braces.push((i >= 2 && at(i - 2) == "mod").then(|| at(i - 1).to_owned())),
             "}" => drop(braces.pop()),
             "crate" | "cryptostream" if at(i + 1) == "::" => {
                 i = tree(tokens, i + 2, &[], &mut paths);
@@ -163,10 +281,15 @@ fn crate_paths(depth: usize, tokens: &[String]) -> Vec<Vec<String>> {
                 let ups = (0..tokens.len())
                     .take_while(|n| at(i + 2 * n) == "super" && at(i + 2 * n + 1) == "::")
                     .count();
-                i += 2 * ups;
-                if ups >= here {
-                    i = tree(tokens, i, &[], &mut paths);
-                }
+                i = tree(tokens, i + 2 * ups, &here[..here.len().saturating_sub(ups)], &mut paths);
+                continue;
+            }
+            "self" if at(i + 1) == "::" => {
+                i = tree(tokens, i + 2, &here, &mut paths);
+                continue;
+            }
+            "use" if !["crate", "cryptostream", "super", "self", "std"].contains(&at(i + 1)) => {
+                i = tree(tokens, i + 1, &here, &mut paths);
                 continue;
             }
             _ => {}

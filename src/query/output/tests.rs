@@ -75,10 +75,10 @@ fn candles_as_json() {
 fn candles_as_a_table() {
     insta::assert_snapshot!(text(|out| write_candles(out, Format::Table, &series(), None)), @r#"
     bitcoin in USD from a,b
-    start UTC          open USD   high USD    low USD  close USD    mean USD  volume coins  ticks  change %  volatility %
-    ────────────────  ─────────  ─────────  ─────────  ─────────  ──────────  ────────────  ─────  ────────  ────────────  ────
-    2025-05-12 00:00  104072.70  104100.00  104000.00  104072.75  104050.123          8714      4    +0.000         0.096
-    2025-05-12 00:01  104072.70  104100.00  104000.00  104000.00  104050.123             –      4    -0.070         0.096  open
+    start UTC         open USD  high USD  low USD  close USD       mean USD  volume coins  ticks   change %  volatility %
+    ────────────────  ────────  ────────  ───────  ─────────  ─────────────  ────────────  ─────  ─────────  ────────────  ────
+    2025-05-12 00:00  104072.7    104100   104000  104072.75  104050.123456          8714      4  +4.804e-5         0.096
+    2025-05-12 00:01  104072.7    104100   104000  104000     104050.123456             –      4     -0.070         0.096  open
     2 of 90 candles
     "#);
 }
@@ -157,14 +157,38 @@ fn answers_as_a_table_that_fits() {
 }
 
 #[test]
-fn numbers_of_a_table_have_an_exponent_only_where_decimals_do_not_tell_them() {
-    assert_eq!(aligned(&[Some(1.0), Some(0.995), None], 12), ["1.000", "0.995", "–"]);
-    assert_eq!(aligned(&[Some(3.1e-13), Some(0.25), Some(1e300)], 12), ["3.100e-13", "0.25", "1.000e300"]);
-    assert_eq!(aligned(&[Some(4e-9), Some(0.0)], 8), ["4.000e-9", "0"]);
+fn numbers_of_a_table_are_the_shortest_that_are_exact() {
+    let texts = [104_072.75, 8714.0, 0.000_012_36, 7.312e-6, 3.1e-13, 1e300, 0.1 + 0.2, -0.0, f64::NAN];
     assert_eq!(
-        (cell(Some(50.333), 1, 12), cell(Some(0.5), 2, 12), cell(Some(2e-13), 3, 12)),
-        ("50.3".into(), "0.50".into(), "2.000e-13".into())
+        texts.map(shortest),
+        [
+            "104072.75",
+            "8714",
+            "0.00001236",
+            "7.312e-6",
+            "3.1e-13",
+            "1e300",
+            "0.30000000000000004",
+            "-0",
+            "NaN"
+        ]
     );
+    let column = ["1.5", "20", "–", "3.1e-13", "0.995"].map(str::to_owned);
+    assert_eq!(below_each_other(column.into_iter()), ["1.5  ", "20    ", "–", "3.1e-13", "0.995"]);
+    assert_eq!(
+        [0.0, 1.23456, -0.000_480_433, 4.804_33e-9].map(|value| percent(value, "+")),
+        ["0.000", "+1.235", "-4.804e-4", "+4.804e-9"]
+    );
+}
+
+#[test]
+fn a_narrow_table_of_candles_has_fewer_columns_and_no_number_is_cut() {
+    for width in [40, 60, 80, 100, 120] {
+        let table = text(|out| write_candles(out, Format::Table, &series(), Some(width)));
+        assert!(!table.contains('…') && table.contains("104072.75"), "{table}");
+        assert!(width < 70 || table.lines().all(|line| length(line) <= width), "{width}\n{table}");
+        assert_eq!(table.contains("; no room for mean"), width < 120, "{width}\n{table}");
+    }
 }
 
 proptest! {
@@ -172,6 +196,8 @@ proptest! {
     fn floats_read_back_as_themselves(bits: u64) {
         let value = f64::from_bits(bits);
         let back: f64 = float(value).parse().unwrap();
+        prop_assert!(back.to_bits() == value.to_bits() || back.is_nan() && value.is_nan());
+        let back: f64 = shortest(value).parse().unwrap();
         prop_assert!(back.to_bits() == value.to_bits() || back.is_nan() && value.is_nan());
     }
 }
