@@ -11,6 +11,8 @@ use super::{Origin, Override};
 
 /// The settings file that is read when it is there.
 const DEFAULT_FILE: &str = "cryptostream.toml";
+/// Variables that start so are for tests: no settings.
+const TEST_PREFIX: &str = "CRYPTOSTREAM_TEST_";
 /// Names the settings file, as `--config` does.
 const FILE_VARIABLE: &str = "CRYPTOSTREAM_CONFIG";
 
@@ -164,7 +166,7 @@ impl Layers {
                     let text = fixed.map_or(text, str::to_owned);
                     self.values.push(Value { key, text, origin: origin(&name), alias: true });
                 }
-            } else if name.starts_with(PREFIX) && name != FILE_VARIABLE {
+            } else if name.starts_with(PREFIX) && !name.starts_with(TEST_PREFIX) && name != FILE_VARIABLE {
                 match KEYS.iter().find(|k| k.variable() == name) {
                     Some(_) if text.is_empty() => {}
                     Some(key) => self.values.push(Value { key, text, origin: origin(&name), alias: false }),

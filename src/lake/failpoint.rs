@@ -1,6 +1,6 @@
 //! Named places at which a test can kill the process: before and after every step that changes a table.
 //!
-//! `FAIL_POINT=silver.commit.after@3` ends the process at the third pass of that place, as a power switch
+//! `CRYPTOSTREAM_TEST_FAIL_POINT=silver.commit.after@3` ends the process at the third pass of that place, as a power switch
 //! would: no destructor runs, nothing is flushed. With `=error` behind the name the step fails there, once,
 //! with an error.
 
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The environment variable that arms a place.
-pub const VARIABLE: &str = "FAIL_POINT";
+pub const VARIABLE: &str = "CRYPTOSTREAM_TEST_FAIL_POINT";
 
 struct Armed {
     name: String,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cryptostream::lake::TableKind;
+use cryptostream::lake::{TableKind, failpoint};
 
 use crate::support::process::{
     Running, commits, killed_at, program, replaying, simulating, succeed, told, wait_for,
@@ -161,7 +161,7 @@ fn failing_at(places: &[&str], folder: &Path, pipeline: impl Fn(&Path) -> std::p
         .iter()
         .map(|place| {
             let mut command = pipeline(&folder.join(place));
-            command.env("FAIL_POINT", format!("{place}@2=error"));
+            command.env(failpoint::VARIABLE, format!("{place}@2=error"));
             (place, Running::start(command))
         })
         .collect();
@@ -210,7 +210,7 @@ async fn a_compaction_that_fails_drops_no_batch() {
         .into_iter()
         .map(|place| {
             let mut command = simulating(&folder.path().join(place), 2_000, 20);
-            command.env("FAIL_POINT", format!("{place}=error"));
+            command.env(failpoint::VARIABLE, format!("{place}=error"));
             (place, Running::start(command))
         })
         .collect();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use cryptostream::lake::TableKind;
+use cryptostream::lake::{TableKind, failpoint};
 
 /// The program with some arguments, on a storage.
 pub(crate) fn program(args: &[&str], storage: &Path) -> Command {
@@ -42,7 +42,7 @@ pub(crate) fn succeed(mut command: Command) -> Output {
 
 /// Runs a command that kills itself at a place of [`cryptostream::lake::failpoint`].
 pub(crate) fn killed_at(place: &str, mut command: Command) {
-    let ended = command.env("FAIL_POINT", place).output().unwrap();
+    let ended = command.env(failpoint::VARIABLE, place).output().unwrap();
     let how = std::os::unix::process::ExitStatusExt::signal(&ended.status);
     assert!(how.is_some(), "nothing was killed at {place}: {}", told(&ended));
 }
