@@ -108,6 +108,11 @@ impl Backlog {
         })
     }
 
+    /// Whether fetching a stretch that is still to be fetched has failed.
+    pub fn is_failing(&self) -> bool {
+        self.jobs.iter().any(|job| job.failures > 0)
+    }
+
     /// Not to be tried again before `at`.
     pub fn postpone(&mut self, id: usize, at: Duration) {
         if let Some(job) = self.jobs.iter_mut().find(|job| job.id == id) {

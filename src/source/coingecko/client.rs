@@ -24,8 +24,10 @@ const REFUSAL: usize = 64 << 10;
 pub enum FailureKind {
     /// Too many calls.
     RateLimited,
-    /// The request itself is refused (key, path, parameters): asking again soon will not help.
+    /// The request itself is refused (path, parameters): asking again soon will not help.
     Refused,
+    /// The key, the plan or the network has no access: asking again soon will not help.
+    Denied,
     /// Anything that may be better in a moment.
     Passing,
 }
@@ -210,10 +212,10 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], key: Option<&Ap
     let (kind, what) = match code {
         300..400 => (FailureKind::Refused, "redirected"),
         401 | 403 if key.is_some() => {
-            (FailureKind::Refused, "access denied: is the API key right, and of the right kind?")
+            (FailureKind::Denied, "access denied: is the API key right, and of the right kind?")
         }
-        401 => (FailureKind::Refused, "access denied: it wants an API key"),
-        403 => (FailureKind::Refused, "access denied"),
+        401 => (FailureKind::Denied, "access denied: it wants an API key"),
+        403 => (FailureKind::Denied, "access denied"),
         404 => (FailureKind::Refused, "not found"),
         408 => (FailureKind::Passing, "timed out"),
         429 => (FailureKind::RateLimited, "rate limited"),
@@ -224,7 +226,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], key: Option<&Ap
         Some(to) if status.is_redirection() => {
             Some(format!("to {}: is the base URL right?", printable(to.split('?').next().unwrap_or(to))))
         }
-        _ => answer::refusal(body),
+        _ => answer::refusal(body).filter(|words| !repeats(words, status)),
     };
     let why = words.map_or_else(
         || format!("{code} {what}"),
@@ -232,6 +234,12 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], key: Option<&Ap
     );
     let wait = headers.get(RETRY_AFTER).and_then(|text| retry_after(text.to_str().ok()?, now()));
     Failure { kind, why, retry_after: wait }
+}
+
+/// Whether a server's words say no more than the status does: `429 Too Many Requests`.
+fn repeats(words: &str, status: StatusCode) -> bool {
+    let reason = words.strip_prefix(status.as_str()).unwrap_or(words).trim_start_matches([' ', ':', '-']);
+    status.canonical_reason().is_some_and(|canonical| reason.eq_ignore_ascii_case(canonical))
 }
 
 /// The server's clock: when the answer was made, plus its age where a cache gave it out.
@@ -297,9 +305,10 @@ mod tests {
     fn refusals_are_worded() {
         assert_eq!(why(429, "", false), "429 rate limited");
         assert_eq!(
-            why(500, r#"{"status":500,"error":"Internal Server Error"}"#, false),
-            "500 server error: Internal Server Error"
+            why(429, "<html><head><title>429 Too Many Requests</title></head></html>", false),
+            "429 rate limited"
         );
+        assert_eq!(why(500, r#"{"status":500,"error":"Internal Server Error"}"#, false), "500 server error");
         assert_eq!(
             why(401, r#"{"error":"no"}"#, true),
             "401 access denied: is the API key right, and of the right kind? no"

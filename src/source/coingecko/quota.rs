@@ -35,7 +35,12 @@ impl Plan {
     /// The time between polls of `pages` calls: as asked for, or longer so that one call a minute is left for
     /// history.
     pub fn poll(&self, asked: Duration, pages: u32) -> Duration {
-        asked.max(MINUTE * pages / self.per_minute.saturating_sub(1).max(1))
+        let calls = self.per_minute.saturating_sub(1).max(1);
+        let least = match calls / pages.max(1) {
+            0 => MINUTE * pages / calls,
+            polls => Duration::from_millis(60_000_u64.div_ceil(polls.into())),
+        };
+        asked.max(least)
     }
 
     /// Words for a poll interval that spends the month's calls too soon.
@@ -161,7 +166,7 @@ mod tests {
     #[test]
     fn polls_are_stretched_to_what_the_plan_allows() {
         assert_eq!(KEYLESS.poll(Duration::from_secs(15), 1), Duration::from_secs(15));
-        assert_eq!(KEYLESS.poll(Duration::from_secs(1), 1).as_millis(), 6_666);
+        assert_eq!(KEYLESS.poll(Duration::from_secs(1), 1).as_millis(), 6_667);
         assert_eq!(KEYLESS.poll(Duration::from_secs(15), 18), 2 * MINUTE);
     }
 
@@ -193,6 +198,27 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn history_never_delays_a_poll(
+            per_minute in 5u32..40, pages in 1u32..4, asked in 1u64..120, steps in proptest::collection::vec(0u64..3_000, 0..300),
+        ) {
+            let plan = Plan { per_minute, per_month: None };
+            let poll = plan.poll(Duration::from_secs(asked), pages);
+            let (mut quota, mut now, mut next_poll) = (Quota::new(Some(plan)), Duration::ZERO, Duration::ZERO);
+            for step in steps {
+                now += Duration::from_millis(step);
+                while next_poll <= now {
+                    prop_assert_eq!(quota.poll_at(next_poll, pages), next_poll);
+                    (0..pages).for_each(|_| quota.spend(next_poll, CallKind::Poll));
+                    next_poll += poll;
+                }
+                // As fast as it may.
+                if quota.history_at(now, poll, pages) == now {
+                    quota.spend(now, CallKind::History);
+                }
+            }
+        }
+
         #[test]
         fn no_minute_ever_holds_more_calls_than_allowed(
             steps in proptest::collection::vec((0u64..20_000, any::<bool>()), 0..200), pages in 1u32..4, per_minute in 5u32..40,

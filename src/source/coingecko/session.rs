@@ -1,10 +1,11 @@
 //! The state of a running source: what is due, and what an answer means for the status and for what comes
 //! next.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::DateTime;
 use tokio::time::Instant;
 
 use super::super::{Fill, Outlet, SourceState};
@@ -24,6 +25,10 @@ const SOURCE: &str = "coingecko";
 const NAMED: usize = 10;
 /// The longest `Retry-After` that is obeyed: one beyond it is taken for a mistake.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
+/// How long history waits once it was denied: a key or plan that does not cover it seldom changes.
+const DENIED: Duration = Duration::from_hours(1);
+/// A wait from here on is shown with its end.
+const WORTH_A_TIME: Duration = Duration::from_mins(2);
 /// A wait for nothing in particular.
 const LONG: Duration = Duration::from_hours(1);
 
@@ -72,8 +77,10 @@ pub(super) struct Session<'a> {
     poll: Duration,
     /// When the next poll is due, in time since the start.
     next_poll: Duration,
-    /// No history is asked for before: a rate limit is one for all calls.
-    hold: Duration,
+    /// No history is asked for before, in time since the start. Polls do not wait for it: prices come first.
+    history_hold: Duration,
+    /// Requests for history that were rate limited or denied in a row.
+    history_holds: u32,
     /// Polls that failed in a row; none once one succeeded.
     failures: Option<u32>,
     /// Clock time of the last answer with prices, and the newest tick of each coin.
@@ -82,7 +89,9 @@ pub(super) struct Session<'a> {
     clock_notice: Option<String>,
     quota_notice: Option<String>,
     missing_notice: Option<String>,
-    history_notices: Vec<String>,
+    history_notice: Option<String>,
+    /// Why there is no history of some coins, and of which.
+    no_history: BTreeMap<String, Vec<Arc<str>>>,
 }
 
 impl<'a> Session<'a> {
@@ -98,14 +107,16 @@ impl<'a> Session<'a> {
             backlog: Backlog::new(fills),
             poll,
             next_poll: Duration::ZERO,
-            hold: Duration::ZERO,
+            history_hold: Duration::ZERO,
+            history_holds: 0,
             failures: Some(0),
             last_prices: None,
             ticks: HashMap::new(),
             clock_notice: None,
             quota_notice: source.plan.and_then(|plan| plan.month_notice(poll, pages)),
             missing_notice: None,
-            history_notices: Vec::new(),
+            history_notice: None,
+            no_history: BTreeMap::new(),
         };
         session.show();
         session
@@ -141,7 +152,7 @@ impl<'a> Session<'a> {
 
     /// When history may be asked for.
     fn history_at(&self, now: Duration) -> Duration {
-        self.quota.history_at(now, self.poll, self.source.pages()).max(self.hold)
+        self.quota.history_at(now, self.poll, self.source.pages()).max(self.history_hold)
     }
 
     /// When something may be due.
@@ -265,6 +276,7 @@ impl<'a> Session<'a> {
         let failure = match checked {
             Ok(body) => {
                 self.backlog.done(range.id);
+                self.history_holds = 0;
                 let also = self.backlog.take(&range.coin_id, since);
                 let (quote, produced_at, mut records) =
                     (&self.source.settings.vs_currency, now(), Records::new());
@@ -281,6 +293,7 @@ impl<'a> Session<'a> {
                         produced_at,
                     });
                 }
+                self.history_goes_on();
                 self.show();
                 return self.outlet.deliver(Delivery { stream: None, records }).await;
             }
@@ -289,16 +302,23 @@ impl<'a> Session<'a> {
         let coin: &Arc<str> = &range.coin_id;
         let attempt = self.backlog.failed(range.id);
         tracing::warn!(coin = &**coin, attempt, why = failure.why, "history failed");
-        if failure.kind == FailureKind::Refused {
-            self.backlog.give_up(coin);
-            self.history_notices.push(format!("no history of {coin}: {}", failure.why));
-        } else {
-            let wait = self.wait(attempt, &failure);
-            let until = self.since_start() + wait;
-            self.backlog.postpone(range.id, until);
-            if failure.kind == FailureKind::RateLimited {
-                self.hold = until;
-                self.next_poll = self.next_poll.max(until);
+        match failure.kind {
+            FailureKind::Refused => {
+                self.backlog.give_up(coin);
+                self.no_history.entry(failure.why.clone()).or_default().push(Arc::clone(coin));
+                self.history_goes_on();
+            }
+            FailureKind::Passing => {
+                let wait = self.wait(attempt, &failure);
+                self.backlog.postpone(range.id, self.since_start() + wait);
+                self.history_waits(wait, &failure.why);
+            }
+            FailureKind::RateLimited | FailureKind::Denied => {
+                self.history_holds += 1;
+                let least = if failure.kind == FailureKind::Denied { DENIED } else { Duration::ZERO };
+                let wait = self.wait(self.history_holds, &failure).max(least);
+                self.history_hold = self.since_start() + wait;
+                self.history_waits(wait, &failure.why);
             }
         }
         self.outlet
@@ -308,10 +328,31 @@ impl<'a> Session<'a> {
         true
     }
 
+    /// The notice says the end of a long wait only: a text that changes with each attempt is a new notice.
+    fn history_waits(&mut self, wait: Duration, why: &str) {
+        let until = if wait < WORTH_A_TIME {
+            String::new()
+        } else {
+            let at = DateTime::from_timestamp_micros(self.clock_at(self.since_start() + wait));
+            at.unwrap_or_default().format(" until %H:%M UTC").to_string()
+        };
+        self.history_notice = Some(format!("history waits{until}: {why}"));
+    }
+
+    /// Takes the notice back once no failed stretch is left.
+    fn history_goes_on(&mut self) {
+        if !self.backlog.is_failing() {
+            self.history_notice = None;
+        }
+    }
+
     /// How long to wait after a failure.
     fn wait(&mut self, attempt: u32, failure: &Failure) -> Duration {
-        // What is refused now will be refused in a second: no hurry.
-        let attempt = if failure.kind == FailureKind::Refused { u32::MAX } else { attempt };
+        let attempt = match failure.kind {
+            // What is refused now will be refused in a second: no hurry.
+            FailureKind::Refused | FailureKind::Denied => u32::MAX,
+            FailureKind::RateLimited | FailureKind::Passing => attempt,
+        };
         let wait = self.source.settings.backoff.delay(attempt, jitter());
         wait.max(failure.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))
     }
@@ -323,8 +364,11 @@ impl<'a> Session<'a> {
 
     /// Brings the status up to date but for its state.
     fn show(&self) {
-        let fixed = [&self.clock_notice, &self.quota_notice, &self.missing_notice].into_iter().flatten();
-        let notices = fixed.chain(&self.history_notices).cloned().collect();
+        let single = [&self.clock_notice, &self.quota_notice, &self.missing_notice, &self.history_notice];
+        let no_history =
+            |(why, coins): (&String, &Vec<Arc<str>>)| format!("no history of {}: {why}", named(coins));
+        let notices =
+            single.into_iter().flatten().cloned().chain(self.no_history.iter().map(no_history)).collect();
         let (next_poll, quota_left) = (self.clock_at(self.next_poll), self.quota.left(self.since_start()));
         self.outlet.status.send_modify(|s| {
             s.next_poll = Some(next_poll);
@@ -337,15 +381,17 @@ impl<'a> Session<'a> {
 
 /// Words for coins that were asked for and are not in the answer.
 fn missing(asked: &[String], seen: &HashSet<String>) -> Option<String> {
-    let missing: Vec<&str> = asked.iter().filter(|id| !seen.contains(*id)).map(String::as_str).collect();
-    let named = missing.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    match missing.len() {
-        0 => None,
-        n if n > NAMED => {
-            Some(format!("not in the answer: {named} and {} more (are the ids right?)", n - NAMED))
-        }
-        1 => Some(format!("not in the answer: {named} (is the id right?)")),
-        _ => Some(format!("not in the answer: {named} (are the ids right?)")),
+    let missing: Vec<&String> = asked.iter().filter(|id| !seen.contains(*id)).collect();
+    let question = if missing.len() == 1 { "is the id right?" } else { "are the ids right?" };
+    (!missing.is_empty()).then(|| format!("not in the answer: {} ({question})", named(&missing)))
+}
+
+/// `a, b and 4 more`.
+fn named(coins: &[impl AsRef<str>]) -> String {
+    let names = coins.iter().take(NAMED).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    match coins.len().saturating_sub(NAMED) {
+        0 => names,
+        more => format!("{names} and {more} more"),
     }
 }
 

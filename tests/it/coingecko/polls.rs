@@ -1,0 +1,117 @@
+//! Polls that succeed: records, notices, keys, an end at once.
+
+use super::*;
+
+#[tokio::test]
+async fn every_element_is_delivered_byte_for_byte_however_odd() {
+    let mut run = Run::polls(vec![list(&[BITCOIN, "null", "7", ETHEREUM, "{}", r#""x""#])]).await;
+    let records = run.next().await;
+    let keys: Vec<Option<&str>> = records.iter().map(|r| r.0.as_deref()).collect();
+    assert_eq!(keys, [Some("bitcoin"), None, None, Some("ethereum"), None, None]);
+    let values: Vec<&str> = records.iter().map(|r| r.1.as_str()).collect();
+    assert_eq!(values, [BITCOIN, "null", "7", ETHEREUM, "{}", r#""x""#]);
+    let status = run.until(|s| s.state == SourceState::Live).await;
+    assert!(status.notices.is_empty() && status.quota_left.is_none() && status.last_error.is_none());
+    let request = &run.server.requests()[0];
+    assert_eq!(
+        request.path,
+        "/api/v3/coins/markets?vs_currency=usd&ids=bitcoin,ethereum&per_page=250&page=1"
+    );
+    assert_eq!(request.header("accept-encoding"), Some("gzip"));
+    assert!(request.header("user-agent").is_some_and(|agent| agent.starts_with("cryptostream/")));
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn answers_may_be_compressed_and_are_repeated_as_they_are() {
+    let mut run = Run::polls(vec![both().gzip()]).await;
+    for _ in 0..3 {
+        assert_eq!(run.values().await, [BITCOIN, ETHEREUM]);
+    }
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn coins_that_the_answer_leaves_out_are_named_until_they_come() {
+    let mut run = Run::polls(vec![list(&[ETHEREUM]), both()]).await;
+    assert_eq!(run.values().await, [ETHEREUM]);
+    let status = run.until(|s| s.state == SourceState::Live && !s.notices.is_empty()).await;
+    assert_eq!(status.notices, ["not in the answer: bitcoin (is the id right?)"]);
+    run.values().await;
+    run.until(|s| s.notices.is_empty()).await;
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_said() {
+    let ahead =
+        (chrono::Utc::now() + chrono::Duration::hours(2)).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let right = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let mut run = Run::polls(vec![both().header("Date", ahead), both().header("Date", right)]).await;
+    let status = run.until(|s| !s.notices.is_empty()).await;
+    assert!(status.notices[0].contains("behind the server's"), "{:?}", status.notices);
+    run.values().await;
+    run.values().await;
+    run.until(|s| s.notices.is_empty()).await;
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn many_coins_are_asked_for_page_by_page_and_what_was_served_is_kept() {
+    let coins: Vec<String> = (0..600).map(|n| format!("coin-{n}")).collect();
+    let mut run = Run::start(
+        vec![list(&[BITCOIN]), list(&[ETHEREUM]), Answer::status(500, ""), list(&[BITCOIN])],
+        vec![],
+        vec![],
+        |s| {
+            s.coins = coins;
+        },
+    )
+    .await;
+    assert_eq!(run.values().await, [BITCOIN, ETHEREUM]);
+    run.until(|s| matches!(s.state, SourceState::Reconnecting { .. })).await;
+    assert_eq!(run.values().await, [BITCOIN; 3]);
+    let ids: Vec<usize> =
+        run.server.requests().iter().take(3).map(|r| r.path.matches("coin-").count()).collect();
+    assert_eq!(ids, [250, 250, 100]);
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn keys_go_into_their_headers_and_nowhere_else() {
+    for (kind, header) in [(KeyKind::Demo, "x-cg-demo-api-key"), (KeyKind::Pro, "x-cg-pro-api-key")] {
+        let key = ApiKey { kind, secret: "CG-secret".into() };
+        let markets =
+            vec![Answer::status(401, r#"{"status":{"error_code":10002,"error_message":"Missing"}}"#), both()];
+        let mut run = Run::start(markets, vec![], vec![], |s| s.key = Some(key)).await;
+        let status = run.until(|s| s.last_error.is_some()).await;
+        let words = status.last_error.clone().unwrap_or_default();
+        assert_eq!(words, "401 access denied: is the API key right, and of the right kind? Missing");
+        run.values().await;
+        let request = &run.server.requests()[0];
+        assert_eq!(request.header(header), Some("CG-secret"));
+        assert!(!request.path.contains("secret"));
+        assert!(status.quota_left.is_none(), "the quota binds CoinGecko's own hosts only");
+        run.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn it_stops_at_once_in_the_middle_of_requests() {
+    let slow = || Answer::Silence(LONG);
+    let mut run =
+        Run::start(vec![both(), slow()], vec![slow()], vec![fill("bitcoin", None)], |s| s.timeout = LONG)
+            .await;
+    run.values().await;
+    // Both a poll and a history request hang.
+    tokio::time::timeout(LONG, async {
+        while run.server.requests().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("asked");
+    let started = tokio::time::Instant::now();
+    run.stop().await;
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
