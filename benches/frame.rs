@@ -3,9 +3,13 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use cryptostream::tui::{fixture, theme, view};
+use cryptostream::tui::{theme, view};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+
+#[path = "fixture/dashboard.rs"]
+#[allow(dead_code, reason = "the unit tests use all of it")]
+mod fixture;
 
 fn frame(c: &mut Criterion) {
     let app = fixture::app(200, 60, theme::ThemeKind::Default);

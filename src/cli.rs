@@ -5,6 +5,7 @@ mod dashboard;
 pub mod exit;
 mod feed;
 mod look;
+mod signals;
 mod wiring;
 
 use std::ffi::OsString;

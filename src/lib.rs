@@ -32,6 +32,10 @@
     )
 )]
 
+// Files that the unit tests share with benchmarks name the library as those must.
+#[cfg(test)]
+extern crate self as cryptostream;
+
 pub mod alert;
 pub mod backoff;
 pub mod cli;

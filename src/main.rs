@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use cryptostream::cli::{self, exit::Ending};
 
 fn main() -> ExitCode {
-    Ending::of(&cli::run(std::env::args_os())).tell()
+    Ending::of(&cli::run(std::env::args_os())).print()
 }

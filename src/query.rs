@@ -61,7 +61,7 @@ pub struct CandleQuery {
 }
 
 /// The answer to a [`CandleQuery`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CandleSeries {
     /// The market that was found; none where there are no candles.
     pub market: Option<Arc<Market>>,
@@ -70,9 +70,12 @@ pub struct CandleSeries {
     pub candles: Vec<Candle>,
     /// Number of candles of this width that the market has in gold, all told.
     pub total: u64,
+    /// Start of the market's newest minute in gold, whatever stretch of time was asked for: a minute up to
+    /// this one is in `candles`, or was asked not to be.
+    pub newest: Option<Micros>,
 }
 
-/// One line of the market table. Changes in percent, against the price that long before the last one.
+/// One line of the market table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarketRow {
     /// The market.
@@ -83,12 +86,14 @@ pub struct MarketRow {
     pub price: f64,
     /// Event time of the last tick.
     pub event_time: Micros,
-    /// Change over a minute.
+    /// Change over a minute, percent.
     pub change_1m: Option<f64>,
-    /// Change over an hour.
-    pub change_1h: Option<f64>,
-    /// Change over a day: from our candles where they reach back that far, else what the source says.
-    pub change_24h: Option<f64>,
+    /// Price an hour before the newest candle.
+    pub price_1h_ago: Option<f64>,
+    /// Price a day before the newest candle.
+    pub price_24h_ago: Option<f64>,
+    /// Change over a day, percent, that the source gave with the last price.
+    pub source_change_24h: Option<f64>,
     /// Volatility of the last closed minute, percent.
     pub volatility_1m: Option<f64>,
     /// Volatility of the last hour, `(max - min) / min * 100`, percent.

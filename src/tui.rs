@@ -13,14 +13,16 @@
 //!       └─────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! [`app::App`] is the state and [`app::App::update`] the only way to change it; [`view`] draws it and
-//! changes nothing; [`input`] is the one table of keys; [`run`] is the loop around them.
+//! [`app::App`] is the state and [`app::App::update`] the only way to change it; `layout` and `plot` say where
+//! everything is, below both; [`view`] draws the state and changes nothing; [`input`] is the one table of
+//! keys; [`run`] is the loop around them.
 
 pub mod app;
-#[doc(hidden)]
-pub mod fixture;
 pub mod format;
 pub mod input;
+pub mod layout;
+mod notice;
+mod plot;
 pub mod screenshot;
 mod series;
 pub mod terminal;
@@ -41,9 +43,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::app::{App, Effect, Message};
+use self::app::{App, Effect, Message, Question};
 use self::format::Zone;
-use self::terminal::{Canvas, Screen};
+use self::terminal::{Canvas, JobSignal, Screen, Suspended};
 use crate::market::time::now;
 use crate::market::{Alert, Interval};
 use crate::pipeline::status::Snapshot;
@@ -54,11 +56,9 @@ const FRAME: Duration = Duration::from_millis(33);
 /// How often the clock is looked at. A frame follows only when what it shows has changed.
 const CLOCK: Duration = Duration::from_millis(250);
 
-/// Who answers the dashboard's questions. Errors are words for the user.
+/// Who answers the dashboard's questions. Errors are text for the user.
 pub trait Backend: Clone + Send + Sync + 'static {
-    /// Candles for the chart.
     fn candles(&self, query: CandleQuery) -> impl Future<Output = Result<CandleSeries, String>> + Send;
-    /// The market table.
     fn markets(&self) -> impl Future<Output = Result<Vec<MarketRow>, String>> + Send;
     /// The newest alerts, newest first.
     fn alerts(&self, limit: usize) -> impl Future<Output = Result<Vec<Alert>, String>> + Send;
@@ -67,7 +67,6 @@ pub trait Backend: Clone + Send + Sync + 'static {
 /// What the user chose about the dashboard.
 #[derive(Debug, Clone, Default)]
 pub struct DashboardSettings {
-    /// Colours.
     pub theme: theme::ThemeKind,
     /// Rising is red, falling green.
     pub red_up: bool,
@@ -84,36 +83,31 @@ pub struct DashboardSettings {
 /// What the dashboard is connected to, beside its data.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// What the user chose.
     pub settings: DashboardSettings,
-    /// Where the selected coin is told.
+    /// Gets the id of the selected coin.
     pub selected: Option<watch::Sender<Option<Arc<str>>>>,
 }
 
 /// Why the dashboard could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TuiError {
-    /// There is no terminal to draw on.
-    #[error("the dashboard needs a terminal (use --no-tui without one)")]
+    #[error("cannot open the terminal")]
     Open(#[source] io::Error),
-    /// The terminal was there but failed.
     #[error("the terminal failed")]
     Terminal(#[source] io::Error),
 }
 
 /// Runs the dashboard on the terminal until the user quits or `cancel` says so. The terminal is restored when
-/// this returns, and when its task is dropped or panics.
-///
-/// # Errors
-/// When there is no terminal, or it fails.
+/// this returns, when its task is dropped or panics, and while the job is stopped.
 pub async fn run(
     snapshots: watch::Receiver<Arc<Snapshot>>,
     backend: impl Backend,
     options: Options,
     cancel: CancellationToken,
 ) -> Result<(), TuiError> {
+    let jobs = terminal::job_signals().map_err(TuiError::Open)?;
     let screen = Screen::open().map_err(TuiError::Open)?;
-    drive(screen, EventStream::new(), snapshots, backend, options, cancel).await
+    drive(screen, Inputs { events: EventStream::new(), jobs }, snapshots, backend, options, cancel).await
 }
 
 /// The dashboard as an SVG picture of `size` (columns, rows), once every question that it asks is answered.
@@ -128,8 +122,9 @@ pub async fn picture(
     let mut next = Some(Message::Snapshot(Arc::new(snapshot)));
     while let Some(message) = next {
         for effect in app.update(message) {
-            if matches!(effect, Effect::AskCandles(_) | Effect::AskMarkets | Effect::AskAlerts(_)) {
-                ask(&mut questions, &backend, effect);
+            match effect {
+                Effect::Ask(question) => ask(&mut questions, &backend, question),
+                Effect::Selected(_) | Effect::Suspend | Effect::Quit => {}
             }
         }
         next = questions.join_next().await.and_then(Result::ok);
@@ -137,13 +132,16 @@ pub async fn picture(
     screenshot::svg(&app, size.0, size.1)
 }
 
+/// What comes from the terminal and from the shell.
+pub struct Inputs<E, J> {
+    pub events: E,
+    pub jobs: J,
+}
+
 /// The loop, on any canvas with any events.
-///
-/// # Errors
-/// When the canvas or the events fail.
 pub async fn drive(
     mut canvas: impl Canvas,
-    mut events: impl Stream<Item = io::Result<Event>> + Unpin,
+    mut inputs: Inputs<impl Stream<Item = io::Result<Event>> + Unpin, impl Stream<Item = JobSignal> + Unpin>,
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
     backend: impl Backend,
     options: Options,
@@ -160,6 +158,8 @@ pub async fn drive(
     let mut next_frame = Instant::now() + FRAME;
     let mut pending = false;
     let mut published = true;
+    // From a stop until the shell continues the job, the terminal is the shell's.
+    let mut suspended = Suspended::No;
     let mut first = Some(Message::Snapshot(snapshots.borrow_and_update().clone()));
     loop {
         let message = if let Some(message) = first.take() {
@@ -167,7 +167,18 @@ pub async fn drive(
         } else {
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
-                event = events.next() => match event.transpose().map_err(TuiError::Terminal)? {
+                Some(job) = inputs.jobs.next() => match job {
+                    JobSignal::Stop => {
+                        suspended = canvas.suspend().map_err(TuiError::Terminal)?;
+                        continue;
+                    }
+                    JobSignal::Continue => {
+                        suspended = Suspended::No;
+                        canvas.resume().map_err(TuiError::Terminal)?;
+                        Message::Resumed
+                    }
+                },
+                event = inputs.events.next() => match event.transpose().map_err(TuiError::Terminal)? {
                     Some(event) => match Message::from_event(event) {
                         Some(message) => message,
                         None => continue,
@@ -183,16 +194,21 @@ pub async fn drive(
                     Ok(message) => message,
                     Err(error) => { tracing::error!(%error, "a question to the lake ended badly"); continue }
                 },
-                () = sleep_until(next_frame), if pending => {
-                    canvas.draw(&app).map_err(TuiError::Terminal)?;
-                    pending = false;
-                    next_frame = Instant::now() + FRAME;
-                    continue;
+                () = sleep_until(next_frame), if pending && suspended == Suspended::No => {
+                    let size = canvas.size().map_err(TuiError::Terminal)?;
+                    if size == app.size() {
+                        canvas.draw(&app).map_err(TuiError::Terminal)?;
+                        pending = false;
+                        next_frame = Instant::now() + FRAME;
+                        continue;
+                    }
+                    // The event that says so is still on its way.
+                    Message::Resize(size)
                 }
                 _ = clock.tick() => Message::Tick(now()),
             }
         };
-        let effects = terminal::ours(|| {
+        let effects = terminal::in_dashboard(|| {
             let mut effects = app.update(Message::Tick(now()));
             effects.extend(app.update(message));
             effects
@@ -200,17 +216,14 @@ pub async fn drive(
         for effect in effects {
             match effect {
                 Effect::Quit => return Ok(()),
-                Effect::Suspend => {
-                    canvas.suspend().map_err(TuiError::Terminal)?;
-                    app.update(Message::Resumed);
-                    app.update(Message::Resize(canvas.size().map_err(TuiError::Terminal)?));
-                }
+                // Comes back as a signal, as a stop from outside does.
+                Effect::Suspend => terminal::stop_job().map_err(TuiError::Terminal)?,
                 Effect::Selected(coin) => {
                     if let Some(selected) = &options.selected {
                         selected.send_replace(Some(coin));
                     }
                 }
-                question => ask(&mut questions, &backend, question),
+                Effect::Ask(question) => ask(&mut questions, &backend, question),
             }
         }
         pending |= app.take_changed();
@@ -218,26 +231,25 @@ pub async fn drive(
 }
 
 /// Asks a question in a task of its own; the answer comes as a message.
-fn ask(questions: &mut JoinSet<Message>, backend: &impl Backend, question: Effect) {
+fn ask(questions: &mut JoinSet<Message>, backend: &impl Backend, question: Question) {
     let backend = backend.clone();
     match question {
-        Effect::AskCandles(query) => {
+        Question::Candles(query) => {
             questions.spawn(async move { Message::Candles(query.clone(), backend.candles(query).await) });
         }
-        Effect::AskMarkets => {
+        Question::Markets => {
             questions.spawn(async move { Message::Markets(backend.markets().await) });
         }
-        Effect::AskAlerts(limit) => {
+        Question::Alerts(limit) => {
             questions.spawn(async move { Message::Alerts(backend.alerts(limit).await) });
         }
-        Effect::Selected(_) | Effect::Suspend | Effect::Quit => {}
     }
 }
 
-/// The size of a picture of a frame, for callers without a terminal.
-pub const fn picture_size() -> Size {
-    Size::new(160, 48)
-}
+/// The dashboard of the tests and of the benchmark.
+#[cfg(test)]
+#[path = "../benches/fixture/dashboard.rs"]
+pub(crate) mod fixture;
 
 #[cfg(test)]
 mod tests;

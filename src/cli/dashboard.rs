@@ -2,14 +2,16 @@
 
 use anyhow::Context as _;
 
+use super::signals;
 use super::wiring::{self, Backend};
 use crate::config::Settings;
 use crate::pipeline::supervisor::{self, WhenHeld};
 use crate::telemetry::{self, Destination};
 use crate::tui;
 
-/// Sends the logs to the dashboard's pane and to a file.
+/// Refuses what is no terminal; sends the logs to the dashboard's pane and to a file.
 pub(super) fn with_logs(settings: &Settings) -> anyhow::Result<()> {
+    tui::terminal::check()?;
     let file = settings.log.file.clone().unwrap_or_else(|| settings.storage.join("logs/cryptostream.log"));
     Ok(telemetry::init(&settings.log.level, &Destination::Dashboard { file })?)
 }
@@ -17,7 +19,7 @@ pub(super) fn with_logs(settings: &Settings) -> anyhow::Result<()> {
 /// Pipeline and dashboard in one process. The dashboard stays when the pipeline ends (a recording is over, a
 /// failure is to be read); when the user leaves, the pipeline commits what it holds.
 pub(super) async fn pipeline(settings: &Settings) -> anyhow::Result<()> {
-    let cancel = wiring::cancel_on_signal()?;
+    let cancel = signals::cancel_on_signal()?;
     let pipeline = wiring::pipeline(settings, WhenHeld::Wait)?;
     let (connections, shown, select) = wiring::connections(supervisor::blank(&pipeline), cancel.clone());
     let backend = Backend { queries: wiring::queries(settings)?, from: settings.from.clone() };
@@ -33,7 +35,7 @@ pub(super) async fn pipeline(settings: &Settings) -> anyhow::Result<()> {
 
 /// The dashboard alone.
 pub(super) async fn monitor(settings: &Settings) -> anyhow::Result<()> {
-    let cancel = wiring::cancel_on_signal()?;
+    let cancel = signals::cancel_on_signal()?;
     let pipeline = wiring::pipeline(settings, WhenHeld::Wait)?;
     let (connections, shown, _) = wiring::connections(supervisor::blank(&pipeline), cancel.clone());
     let backend = Backend { queries: wiring::queries(settings)?, from: settings.from.clone() };

@@ -1,7 +1,7 @@
 //! How the program ends: 0 when all went well (a reader that hung up included), 2 with a line for each thing
 //! that is wrong in flags, files and settings, 1 with the chain of causes once, 130 when interrupted.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use crate::config::Invalid;
@@ -61,11 +61,10 @@ impl Ending {
         Self { lines: vec![format!("error: {}", chain(error.as_ref()))], code }
     }
 
-    /// Prints it.
-    #[expect(clippy::print_stderr, reason = "the one place where errors are printed")]
-    pub fn tell(self) -> ExitCode {
+    /// Prints it. A stderr that nobody reads changes nothing.
+    pub fn print(self) -> ExitCode {
         for line in self.lines {
-            eprintln!("{line}");
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
         }
         self.code.into()
     }

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::{mpsc, watch};
 
 use super::exit::Usage;
-use super::{print, wiring};
+use super::{print, signals, wiring};
 use crate::config::Settings;
 use crate::lake::lock::{Attempt, Lock};
 use crate::lake::maintenance::{Effort, Maintenance, Report};
@@ -26,7 +26,7 @@ use crate::text::chain;
 
 /// The pipeline alone; at its end a summary on stdout.
 pub(super) async fn pipeline(settings: &Settings) -> anyhow::Result<()> {
-    let cancel = wiring::cancel_on_signal()?;
+    let cancel = signals::cancel_on_signal()?;
     let pipeline = wiring::pipeline(settings, WhenHeld::Fail)?;
     let (connections, shown, _select) = wiring::connections(supervisor::blank(&pipeline), cancel);
     let progress = tokio::spawn(progress(shown));
@@ -62,7 +62,7 @@ async fn progress(mut shown: watch::Receiver<Arc<Snapshot>>) {
 
 /// Writes what the source delivers to a file that replay reads back.
 pub(super) async fn record(settings: &Settings, file: PathBuf, existing: Existing) -> anyhow::Result<()> {
-    let cancel = wiring::cancel_on_signal()?;
+    let cancel = signals::cancel_on_signal()?;
     let source = wiring::source(settings);
     if let SourceSettings::Replay { input, .. } = &source {
         record::refuse_input(&file, input).map_err(usage)?;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 
 use super::args::{Format, Layer, Size};
 use super::exit::{AlreadyTold, Interrupted};
+use super::signals;
 use super::wiring::{self, Backend};
 use super::{print, print_with};
 use crate::config::{Origin, Settings};
@@ -122,7 +123,7 @@ fn choose_market(
 /// A user's SQL. A signal ends it wherever it is, also while a pager does not read on.
 pub(super) async fn query(settings: &Settings, sql: String, as_format: Format) -> anyhow::Result<()> {
     let bound = wiring::bound_memory(QUERY_MEMORY);
-    let cancel = wiring::cancel_on_signal()?;
+    let cancel = signals::cancel_on_signal()?;
     let answer = match wiring::queries(settings)?.sql(sql, QUERY_TIMEOUT, &cancel).await {
         Err(QueryError::Interrupted) => return Err(Interrupted.into()),
         answer => answer?,

@@ -1,8 +1,8 @@
-//! From settings to the parts' own settings, and from signals to cancellation.
+//! From settings to the parts' own settings.
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
@@ -24,8 +24,6 @@ use crate::tui;
 
 /// How long a run that is to end tries to get over a failure.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
-/// Signals that follow each other so closely are one.
-const SAME_WISH: Duration = Duration::from_millis(500);
 
 fn micros(time: Duration) -> Micros {
     Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX)
@@ -156,38 +154,6 @@ pub(super) fn bound_memory(bytes: u64) -> MemoryBound {
         tracing::debug!(%error, "memory stays unbounded");
     }
     MemoryBound(before)
-}
-
-/// A cancellation that the first SIGINT, SIGTERM or SIGHUP raises; the second ends the process on the spot.
-pub(super) fn cancel_on_signal() -> anyhow::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
-        .map(signal)
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()?;
-    let cancel = CancellationToken::new();
-    let raised = cancel.clone();
-    tokio::spawn(async move {
-        let mut raised_at: Option<Instant> = None;
-        loop {
-            let any = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-            futures::future::select_all(any).await;
-            match raised_at {
-                // Some senders signal the process and its group: one wish, told twice.
-                Some(at) if at.elapsed() < SAME_WISH => {}
-                Some(_) => {
-                    tui::terminal::restore();
-                    tracing::warn!("second signal: ending at once");
-                    std::process::exit(130);
-                }
-                None => {
-                    raised_at = Some(Instant::now());
-                    raised.cancel();
-                }
-            }
-        }
-    });
-    Ok(cancel)
 }
 
 pub(super) type Ends = (Connections, watch::Receiver<Arc<Snapshot>>, watch::Sender<Option<Arc<str>>>);

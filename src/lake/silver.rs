@@ -136,7 +136,7 @@ pub async fn write(table: &Table, stream: &Stream, batch: &Ticks) -> Result<Vec<
 }
 
 /// The columns that tell one tick from another and order them.
-const TICK_COLUMNS: [&str; 14] = [
+const TICK_COLUMNS: [&str; 15] = [
     "coin_id",
     "symbol",
     "source",
@@ -145,6 +145,7 @@ const TICK_COLUMNS: [&str; 14] = [
     "size",
     "trade_id",
     "volume_24h",
+    "price_change_pct_24h",
     "event_time",
     "ingested_at",
     "topic",
@@ -202,6 +203,7 @@ impl Reader {
             let (trade_id, symbol) =
                 (column("trade_id")?.as_string::<i32>(), column("symbol")?.as_string::<i32>());
             let volume = column("volume_24h")?.as_primitive::<Float64Type>();
+            let change = column("price_change_pct_24h")?.as_primitive::<Float64Type>();
             let event_time = column("event_time")?.as_primitive::<TimestampMicrosecondType>();
             let ingested_at = column("ingested_at")?.as_primitive::<TimestampMicrosecondType>();
             let (topic, partition) =
@@ -212,7 +214,12 @@ impl Reader {
                 let market = self.market(source.value(i), coin.value(i), quote.value(i));
                 let stream = self.stream(topic.value(i), partition.value(i));
                 let symbol = symbol.is_valid(i).then(|| symbol.value(i).into());
-                let details = Details { symbol, volume_24h: option(volume, i), ..Details::default() };
+                let details = Details {
+                    symbol,
+                    volume_24h: option(volume, i),
+                    price_change_pct_24h: option(change, i),
+                    ..Details::default()
+                };
                 let tick = Tick {
                     market: 0,
                     index: index.value(i),

@@ -201,6 +201,8 @@ pub struct Latest {
     pub symbol: Option<Arc<str>>,
     /// Traded value of 24 hours as the source says.
     pub volume_24h: Option<f64>,
+    /// Change over 24 hours, percent, that the source gave with this very tick.
+    pub change_24h: Option<f64>,
 }
 
 impl Latest {
@@ -305,6 +307,8 @@ impl Windows {
                         .and_then(|d| d.symbol.clone())
                         .or_else(|| before.as_ref()?.symbol.clone()),
                     volume_24h: details.and_then(|d| d.volume_24h).or_else(|| before.as_ref()?.volume_24h),
+                    // Not that of an older tick: it belongs to that tick's price.
+                    change_24h: details.and_then(|d| d.price_change_pct_24h),
                     place,
                 });
                 if tick.event_time - GRACE > open.watermark {

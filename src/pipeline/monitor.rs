@@ -122,6 +122,7 @@ pub(super) fn live(windows: &Windows) -> Vec<Live> {
         price: latest.price,
         event_time: latest.event_time(),
         volume_24h: latest.volume_24h,
+        change_24h: latest.change_24h,
         open,
     });
     live.collect()

@@ -133,6 +133,8 @@ pub struct Live {
     pub event_time: Micros,
     /// Traded value of the last 24 hours as the source says, in quote currency.
     pub volume_24h: Option<f64>,
+    /// Change over 24 hours, percent, that the source gave with this price.
+    pub change_24h: Option<f64>,
     /// One-minute candles that are not yet in gold, oldest first.
     pub open: Vec<Candle>,
 }

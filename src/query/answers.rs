@@ -34,17 +34,19 @@ const DETAILS_FILES: usize = 4;
 impl Worker {
     pub(super) fn candles(&mut self, query: &CandleQuery) -> Result<CandleSeries, QueryError> {
         self.survey()?;
-        let Some(KnownMarket { market, .. }) = self.census.find(&query.market, self.preferred.as_ref())
+        let Some(KnownMarket { market, newest, .. }) =
+            self.census.find(&query.market, self.preferred.as_ref())
         else {
-            return Ok(CandleSeries { market: None, candles: Vec::new(), total: 0 });
+            return Ok(CandleSeries::default());
         };
         let counts = self.counts(&market, query.interval)?;
         let total = counts.iter().map(|(_, candles)| candles).sum();
         let before = query.before.unwrap_or(END_OF_TIME).clamp(0, END_OF_TIME);
         let limit = query.last.map_or(i64::MAX, |last| i64::try_from(last).unwrap_or(i64::MAX));
         let days = days_for(&counts, before, limit);
+        let newest = Some(newest);
         if days.is_empty() {
-            return Ok(CandleSeries { market: Some(market), candles: Vec::new(), total });
+            return Ok(CandleSeries { market: Some(market), candles: Vec::new(), total, newest });
         }
         let mut candles = match query.interval {
             Interval::Minute1 => {
@@ -58,7 +60,7 @@ impl Worker {
             }
         };
         candles.reverse();
-        Ok(CandleSeries { market: Some(market), candles, total })
+        Ok(CandleSeries { market: Some(market), candles, total, newest })
     }
 
     /// A template over the gold files of some days that hold candles of a market.
@@ -235,7 +237,7 @@ fn candle(row: &Row<'_>) -> duckdb::Result<Candle> {
 }
 
 fn market_row(source: &Arc<str>, row: &Row<'_>) -> duckdb::Result<MarketRow> {
-    let closes = match row.get::<_, Value>(11)? {
+    let closes = match row.get::<_, Value>(12)? {
         Value::List(closes) => closes
             .into_iter()
             .filter_map(|close| if let Value::Double(close) = close { Some(close) } else { None })
@@ -248,11 +250,12 @@ fn market_row(source: &Arc<str>, row: &Row<'_>) -> duckdb::Result<MarketRow> {
         price: row.get(3)?,
         event_time: row.get(4)?,
         change_1m: row.get(5)?,
-        change_1h: row.get(6)?,
-        change_24h: row.get(7)?,
-        volatility_1m: row.get(8)?,
-        volatility_1h: row.get(9)?,
-        volume_24h: row.get(10)?,
+        price_1h_ago: row.get(6)?,
+        price_24h_ago: row.get(7)?,
+        source_change_24h: row.get(8)?,
+        volatility_1m: row.get(9)?,
+        volatility_1h: row.get(10)?,
+        volume_24h: row.get(11)?,
         closes,
     })
 }

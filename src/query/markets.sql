@@ -1,7 +1,8 @@
 -- The market table of one source. Every market is measured from its own newest candle.
 -- $1 source, $2 the newest window of the source (µs)
 -- A change is against the close of the window that long before; where that one is missing, against one a little older: up to a minute for
--- the change over a minute, ten minutes for an hour, an hour for a day.
+-- the change over a minute, ten minutes for an hour, an hour for a day. The change over a day is the source's own where it gave one with the
+-- very tick that closed the newest candle: that of any other tick belongs to another price.
 WITH recent AS (
     SELECT * REPLACE (window_start::TIMESTAMP AS window_start), max(window_start::TIMESTAMP) OVER (PARTITION BY coin_id, quote) AS newest
     FROM {gold}
@@ -28,11 +29,12 @@ reported AS (
     SELECT
         coin_id,
         quote,
-        arg_max(symbol, event_time) AS symbol,
-        arg_max(volume_24h, event_time) AS value_24h,
-        arg_max(price_change_pct_24h, event_time) AS change_24h
-    FROM {silver}
-    WHERE source = $1
+        arg_max(ticks.symbol, ticks.event_time) AS symbol,
+        arg_max(ticks.volume_24h, ticks.event_time) AS value_24h,
+        max(ticks.price_change_pct_24h) FILTER (WHERE epoch_us(ticks.event_time) = measured.event_time AND ticks.price = measured.price) AS change_24h
+    FROM {silver} AS ticks
+    JOIN measured USING (coin_id, quote)
+    WHERE ticks.source = $1
     GROUP BY coin_id, quote
 )
 SELECT
@@ -42,8 +44,9 @@ SELECT
     price,
     event_time,
     (price - price_1m) / price_1m * 100,
-    (price - price_1h) / price_1h * 100,
-    coalesce((price - price_24h) / price_24h * 100, change_24h),
+    price_1h,
+    price_24h,
+    change_24h,
     volatility_1m,
     (high_1h - low_1h) / low_1h * 100,
     coalesce(measured.volume_24h, value_24h / price),

@@ -193,7 +193,7 @@ async fn nothing_is_there_and_nothing_fails() {
     for _ in 0..2 {
         for interval in Interval::ALL {
             let series = queries.candles(ask(interval, Some(5), None)).await.unwrap();
-            assert_eq!(series, CandleSeries { market: None, candles: vec![], total: 0 });
+            assert_eq!(series, CandleSeries::default());
         }
         assert_eq!(queries.markets(None).await.unwrap(), []);
         assert_eq!(queries.alerts(10).await.unwrap(), []);
@@ -409,8 +409,9 @@ async fn the_market_table_measures_every_market_from_its_own_newest_candle() {
         price: 110.0,
         event_time: at(24, 30) + 59_000_000,
         change_1m: Some(10.0),
-        change_1h: Some(37.5),
-        change_24h: Some(120.0),
+        price_1h_ago: Some(80.0),
+        price_24h_ago: Some(50.0),
+        source_change_24h: None,
         volatility_1m: Some(10.0),
         volatility_1h: Some((125.0 - 90.0) / 90.0 * 100.0),
         volume_24h: Some(5.75),
@@ -422,8 +423,9 @@ async fn the_market_table_measures_every_market_from_its_own_newest_candle() {
         price: 5.0,
         event_time: at(24, 10) + 59_000_000,
         change_1m: None,
-        change_1h: None,
-        change_24h: None,
+        price_1h_ago: None,
+        price_24h_ago: None,
+        source_change_24h: None,
         volatility_1m: Some(0.0),
         volatility_1h: Some(0.0),
         volume_24h: None,
@@ -435,16 +437,18 @@ async fn the_market_table_measures_every_market_from_its_own_newest_candle() {
 
     let mut silver = table(&storage, TableKind::Silver).await;
     let tick = |coin: &str, symbol: &str, at: Micros, value: f64, change: f64| {
-        cells! { coin_id: coin, symbol: symbol, source: "binance", quote: "usd", price: 1.0, volume_24h: value, price_change_pct_24h: change, event_time: at }
+        cells! { coin_id: coin, symbol: symbol, source: "binance", quote: "usd", price: 5.0, volume_24h: value, price_change_pct_24h: change, event_time: at }
     };
     let ticks = [
-        tick("ethereum", "eth", at(24, 10), 10.0, 2.5),
         tick("ethereum", "old", at(24, 9), 1.0, 1.0),
+        tick("ethereum", "old", at(24, 10) + 59_000_000, 1.0, 2.5),
+        // Newer than the newest candle: its change belongs to a price that is not in the row.
+        tick("ethereum", "eth", at(24, 11), 10.0, 99.0),
         tick("bitcoin", "btc", at(24, 10), 1.0, 1.0),
     ];
     put(&mut silver, Some("2025-05-13"), &ticks, |_| false).await;
     ethereum.symbol = Some("eth".into());
-    ethereum.change_24h = Some(2.5);
+    ethereum.source_change_24h = Some(2.5);
     ethereum.volume_24h = Some(2.0);
     let bitcoin = MarketRow { symbol: Some("btc".into()), ..bitcoin };
     assert_eq!(queries.markets(None).await.unwrap(), [bitcoin, ethereum]);

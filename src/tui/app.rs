@@ -3,14 +3,15 @@
 
 mod ask;
 pub(super) mod chart;
+mod keys;
 pub(super) mod markets;
 mod mouse;
 
 use std::sync::Arc;
 
-use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, MouseEvent};
+use crossterm::event::{Event, KeyEvent, KeyEventKind, MouseEvent};
 use ratatui::layout::Size;
-use tui_logger::{TuiWidgetEvent, TuiWidgetState};
+use tui_logger::TuiWidgetState;
 
 use self::ask::Ask;
 use self::chart::Chart;
@@ -18,78 +19,42 @@ use self::markets::{MarketEntry, Markets};
 use crate::market::{Alert, Interval, Micros, printable};
 use crate::pipeline::status::{Snapshot, SourceKind};
 use crate::query::{CandleQuery, CandleSeries, MarketRow};
+use crate::tui::DashboardSettings;
 use crate::tui::format::Zone;
-use crate::tui::input::{Action, Chord, KeyContext, lookup};
+use crate::tui::input::KeyContext;
+use crate::tui::layout::{Arrangement, Layout, LogPane, Pane};
+use crate::tui::notice::{self, NoticeLine};
+use crate::tui::plot::Plot;
 use crate::tui::theme::{Theme, ThemeKind};
-use crate::tui::{DashboardSettings, view};
 
 /// How many alerts are asked for.
 const ALERTS: usize = 200;
-/// Columns of the chart that a pan moves by, as a share of its width.
-const PAN_SHARE: i64 = 4;
 /// Most characters of the find line.
 const MOST_FIND: usize = 40;
-
-/// The panes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Pane {
-    /// The market table.
-    Markets,
-    /// The candles.
-    Chart,
-    /// The stages' health.
-    Pipeline,
-    /// The alert log.
-    Alerts,
-    /// The program's log.
-    Logs,
-}
-
-impl Pane {
-    /// All panes, in the order that `Tab` goes through them.
-    pub const ALL: [Self; 5] = [Self::Markets, Self::Chart, Self::Pipeline, Self::Alerts, Self::Logs];
-}
 
 /// What lies over the dashboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overlay {
-    /// Nothing.
     None,
     /// The help, scrolled down by so many lines.
     Help(u16),
-    /// The find line.
     Find,
 }
 
-/// Whether the log pane has a place of its own where there is room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LogPane {
-    Shown,
-    Hidden,
-}
-
-/// Something that happened.
 #[derive(Debug)]
 pub enum Message {
-    /// A key was pressed.
     Key(KeyEvent),
-    /// The mouse did something.
     Mouse(MouseEvent),
-    /// The terminal has a new size.
     Resize(Size),
-    /// Text was pasted.
     Paste(String),
-    /// The pipeline published a snapshot.
     Snapshot(Arc<Snapshot>),
-    /// A question for candles was answered, or failed with these words.
+    /// The answer to a question for candles, or why it failed.
     Candles(CandleQuery, Result<CandleSeries, String>),
-    /// The question for the market table was answered, or failed.
     Markets(Result<Vec<MarketRow>, String>),
-    /// The question for alerts was answered, newest first, or failed.
+    /// Newest first.
     Alerts(Result<Vec<Alert>, String>),
-    /// The clock says so.
     Tick(Micros),
-    /// The terminal is ours again after a stop.
+    /// The terminal was taken again after a stop: what it shows is unknown.
     Resumed,
 }
 
@@ -109,18 +74,20 @@ impl Message {
 /// Something to do for the loop around the state.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Ask for candles, answer with [`Message::Candles`].
-    AskCandles(CandleQuery),
-    /// Ask for the market table, answer with [`Message::Markets`].
-    AskMarkets,
-    /// Ask for so many alerts, answer with [`Message::Alerts`].
-    AskAlerts(usize),
-    /// This coin is selected now.
+    Ask(Question),
     Selected(Arc<str>),
-    /// Stop the process, as the shell's Ctrl-Z does.
+    /// Stop the job, as the terminal's Ctrl-Z does.
     Suspend,
-    /// End the program.
     Quit,
+}
+
+/// A question to the lake; the message of the same name answers it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Question {
+    Candles(CandleQuery),
+    Markets,
+    /// The newest alerts, so many at the most.
+    Alerts(usize),
 }
 
 /// What is frozen while the dashboard is paused.
@@ -137,7 +104,7 @@ pub struct App {
     red_up: bool,
     pub(super) zone: Zone,
     now: Micros,
-    pub(super) size: Size,
+    size: Size,
     pub(super) snapshot: Option<Arc<Snapshot>>,
     pub(super) markets: Markets,
     pub(super) chart: Chart,
@@ -154,6 +121,11 @@ pub struct App {
     paused: Option<Paused>,
     announced: Option<Arc<str>>,
     drag: Option<u16>,
+    /// Failures and notices.
+    pub(super) notices: Vec<NoticeLine>,
+    /// Where everything is, as of the last update; so is the plot.
+    pub(super) layout: Layout,
+    pub(super) plot: Plot,
     changed: bool,
 }
 
@@ -171,7 +143,8 @@ impl App {
     /// The state before anything is known, for a terminal of `size` at the clock time `now`.
     pub fn new(settings: &DashboardSettings, size: Size, now: Micros) -> Self {
         let kind = if settings.no_color { ThemeKind::Mono } else { settings.theme };
-        Self {
+        let chart = Chart::default();
+        let mut app = Self {
             theme_kind: kind,
             theme: Theme::new(kind, settings.red_up),
             red_up: settings.red_up,
@@ -180,7 +153,8 @@ impl App {
             size,
             snapshot: None,
             markets: Markets::preferring(settings.coin.clone()),
-            chart: Chart::default(),
+            plot: chart.plot(Layout::default().chart()),
+            chart,
             alerts: Vec::new(),
             alerts_offset: 0,
             focus: Pane::Chart,
@@ -194,8 +168,12 @@ impl App {
             paused: None,
             announced: None,
             drag: None,
+            notices: Vec::new(),
+            layout: Layout::default(),
             changed: true,
-        }
+        };
+        app.arrange();
+        app
     }
 
     /// The clock that everything shown is seen by: it stands still while paused.
@@ -234,10 +212,14 @@ impl App {
         std::mem::take(&mut self.changed)
     }
 
+    pub(super) const fn size(&self) -> Size {
+        self.size
+    }
+
     /// Folds a message into the state.
     pub fn update(&mut self, message: Message) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.changed |= match message {
+        let changed = match message {
             Message::Key(key) => self.key(key, &mut effects),
             Message::Mouse(mouse) => self.mouse(mouse),
             Message::Resize(size) => std::mem::replace(&mut self.size, size) != size,
@@ -249,14 +231,17 @@ impl App {
             Message::Tick(now) => self.tick(now),
             Message::Resumed => true,
         };
-        self.derive_effects(&mut effects);
+        if changed {
+            self.changed = true;
+            self.select(&mut effects);
+            self.arrange();
+        }
+        self.ask(&mut effects);
         effects
     }
 
-    /// What follows from any change: the selection is announced, the chart shows it, questions are asked.
-    fn derive_effects(&mut self, effects: &mut Vec<Effect>) {
-        let layout = view::layout(self);
-        self.markets.scroll(view::table_rows(&layout));
+    /// The chart shows what is selected, and the selection is announced.
+    fn select(&mut self, effects: &mut Vec<Effect>) {
         let market = self.markets.selected().map(|r| r.market.clone());
         if market.is_some() {
             self.chart.set_market(market.as_ref());
@@ -265,24 +250,46 @@ impl App {
             self.announced = Some(market.coin_id.clone());
             effects.push(Effect::Selected(market.coin_id.clone()));
         }
-        let Some(snapshot) = self.snapshot.clone() else { return };
-        if !self.is_paused() {
+        if let Some(snapshot) = self.snapshot.as_ref().filter(|_| self.paused.is_none()) {
             self.chart.set_live(&snapshot.live);
-            if self.ask_markets.next(self.now, &(), snapshot.revision, |()| true).is_some() {
-                effects.push(Effect::AskMarkets);
+        }
+    }
+
+    /// Derives what depends on everything else: the lines of notices, the layout, the chart's geometry.
+    fn arrange(&mut self) {
+        let width = usize::from(self.size.width).saturating_sub(2);
+        let most = usize::from(self.size.height / 5).min(5);
+        let snapshot = self.snapshot.as_ref();
+        self.notices = snapshot.map_or_else(Vec::new, |s| notice::lines(s, self.now(), width, most));
+        self.layout = Layout::new(Arrangement {
+            size: self.size,
+            focus: self.focus,
+            expanded: self.expanded,
+            logs: self.log_pane,
+            notices: self.notices.len(),
+        });
+        self.markets.scroll(self.layout.table().height.into());
+        self.plot = self.chart.plot(self.layout.chart());
+        self.chart.snap_cursor(&self.plot.view);
+    }
+
+    /// Asks what is not known yet, or not for the newest revision.
+    fn ask(&mut self, effects: &mut Vec<Effect>) {
+        let Some(revision) = self.snapshot.as_ref().map(|s| s.revision) else { return };
+        if !self.is_paused() {
+            if self.ask_markets.next(self.now, &(), revision, |()| true).is_some() {
+                effects.push(Effect::Ask(Question::Markets));
             }
-            if self.ask_alerts.next(self.now, &(), snapshot.revision, |()| true).is_some() {
-                effects.push(Effect::AskAlerts(ALERTS));
+            if self.ask_alerts.next(self.now, &(), revision, |()| true).is_some() {
+                effects.push(Effect::Ask(Question::Alerts(ALERTS)));
             }
         }
-        let columns = view::chart_columns(&layout);
+        let columns = self.plot.candles.width;
         if let Some(wanted) = self.chart.wanted(columns).filter(|_| self.chart.has_interval()) {
             let mut ask = std::mem::take(&mut self.chart.ask);
-            if let Some(query) = ask
-                .next(self.now, &wanted, snapshot.revision, |answered| self.chart.covered(answered, columns))
-            {
-                effects.push(Effect::AskCandles(query));
-            }
+            let query =
+                ask.next(self.now, &wanted, revision, |answered| self.chart.covered(answered, columns));
+            effects.extend(query.map(|query| Effect::Ask(Question::Candles(query))));
             self.chart.ask = ask;
         }
     }
@@ -331,9 +338,8 @@ impl App {
     fn take_candles(&mut self, query: &CandleQuery, answer: Result<CandleSeries, String>) -> bool {
         match answer {
             Ok(series) => {
-                if let Some(revision) = self.chart.ask.answered(query) {
-                    let current = self.snapshot.as_ref().is_none_or(|s| s.revision == revision);
-                    self.chart.answer(query, series, current);
+                if self.chart.ask.answered(query) {
+                    self.chart.answer(query, series);
                 }
             }
             Err(why) => self.chart.ask.failed(query, printable(&why)),
@@ -381,155 +387,6 @@ impl App {
         change(&mut self.markets.filter);
         self.markets.filter = self.markets.filter.chars().take(MOST_FIND).collect();
         self.markets.refresh(self.snapshot.as_deref());
-    }
-
-    fn key(&mut self, event: KeyEvent, effects: &mut Vec<Effect>) -> bool {
-        let Some(chord) = Chord::of(event) else { return false };
-        if let Some(binding) = lookup(self.context(), chord) {
-            self.perform(binding.action, chord, effects);
-            return true;
-        }
-        match (self.overlay, chord) {
-            (Overlay::Find, Chord { code: KeyCode::Char(c), ctrl: false }) => {
-                self.find(|filter| filter.push(c));
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn perform(&mut self, action: Action, chord: Chord, effects: &mut Vec<Effect>) {
-        match action {
-            Action::Quit => effects.push(Effect::Quit),
-            Action::Suspend => effects.push(Effect::Suspend),
-            Action::NextCoin | Action::FindNext => self.markets.step(1),
-            Action::PreviousCoin | Action::FindPrevious => self.markets.step(-1),
-            Action::NthCoin => {
-                if let KeyCode::Char(digit) = chord.code {
-                    let at = digit.to_digit(10).map_or(0, |d| (d + 9) % 10);
-                    self.markets.select(at as usize);
-                }
-            }
-            Action::Sort => self.markets.sort_next(),
-            Action::ReverseSort => self.markets.reversed = !self.markets.reversed,
-            Action::Find => self.overlay = Overlay::Find,
-            Action::FindCancel => {
-                self.overlay = Overlay::None;
-                self.find(String::clear);
-            }
-            Action::FindErase => self.find(|filter| {
-                filter.pop();
-            }),
-            Action::FindClear => self.find(String::clear),
-            Action::NextPane => self.step_focus(1),
-            Action::PreviousPane => self.step_focus(Pane::ALL.len() - 1),
-            Action::Expand => self.expanded = !self.expanded,
-            Action::Pause => self.toggle_pause(),
-            Action::Theme => {
-                self.theme_kind = self.theme_kind.next();
-                self.theme = Theme::new(self.theme_kind, self.red_up);
-            }
-            Action::Zone => self.zone = self.zone.toggled(),
-            Action::Logs => self.toggle_logs(),
-            Action::Help => self.overlay = Overlay::Help(0),
-            Action::FindAccept | Action::HelpClose => self.overlay = Overlay::None,
-            Action::HelpUp => self.scroll_help(-1),
-            Action::HelpDown => self.scroll_help(1),
-            Action::Escape => self.escape(),
-            Action::AlertsUp => self.alerts_offset = self.alerts_offset.saturating_sub(1),
-            Action::AlertsDown => {
-                self.alerts_offset = (self.alerts_offset + 1).min(self.alerts.len().saturating_sub(1));
-            }
-            _ => self.perform_on_chart(action),
-        }
-        if matches!(action, Action::Sort | Action::ReverseSort) {
-            self.markets.refresh(self.snapshot.as_deref());
-        }
-    }
-
-    fn perform_on_chart(&mut self, action: Action) {
-        let columns = view::chart_columns(&view::layout(self));
-        let chart = &mut self.chart;
-        let pan = i64::from((columns / chart.zoom.columns()).max(1)) / PAN_SHARE + 1;
-        match action {
-            Action::CursorLeft => chart.move_cursor(false, columns),
-            Action::CursorRight => chart.move_cursor(true, columns),
-            Action::PanLeft => chart.pan(-pan),
-            Action::PanRight => chart.pan(pan),
-            Action::ZoomIn => chart.zoom_by(true, chart.cursor),
-            Action::ZoomOut => chart.zoom_by(false, chart.cursor),
-            Action::Narrower => chart.step_interval(-1),
-            Action::Wider => chart.step_interval(1),
-            Action::Reset => chart.reset(),
-            Action::Live => chart.go_live(),
-            Action::Volume => chart.toggle_volume(),
-            Action::Indicators => chart.next_indicators(),
-            _ => self.perform_on_logs(action),
-        }
-    }
-
-    fn perform_on_logs(&self, action: Action) {
-        let event = match action {
-            Action::LogUp => TuiWidgetEvent::UpKey,
-            Action::LogDown => TuiWidgetEvent::DownKey,
-            Action::LogLess => TuiWidgetEvent::LeftKey,
-            Action::LogMore => TuiWidgetEvent::RightKey,
-            Action::LogCaptureLess => TuiWidgetEvent::MinusKey,
-            Action::LogCaptureMore => TuiWidgetEvent::PlusKey,
-            Action::LogPageUp => TuiWidgetEvent::PrevPageKey,
-            Action::LogPageDown => TuiWidgetEvent::NextPageKey,
-            Action::LogNewest => TuiWidgetEvent::EscapeKey,
-            Action::LogFocus => TuiWidgetEvent::FocusKey,
-            Action::LogHide => TuiWidgetEvent::HideKey,
-            _ => return,
-        };
-        self.logs.transition(event);
-    }
-
-    fn step_focus(&mut self, by: usize) {
-        let at = Pane::ALL.iter().position(|p| *p == self.focus).unwrap_or(0);
-        self.focus = Pane::ALL[(at + by) % Pane::ALL.len()];
-    }
-
-    fn scroll_help(&mut self, by: i16) {
-        if let Overlay::Help(at) = self.overlay {
-            self.overlay = Overlay::Help(at.saturating_add_signed(by).min(view::help_scroll(self.size)));
-        }
-    }
-
-    fn escape(&mut self) {
-        if !self.markets.filter.is_empty() {
-            self.find(String::clear);
-        } else if self.chart.cursor.is_some() {
-            self.chart.cursor = None;
-            self.chart.hover = None;
-        } else if self.expanded {
-            self.expanded = false;
-        } else {
-            self.focus = Pane::Chart;
-        }
-    }
-
-    /// Where the logs have a place, they are shown or hidden; where not, they take the chart's and give it
-    /// back.
-    fn toggle_logs(&mut self) {
-        if self.focus == Pane::Logs {
-            self.focus = Pane::Chart;
-        } else if view::has_room_for_logs(self.size) {
-            self.log_pane = if self.log_pane == LogPane::Shown { LogPane::Hidden } else { LogPane::Shown };
-        } else {
-            self.focus = Pane::Logs;
-        }
-    }
-
-    fn toggle_pause(&mut self) {
-        match self.paused.take() {
-            None => self.paused = Some(Paused { at: self.now, held: None }),
-            Some(Paused { held: Some(held), .. }) => {
-                self.take_snapshot(held);
-            }
-            Some(_) => {}
-        }
     }
 }
 

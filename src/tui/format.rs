@@ -9,7 +9,7 @@
 )]
 
 use chrono::{DateTime, Local, Offset, TimeZone, Timelike};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use crate::market::{DAY, HOUR, MINUTE, Micros, SECOND};
 
@@ -192,9 +192,7 @@ pub fn percent(value: f64) -> String {
 /// Which way a change goes, once rounded to what is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// Above.
     Up,
-    /// Below.
     Down,
     /// Neither, to two decimals.
     Flat,
@@ -259,20 +257,71 @@ pub fn fit(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
+    if width == 0 {
+        return String::new();
+    }
+    // Measured as a whole: a sign may change the width of the one before it.
     let mut out = String::new();
-    let mut used = 0;
     for c in text.chars() {
-        let w = c.width().unwrap_or(0);
-        if used + w + 1 > width {
+        out.push(c);
+        if out.width() + 1 > width {
+            out.pop();
             break;
         }
-        used += w;
-        out.push(c);
     }
-    if width > 0 {
-        out.push('…');
-    }
+    out.push('…');
     out
+}
+
+/// `text` in exactly `width` columns: cut, or filled up with blanks.
+pub fn pad(text: &str, width: usize) -> String {
+    let mut text = fit(text, width);
+    text.extend(std::iter::repeat_n(' ', width.saturating_sub(text.width())));
+    text
+}
+
+/// As [`pad`], the blanks on the left.
+pub fn pad_left(text: &str, width: usize) -> String {
+    let text = fit(text, width);
+    " ".repeat(width.saturating_sub(text.width())) + &text
+}
+
+/// `text` and then `end` in at most `most` lines of `width` columns, broken between words where that is
+/// possible. What does not fit is cut from the end of `text`; `end` stays.
+pub fn wrap(text: &str, end: &str, width: usize, most: usize) -> Vec<String> {
+    let mut room = (width * most).saturating_sub(end.width());
+    loop {
+        let lines = broken(&format!("{}{end}", fit(text, room)), width);
+        if lines.len() <= most || room == 0 {
+            return lines.into_iter().take(most).collect();
+        }
+        room -= 1;
+    }
+}
+
+/// Lines of `width` columns, broken between words; a word that is longer than a line, where the line ends.
+fn broken(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() {
+            if line.width() + 1 + word.width() <= width {
+                line.push(' ');
+                line.push_str(word);
+                continue;
+            }
+            lines.push(std::mem::take(&mut line));
+        }
+        for c in word.chars() {
+            line.push(c);
+            if line.width() > width && line.len() > c.len_utf8() {
+                line.pop();
+                lines.push(std::mem::replace(&mut line, c.to_string()));
+            }
+        }
+    }
+    lines.push(line);
+    lines
 }
 
 /// A coin id as a name: `avalanche-2` is `Avalanche 2`.
@@ -376,7 +425,26 @@ mod tests {
         assert_eq!(fit("bitcoin", 4), "bit…");
         assert_eq!(fit("価格価格", 5), "価格…");
         assert_eq!(fit("abc", 0), "");
+        assert_eq!((pad("比特币", 8).as_str(), pad("比特币", 5).as_str()), ("比特币  ", "比特…"));
         assert_eq!(title_case("avalanche-2"), "Avalanche 2");
+    }
+
+    #[test]
+    fn wrapped_text_keeps_its_beginning_and_its_end() {
+        let cause = "no space left on device (os error 28): cannot write /very/long/path/part-00000.parquet";
+        assert_eq!(
+            wrap(cause, " · again in 4 s", 60, 2),
+            [
+                "no space left on device (os error 28): cannot write",
+                "/very/long/path/part-00000.parquet · again in 4 s",
+            ]
+        );
+        assert_eq!(
+            wrap(cause, " · again in 4 s", 40, 2),
+            ["no space left on device (os error 28):", "cannot write… · again in 4 s",]
+        );
+        assert_eq!(wrap("aaaaaaaaaaaa", "", 5, 9), ["aaaaa", "aaaaa", "aa"]);
+        assert_eq!(wrap("比特币比特币", "", 5, 9), ["比特", "币比", "特币"]);
     }
 
     #[test]
@@ -413,6 +481,13 @@ mod tests {
         #[test]
         fn fitted_text_fits(text in "\\PC{0,40}", width in 0usize..50) {
             prop_assert!(fit(&text, width).width() <= width);
+            prop_assert_eq!(pad(&text, width).width(), width);
+        }
+
+        #[test]
+        fn wrapped_text_fits(text in "\\PC{0,80}", width in 2usize..50, most in 1usize..4) {
+            let lines = wrap(&text, " · end", width, most);
+            prop_assert!(lines.len() <= most && lines.iter().all(|line| line.width() <= width), "{:?}", lines);
         }
     }
 }

@@ -7,15 +7,11 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 /// through to [`KeyContext::Main`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyContext {
-    /// The dashboard.
     Main,
-    /// The alert pane has the focus.
     Alerts,
-    /// The log pane has the focus.
     Logs,
     /// The find line is open; characters go into it.
     Find,
-    /// The help is open.
     Help,
 }
 
@@ -23,7 +19,6 @@ impl KeyContext {
     /// Every context, in the order of the help.
     pub const ALL: [Self; 5] = [Self::Main, Self::Alerts, Self::Logs, Self::Find, Self::Help];
 
-    /// The heading of its keys in the help.
     pub const fn heading(self) -> &'static str {
         match self {
             Self::Main => "Everywhere",
@@ -35,119 +30,78 @@ impl KeyContext {
     }
 }
 
-/// What a key does.
+/// What a key does; what it is for the user, the table's help says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Selects the coin below.
     NextCoin,
-    /// Selects the coin above.
     PreviousCoin,
     /// Selects the coin in the row of the digit, `0` being the tenth.
     NthCoin,
-    /// Moves the crosshair to the candle before.
-    CursorLeft,
-    /// Moves the crosshair to the candle after.
-    CursorRight,
-    /// Shows older candles.
-    PanLeft,
-    /// Shows newer candles.
-    PanRight,
-    /// Shows fewer, wider candles.
-    ZoomIn,
-    /// Shows more candles.
-    ZoomOut,
-    /// Goes to the next narrower interval.
-    Narrower,
-    /// Goes to the next wider interval.
-    Wider,
-    /// Zoom, pan and crosshair as at the start.
-    Reset,
-    /// Goes to the newest candle and stays there.
-    Live,
-    /// Shows or hides the volume.
-    Volume,
-    /// Goes through the indicators.
-    Indicators,
-    /// Sorts by the next column.
+    Chart(ChartAction),
     Sort,
-    /// Turns the order round.
     ReverseSort,
-    /// Opens the find line.
-    Find,
-    /// Gives the focus to the next pane.
     NextPane,
-    /// Gives the focus to the pane before.
     PreviousPane,
-    /// Lets the focused pane fill the screen, or no longer.
     Expand,
-    /// Freezes what is shown, or no longer.
     Pause,
-    /// Goes to the next theme.
     Theme,
-    /// Changes between UTC and local time.
     Zone,
-    /// Shows or hides the logs.
     Logs,
-    /// Opens the help.
     Help,
-    /// Leaves whatever is open: filter, crosshair, expanded pane.
     Escape,
-    /// Suspends the program to the shell.
     Suspend,
-    /// Ends the program.
     Quit,
-    /// Scrolls the alerts towards newer ones.
     AlertsUp,
-    /// Scrolls the alerts towards older ones.
     AlertsDown,
-    /// Logs: the target above.
-    LogUp,
-    /// Logs: the target below.
-    LogDown,
-    /// Logs: shows less of the target.
-    LogLess,
-    /// Logs: shows more of the target.
-    LogMore,
-    /// Logs: captures less of the target.
-    LogCaptureLess,
-    /// Logs: captures more of the target.
-    LogCaptureMore,
-    /// Logs: a page back.
-    LogPageUp,
-    /// Logs: a page on.
-    LogPageDown,
-    /// Logs: the newest lines again.
-    LogNewest,
-    /// Logs: only the selected target, or all.
-    LogFocus,
-    /// Logs: hides or shows targets that are off.
-    LogHide,
-    /// Find: selects the match and keeps the filter.
+    Log(LogAction),
+    Find,
     FindAccept,
-    /// Find: drops the filter.
     FindCancel,
-    /// Find: takes the last character back.
     FindErase,
-    /// Find: empties the line.
     FindClear,
-    /// Find: the match above.
     FindPrevious,
-    /// Find: the match below.
     FindNext,
-    /// Help: closes it.
     HelpClose,
-    /// Help: scrolls up.
     HelpUp,
-    /// Help: scrolls down.
     HelpDown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChartAction {
+    CursorLeft,
+    CursorRight,
+    PanLeft,
+    PanRight,
+    ZoomIn,
+    ZoomOut,
+    Narrower,
+    Wider,
+    Reset,
+    Live,
+    Volume,
+    Indicators,
+}
+
+/// What tui-logger's widget can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogAction {
+    Up,
+    Down,
+    Less,
+    More,
+    CaptureLess,
+    CaptureMore,
+    PageUp,
+    PageDown,
+    Newest,
+    Focus,
+    Hide,
 }
 
 /// A key as it is pressed. Shift is part of the character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Chord {
-    /// The key.
     pub code: KeyCode,
-    /// With Ctrl held.
     pub ctrl: bool,
 }
 
@@ -172,18 +126,12 @@ impl Chord {
     }
 }
 
-/// One line of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Binding {
-    /// What happens.
     pub action: Action,
-    /// Where.
     pub context: KeyContext,
-    /// By which keys.
     pub chords: &'static [Chord],
-    /// How the keys are written.
     pub label: &'static str,
-    /// What the help says.
     pub help: &'static str,
     /// What the footer says: keys and a word; none: only in the help.
     pub hint: Option<(&'static str, &'static str)>,
@@ -209,7 +157,9 @@ impl Binding {
 /// the hint.
 pub const KEYS: &[Binding] = {
     use Action as A;
+    use ChartAction as C;
     use KeyContext::{Alerts, Find, Help, Logs, Main};
+    use LogAction as L;
     &[
         bind(Main, A::NextCoin, &[char('j'), key(KeyCode::Down)], "j ↓", "next coin").hint("j/k", "coin"),
         bind(Main, A::PreviousCoin, &[char('k'), key(KeyCode::Up)], "k ↑", "previous coin"),
@@ -231,23 +181,48 @@ pub const KEYS: &[Binding] = {
             "1-9 0",
             "coin in that row",
         ),
-        bind(Main, A::Narrower, &[char('[')], "[", "narrower interval").hint("[ ]", "interval"),
-        bind(Main, A::Wider, &[char(']')], "]", "wider interval"),
-        bind(Main, A::CursorLeft, &[char('h'), key(KeyCode::Left)], "h ←", "crosshair to the candle before")
-            .hint("h/l", "crosshair"),
-        bind(Main, A::CursorRight, &[char('l'), key(KeyCode::Right)], "l →", "crosshair to the candle after"),
-        bind(Main, A::PanLeft, &[char('H'), key(KeyCode::PageUp)], "H PgUp", "pan to older candles")
-            .hint("H/L", "pan"),
-        bind(Main, A::PanRight, &[char('L'), key(KeyCode::PageDown)], "L PgDn", "pan to newer candles"),
-        bind(Main, A::ZoomIn, &[char('+'), char('=')], "+", "zoom in").hint("+/-", "zoom"),
-        bind(Main, A::ZoomOut, &[char('-'), char('_')], "-", "zoom out"),
-        bind(Main, A::Live, &[key(KeyCode::End)], "End", "follow the newest candle").hint("End", "live"),
-        bind(Main, A::Reset, &[key(KeyCode::Home)], "Home", "reset zoom, pan and crosshair"),
+        bind(Main, A::Chart(C::Narrower), &[char('[')], "[", "narrower interval").hint("[ ]", "interval"),
+        bind(Main, A::Chart(C::Wider), &[char(']')], "]", "wider interval"),
+        bind(
+            Main,
+            A::Chart(C::CursorLeft),
+            &[char('h'), key(KeyCode::Left)],
+            "h ←",
+            "crosshair to the candle before",
+        )
+        .hint("h/l", "crosshair"),
+        bind(
+            Main,
+            A::Chart(C::CursorRight),
+            &[char('l'), key(KeyCode::Right)],
+            "l →",
+            "crosshair to the candle after",
+        ),
+        bind(
+            Main,
+            A::Chart(C::PanLeft),
+            &[char('H'), key(KeyCode::PageUp)],
+            "H PgUp",
+            "pan to older candles",
+        )
+        .hint("H/L", "pan"),
+        bind(
+            Main,
+            A::Chart(C::PanRight),
+            &[char('L'), key(KeyCode::PageDown)],
+            "L PgDn",
+            "pan to newer candles",
+        ),
+        bind(Main, A::Chart(C::ZoomIn), &[char('+'), char('=')], "+", "zoom in").hint("+/-", "zoom"),
+        bind(Main, A::Chart(C::ZoomOut), &[char('-'), char('_')], "-", "zoom out"),
+        bind(Main, A::Chart(C::Live), &[key(KeyCode::End)], "End", "follow the newest candle")
+            .hint("End", "live"),
+        bind(Main, A::Chart(C::Reset), &[key(KeyCode::Home)], "Home", "reset zoom, pan and crosshair"),
         bind(Main, A::Find, &[char('/')], "/", "find a coin by id or symbol").hint("/", "find"),
         bind(Main, A::Sort, &[char('s')], "s", "sort by the next column").hint("s", "sort"),
         bind(Main, A::ReverseSort, &[char('S')], "S", "turn the order round"),
-        bind(Main, A::Volume, &[char('v')], "v", "volume on or off").hint("v", "volume"),
-        bind(Main, A::Indicators, &[char('i')], "i", "indicators: SMA, EMA, both, none")
+        bind(Main, A::Chart(C::Volume), &[char('v')], "v", "volume on or off").hint("v", "volume"),
+        bind(Main, A::Chart(C::Indicators), &[char('i')], "i", "indicators: SMA, EMA, both, none")
             .hint("i", "indicators"),
         bind(Main, A::NextPane, &[key(KeyCode::Tab)], "Tab", "focus the next pane").hint("Tab", "pane"),
         bind(Main, A::PreviousPane, &[key(KeyCode::BackTab)], "Shift-Tab", "focus the pane before"),
@@ -270,18 +245,19 @@ pub const KEYS: &[Binding] = {
         bind(Alerts, A::AlertsUp, &[char('k'), key(KeyCode::Up)], "k ↑", "newer alerts"),
         bind(Alerts, A::AlertsDown, &[char('j'), key(KeyCode::Down)], "j ↓", "older alerts")
             .hint("j/k", "scroll"),
-        bind(Logs, A::LogUp, &[key(KeyCode::Up)], "↑", "target above"),
-        bind(Logs, A::LogDown, &[key(KeyCode::Down)], "↓", "target below"),
-        bind(Logs, A::LogLess, &[key(KeyCode::Left)], "←", "show less of the target"),
-        bind(Logs, A::LogMore, &[key(KeyCode::Right)], "→", "show more of the target"),
-        bind(Logs, A::LogCaptureLess, &[char('-')], "-", "capture less of the target"),
-        bind(Logs, A::LogCaptureMore, &[char('+')], "+", "capture more of the target"),
-        bind(Logs, A::LogPageUp, &[key(KeyCode::PageUp)], "PgUp", "older lines").hint("PgUp/PgDn", "scroll"),
-        bind(Logs, A::LogPageDown, &[key(KeyCode::PageDown)], "PgDn", "newer lines"),
-        bind(Logs, A::LogNewest, &[key(KeyCode::Esc)], "Esc", "newest lines"),
-        bind(Logs, A::LogFocus, &[char('f')], "f", "only the selected target, or all")
+        bind(Logs, A::Log(L::Up), &[key(KeyCode::Up)], "↑", "target above"),
+        bind(Logs, A::Log(L::Down), &[key(KeyCode::Down)], "↓", "target below"),
+        bind(Logs, A::Log(L::Less), &[key(KeyCode::Left)], "←", "show less of the target"),
+        bind(Logs, A::Log(L::More), &[key(KeyCode::Right)], "→", "show more of the target"),
+        bind(Logs, A::Log(L::CaptureLess), &[char('-')], "-", "capture less of the target"),
+        bind(Logs, A::Log(L::CaptureMore), &[char('+')], "+", "capture more of the target"),
+        bind(Logs, A::Log(L::PageUp), &[key(KeyCode::PageUp)], "PgUp", "older lines")
+            .hint("PgUp/PgDn", "scroll"),
+        bind(Logs, A::Log(L::PageDown), &[key(KeyCode::PageDown)], "PgDn", "newer lines"),
+        bind(Logs, A::Log(L::Newest), &[key(KeyCode::Esc)], "Esc", "newest lines"),
+        bind(Logs, A::Log(L::Focus), &[char('f')], "f", "only the selected target, or all")
             .hint("f", "one target"),
-        bind(Logs, A::LogHide, &[char(' ')], "Space", "hide or show targets that are off"),
+        bind(Logs, A::Log(L::Hide), &[char(' ')], "Space", "hide or show targets that are off"),
         bind(Find, A::FindAccept, &[key(KeyCode::Enter)], "Enter", "keep the filter").hint("Enter", "keep"),
         bind(Find, A::FindCancel, &[key(KeyCode::Esc)], "Esc", "drop the filter").hint("Esc", "cancel"),
         bind(Find, A::FindErase, &[key(KeyCode::Backspace)], "Backspace", "take a character back"),
@@ -351,7 +327,10 @@ mod tests {
     #[test]
     fn panes_know_the_dashboards_keys_and_dialogs_do_not() {
         assert_eq!(lookup(KeyContext::Logs, char('q')).map(|b| b.action), Some(Action::Quit));
-        assert_eq!(lookup(KeyContext::Logs, char('+')).map(|b| b.action), Some(Action::LogCaptureMore));
+        assert_eq!(
+            lookup(KeyContext::Logs, char('+')).map(|b| b.action),
+            Some(Action::Log(LogAction::CaptureMore))
+        );
         assert!(lookup(KeyContext::Find, char('q')).is_none());
         assert!(lookup(KeyContext::Help, char('z')).is_none());
     }

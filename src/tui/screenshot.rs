@@ -80,8 +80,8 @@ impl Paint {
         let mut fg = hex(cell.fg).unwrap_or_else(|| FOREGROUND.to_owned());
         let mut bg = hex(cell.bg);
         if has(Modifier::REVERSED) {
-            let behind = bg.unwrap_or_else(|| BACKGROUND.to_owned());
-            bg = Some(std::mem::replace(&mut fg, behind));
+            let background = bg.unwrap_or_else(|| BACKGROUND.to_owned());
+            bg = Some(std::mem::replace(&mut fg, background));
         }
         if has(Modifier::DIM) {
             fg = blend(&fg, bg.as_deref().unwrap_or(BACKGROUND));

@@ -1,7 +1,7 @@
 //! The loop, driven by made-up events on a canvas that only counts.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use tokio::sync::mpsc;
@@ -12,7 +12,9 @@ use crate::market::{MINUTE, SECOND};
 #[derive(Default)]
 struct Seen {
     frames: AtomicUsize,
-    suspended: AtomicUsize,
+    is_suspended: AtomicBool,
+    frames_while_suspended: AtomicUsize,
+    resumed: AtomicUsize,
     last: Mutex<String>,
 }
 
@@ -28,13 +30,22 @@ impl Canvas for Paper {
         let area = ratatui::layout::Rect::new(0, 0, 160, 48);
         let mut buffer = ratatui::buffer::Buffer::empty(area);
         view::render(&mut buffer, area, app);
+        self.0
+            .frames_while_suspended
+            .fetch_add(self.0.is_suspended.load(Ordering::SeqCst).into(), Ordering::SeqCst);
         *self.0.last.lock().unwrap() = buffer.content().iter().map(ratatui::buffer::Cell::symbol).collect();
         self.0.frames.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
-    fn suspend(&mut self) -> io::Result<()> {
-        self.0.suspended.fetch_add(1, Ordering::SeqCst);
+    fn suspend(&mut self) -> io::Result<Suspended> {
+        self.0.is_suspended.store(true, Ordering::SeqCst);
+        Ok(Suspended::Yes)
+    }
+
+    fn resume(&mut self) -> io::Result<()> {
+        self.0.is_suspended.store(false, Ordering::SeqCst);
+        self.0.resumed.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -77,6 +88,7 @@ impl Backend for Silent {
 struct Bench {
     seen: Arc<Seen>,
     events: mpsc::UnboundedSender<io::Result<Event>>,
+    jobs: mpsc::UnboundedSender<JobSignal>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     selected: watch::Receiver<Option<Arc<str>>>,
     cancel: CancellationToken,
@@ -86,8 +98,12 @@ struct Bench {
 impl Bench {
     fn start(backend: impl Backend) -> Self {
         let seen = Arc::new(Seen::default());
-        let (events, receiver) = mpsc::unbounded_channel();
-        let stream = futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|e| (e, r)) });
+        let (events, mut terminal) = mpsc::unbounded_channel();
+        let (jobs, mut shell) = mpsc::unbounded_channel();
+        let inputs = Inputs {
+            events: futures::stream::poll_fn(move |context| terminal.poll_recv(context)),
+            jobs: futures::stream::poll_fn(move |context| shell.poll_recv(context)),
+        };
         let (snapshots, watching) = watch::channel(Arc::new(fixture::snapshot()));
         let (sender, selected) = watch::channel(None);
         let cancel = CancellationToken::new();
@@ -95,15 +111,9 @@ impl Bench {
             settings: DashboardSettings { interval: Some(Interval::Minute1), ..DashboardSettings::default() },
             selected: Some(sender),
         };
-        let task = tokio::spawn(drive(
-            Paper(seen.clone()),
-            Box::pin(stream),
-            watching,
-            backend,
-            options,
-            cancel.clone(),
-        ));
-        Self { seen, events, snapshots, selected, cancel, task }
+        let task =
+            tokio::spawn(drive(Paper(seen.clone()), inputs, watching, backend, options, cancel.clone()));
+        Self { seen, events, jobs, snapshots, selected, cancel, task }
     }
 
     fn press(&self, code: KeyCode, modifiers: KeyModifiers) {
@@ -131,10 +141,26 @@ async fn it_shows_answers_and_quits_on_a_key() {
     bench.press(KeyCode::Char('j'), KeyModifiers::NONE);
     bench.selected.wait_for(|coin| coin.as_deref() == Some("ethereum")).await.unwrap();
     bench.until("Ethereum ETH/USD").await;
-    bench.press(KeyCode::Char('z'), KeyModifiers::CONTROL);
     bench.press(KeyCode::Char('q'), KeyModifiers::NONE);
     assert!(bench.task.await.unwrap().is_ok());
-    assert_eq!(bench.seen.suspended.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_drawn_while_the_job_is_stopped_and_everything_when_it_goes_on() {
+    let bench = Bench::start(Lake);
+    bench.until("Bitcoin BTC/USD").await;
+    bench.jobs.send(JobSignal::Stop).unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(bench.seen.is_suspended.load(Ordering::SeqCst));
+    assert_eq!(bench.seen.frames_while_suspended.load(Ordering::SeqCst), 0);
+    bench.seen.last.lock().unwrap().clear();
+    bench.jobs.send(JobSignal::Continue).unwrap();
+    bench.until("Bitcoin BTC/USD").await;
+    // Stopped by SIGSTOP, it learns of it only afterwards.
+    bench.seen.last.lock().unwrap().clear();
+    bench.jobs.send(JobSignal::Continue).unwrap();
+    bench.until("Bitcoin BTC/USD").await;
+    assert_eq!(bench.seen.resumed.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,7 +192,7 @@ async fn a_flood_of_snapshots_is_at_most_thirty_frames_a_second() {
 #[tokio::test(start_paused = true)]
 async fn it_goes_on_when_the_pipeline_is_gone_and_ends_when_the_terminal_is() {
     let bench = Bench::start(Lake);
-    let Bench { events, snapshots, task, seen, .. } = bench;
+    let Bench { events, jobs: _jobs, snapshots, task, seen, .. } = bench;
     drop(snapshots);
     let frames = seen.frames.load(Ordering::SeqCst);
     for _ in 0..1000 {

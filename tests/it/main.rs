@@ -21,3 +21,4 @@ mod scenarios;
 mod sql;
 mod support;
 mod takeover;
+mod terminal;

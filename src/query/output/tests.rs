@@ -22,6 +22,7 @@ fn series() -> CandleSeries {
         market: Some(Arc::new(Market::new("a,b", "bitcoin", "usd"))),
         candles: vec![candle(0, 104_072.75, Some(8714.0), true), candle(1, 104_000.0, None, false)],
         total: 90,
+        newest: Some(START),
     }
 }
 

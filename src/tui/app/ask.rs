@@ -1,4 +1,4 @@
-//! When to ask the lake: at most one question of a kind under way, the newest wish wins, failures are tried
+//! When to ask the lake: at most one question of a kind under way, the newest question wins, failures are tried
 //! again later.
 
 use crate::market::{Micros, SECOND};
@@ -15,7 +15,6 @@ struct Asked<Q> {
     revision: u64,
 }
 
-/// The state of one kind of question.
 #[derive(Debug)]
 pub(in crate::tui) struct Ask<Q> {
     flying: Option<Asked<Q>>,
@@ -57,14 +56,12 @@ impl<Q: Clone + PartialEq> Ask<Q> {
         Some(wanted.clone())
     }
 
-    /// An answer came. The revision that it was asked at, unless it is not the answer to the question under
-    /// way.
-    pub(in crate::tui) fn answered(&mut self, query: &Q) -> Option<u64> {
-        let asked = self.flying.take_if(|a| a.query == *query)?;
-        let revision = asked.revision;
+    /// An answer came. Whether it is the answer to the question under way.
+    pub(in crate::tui) fn answered(&mut self, query: &Q) -> bool {
+        let Some(asked) = self.flying.take_if(|a| a.query == *query) else { return false };
         self.answered = Some(asked);
         self.failed = None;
-        Some(revision)
+        true
     }
 
     /// The question under way failed.
@@ -90,14 +87,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_at_a_time_and_the_newest_wish_wins() {
+    fn one_at_a_time_and_the_newest_question_wins() {
         let mut ask = Ask::default();
         let same = |wanted: u32| move |q: &u32| *q == wanted;
         assert_eq!(ask.next(0, &1, 7, same(1)), Some(1));
         assert_eq!(ask.next(0, &2, 7, same(2)), None, "one is under way");
-        assert_eq!(ask.answered(&2), None, "nobody asked that");
-        assert_eq!(ask.answered(&1), Some(7));
-        assert_eq!(ask.next(0, &3, 7, same(3)), Some(3), "a new wish does not wait");
+        assert!(!ask.answered(&2), "nobody asked that");
+        assert!(ask.answered(&1));
+        assert_eq!(ask.next(0, &3, 7, same(3)), Some(3), "another question does not wait");
         ask.answered(&3);
         assert_eq!(ask.next(0, &3, 7, same(3)), None, "it is answered");
         assert_eq!(ask.next(0, &3, 8, same(3)), None, "too soon for a mere revision");

@@ -1,15 +1,15 @@
 //! The chart's state: which candles are loaded, which stretch of time is in view, where the crosshair is.
-//!
-//! The x axis is proportional to time: a column (or a few of them) is a slot of fixed width, and a slot
-//! without ticks is a gap.
 
 use std::sync::Arc;
+
+use ratatui::layout::Rect;
 
 use super::ask::Ask;
 use crate::market::time::floor;
 use crate::market::{Candle, Interval, Market, Micros, candle};
 use crate::pipeline::status::Live;
 use crate::query::{CandleQuery, CandleSeries, MarketFilter};
+use crate::tui::plot::{Plot, View, Volume};
 use crate::tui::series;
 
 /// Candles of how many screens are loaded, so that panning rarely waits.
@@ -22,14 +22,10 @@ pub(in crate::tui) const EMA: usize = 50;
 /// Which curves are drawn over the candles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::tui) enum Indicators {
-    /// The simple moving average.
     #[default]
     Sma,
-    /// The exponential moving average.
     Ema,
-    /// Both.
     Both,
-    /// None.
     None,
 }
 
@@ -43,15 +39,25 @@ impl Indicators {
         }
     }
 
-    /// Whether the simple moving average is drawn.
     pub(in crate::tui) const fn sma(self) -> bool {
         matches!(self, Self::Sma | Self::Both)
     }
 
-    /// Whether the exponential moving average is drawn.
     pub(in crate::tui) const fn ema(self) -> bool {
         matches!(self, Self::Ema | Self::Both)
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::tui) enum Direction {
+    In,
+    Out,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::tui) enum Step {
+    Before,
+    After,
 }
 
 /// How many columns a candle has, or how many candles a column.
@@ -81,42 +87,6 @@ impl Zoom {
     }
 }
 
-/// The slots in view, oldest first.
-#[derive(Debug, Clone)]
-pub(in crate::tui) struct View {
-    /// Start of the first slot.
-    pub(in crate::tui) start: Micros,
-    /// Width of a slot in time.
-    pub(in crate::tui) width: Micros,
-    /// Width of a slot in columns.
-    pub(in crate::tui) columns: u16,
-    /// The slots' candles.
-    pub(in crate::tui) candles: Vec<Option<Candle>>,
-    /// The simple moving average at each slot, if drawn.
-    pub(in crate::tui) sma: Vec<Option<f64>>,
-    /// The exponential moving average at each slot, if drawn.
-    pub(in crate::tui) ema: Vec<Option<f64>>,
-}
-
-impl View {
-    /// The slot that a time lies in.
-    pub(in crate::tui) fn slot(&self, time: Micros) -> Option<usize> {
-        usize::try_from(time.saturating_sub(self.start).div_euclid(self.width))
-            .ok()
-            .filter(|at| *at < self.candles.len())
-    }
-
-    /// Start of a slot.
-    pub(in crate::tui) fn time(&self, slot: usize) -> Micros {
-        self.start.saturating_add(i64::try_from(slot).unwrap_or(0).saturating_mul(self.width))
-    }
-
-    /// The slot nearest to `slot` that has a candle.
-    pub(in crate::tui) fn nearest(&self, slot: usize) -> Option<usize> {
-        (0..self.candles.len()).filter(|at| self.candles[*at].is_some()).min_by_key(|at| at.abs_diff(slot))
-    }
-}
-
 /// What gold answered.
 #[derive(Debug)]
 struct Loaded {
@@ -124,9 +94,10 @@ struct Loaded {
     /// Whether there is nothing older in gold.
     complete: bool,
     total: u64,
+    /// Start of the newest minute that gold had.
+    newest: Option<Micros>,
 }
 
-/// The chart.
 #[derive(Debug, Default)]
 pub(in crate::tui) struct Chart {
     market: Option<Arc<Market>>,
@@ -147,20 +118,11 @@ pub(in crate::tui) struct Chart {
     edge: Option<Micros>,
     /// Open minutes of the newest snapshot.
     open: Vec<Candle>,
-    /// Minutes that were open before and that no answer since then can have missed: kept until the next
-    /// answer.
+    /// Minutes that were open before: kept until an answer has them.
     leaving: Vec<Candle>,
     merged: Vec<Candle>,
     grouped: Vec<Candle>,
     pub(in crate::tui) ask: Ask<CandleQuery>,
-}
-
-/// Whether the volume is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::tui) enum Volume {
-    #[default]
-    Shown,
-    Hidden,
 }
 
 impl Chart {
@@ -223,8 +185,8 @@ impl Chart {
         self.rebuild();
     }
 
-    /// Takes an answer in, if it is of what is shown. `current`: it was asked after the newest snapshot came.
-    pub(in crate::tui) fn answer(&mut self, query: &CandleQuery, series: CandleSeries, current: bool) {
+    /// Takes an answer in, if it is of what is shown.
+    pub(in crate::tui) fn answer(&mut self, query: &CandleQuery, series: CandleSeries) {
         let same = self.market.as_ref().is_some_and(|m| filter(m) == query.market)
             && query.interval == self.interval();
         if !same {
@@ -236,20 +198,23 @@ impl Chart {
             complete: query.last.is_none_or(|last| candles.len() < last),
             candles,
             total: series.total,
+            newest: series.newest,
         });
         if query.before.is_none() {
             self.edge = self.loaded.as_ref().and_then(|l| l.candles.last()).map(|c| c.window_start);
         }
-        if current {
-            self.leaving.clear();
-        }
         self.rebuild();
     }
 
+    /// Merges gold's candles with the minutes that it does not have. A minute is in a wide candle of gold as
+    /// soon as gold has it, which may be before the snapshot says so: added again it would count twice.
     fn rebuild(&mut self) {
         let gold = self.loaded.as_ref().map_or(&[][..], |l| &l.candles[..]);
-        let live: Vec<Candle> =
-            self.leaving.iter().chain(&self.open).filter(|c| is_sane(c)).cloned().collect();
+        let newest = self.loaded.as_ref().and_then(|l| l.newest);
+        let in_gold = |minute: &Candle| newest.is_some_and(|newest| minute.window_start <= newest);
+        self.leaving.retain(|minute| !in_gold(minute));
+        let minutes = self.leaving.iter().chain(&self.open);
+        let live: Vec<Candle> = minutes.filter(|c| is_sane(c) && !in_gold(c)).cloned().collect();
         self.merged = candle::with_open(gold, &live, self.interval());
         self.grouped = if self.zoom.candles() == 1 {
             self.merged.clone()
@@ -315,6 +280,11 @@ impl Chart {
         self.right.is_none()
     }
 
+    /// The chart within a pane's inside.
+    pub(in crate::tui) fn plot(&self, inside: Rect) -> Plot {
+        Plot::new(inside, self.volume, self.last().map(|c| c.close), |columns| self.view(columns))
+    }
+
     /// The slots in view, of so many columns.
     pub(in crate::tui) fn view(&self, columns: u16) -> View {
         let width = self.slot_width();
@@ -355,8 +325,11 @@ impl Chart {
     }
 
     /// Zooms in or out, keeping `anchor` (a time) where it is on the screen; none: the right edge.
-    pub(in crate::tui) fn zoom_by(&mut self, closer: bool, anchor: Option<Micros>) {
-        let zoom = if closer { self.zoom.closer() } else { self.zoom.farther() };
+    pub(in crate::tui) fn zoom(&mut self, direction: Direction, anchor: Option<Micros>) {
+        let zoom = match direction {
+            Direction::In => self.zoom.closer(),
+            Direction::Out => self.zoom.farther(),
+        };
         if zoom == self.zoom {
             return;
         }
@@ -365,7 +338,7 @@ impl Chart {
         let right = self.right.or_else(|| self.newest());
         self.zoom = zoom;
         let (new_width, new_columns) = scale(self);
-        if let (Some(right), Some(anchor), Some(_)) = (right, anchor, self.right) {
+        if let (Some(right), Some(anchor), false) = (right, anchor, self.follows()) {
             let columns = right.saturating_sub(anchor) / old_width * old_columns;
             self.right = Some(anchor.saturating_add(columns / new_columns * new_width));
         }
@@ -394,32 +367,43 @@ impl Chart {
         self.indicators = self.indicators.next();
     }
 
-    /// Shows the volume, or hides it.
     pub(in crate::tui) fn toggle_volume(&mut self) {
         self.volume = if self.volume == Volume::Shown { Volume::Hidden } else { Volume::Shown };
     }
 
-    /// Moves the crosshair to the candle before (or after) the one that it is on; the view follows it.
-    pub(in crate::tui) fn move_cursor(&mut self, forward: bool, columns: u16) {
+    /// Moves the crosshair to the candle before or after the one that it is on; first of all to the newest in
+    /// view.
+    pub(in crate::tui) fn move_cursor(&mut self, step: Step, view: &View) {
         self.hover = None;
-        let view = self.view(columns);
         let Some(cursor) = self.cursor else {
             self.cursor = view.candles.iter().flatten().last().map(|c| c.window_start);
             return;
         };
         let at = self.grouped.partition_point(|c| c.window_start < cursor);
-        let to = if forward {
-            self.grouped[at..].iter().find(|c| c.window_start > cursor)
-        } else {
-            self.grouped[..at].last()
+        let to = match step {
+            Step::Before => self.grouped[..at].last(),
+            Step::After => self.grouped[at..].iter().find(|c| c.window_start > cursor),
         };
-        let Some(to) = to.map(|c| c.window_start) else { return };
-        self.cursor = Some(to);
-        if to < view.start {
-            self.pan(-((view.start - to) / view.width));
-        } else if view.slot(to).is_none() {
-            let end = view.time(view.candles.len() - 1);
-            self.pan((to - end) / view.width);
+        self.cursor = to.map(|c| c.window_start).or(self.cursor);
+    }
+
+    /// Pans until the crosshair is in a view, if it is not. Whether it panned.
+    pub(in crate::tui) fn pan_to_cursor(&mut self, view: &View) -> bool {
+        let Some(cursor) = self.cursor else { return false };
+        let end = view.time(view.candles.len().saturating_sub(1));
+        let before = self.right;
+        if cursor < view.start {
+            self.pan((cursor - view.start).div_euclid(view.width));
+        } else if cursor > end {
+            self.pan((cursor - end + view.width - 1) / view.width);
+        }
+        before != self.right
+    }
+
+    /// Puts a crosshair that is on no candle in view on the nearest one.
+    pub(in crate::tui) fn snap_cursor(&mut self, view: &View) {
+        if let Some(cursor) = self.cursor.filter(|cursor| view.candle(*cursor).is_none()) {
+            self.cursor = view.nearest(cursor).map(|c| c.window_start);
         }
     }
 }
@@ -439,134 +423,4 @@ fn is_sane(candle: &Candle) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::market::MINUTE;
-
-    fn minute(at: i64) -> Candle {
-        Candle {
-            window_start: at * MINUTE,
-            window_end: (at + 1) * MINUTE,
-            open: 1.0,
-            high: 2.0,
-            low: 0.5,
-            close: 1.5,
-            avg: 1.0,
-            volume: None,
-            ticks: 1,
-            closed: true,
-        }
-    }
-
-    fn market() -> Arc<Market> {
-        Arc::new(Market::new("coingecko", "bitcoin", "usd"))
-    }
-
-    fn live(minutes: &[i64]) -> Vec<Live> {
-        vec![Live {
-            market: market(),
-            symbol: None,
-            price: 1.0,
-            event_time: 0,
-            volume_24h: None,
-            open: minutes.iter().map(|m| minute(*m)).collect(),
-        }]
-    }
-
-    fn chart(minutes: std::ops::Range<i64>) -> Chart {
-        let mut chart = Chart::default();
-        chart.set_interval(Interval::Minute1, None);
-        chart.set_market(Some(&market()));
-        let query = chart.wanted(20).unwrap();
-        let total = u64::try_from(minutes.end - minutes.start).unwrap();
-        let candles: Vec<Candle> = minutes.map(minute).collect();
-        let newest = candles[candles.len().saturating_sub(query.last.unwrap())..].to_vec();
-        chart.answer(&query, CandleSeries { market: Some(market()), candles: newest, total }, true);
-        chart
-    }
-
-    #[test]
-    fn a_minute_does_not_vanish_between_its_close_and_golds_answer() {
-        let mut chart = chart(0..50);
-        chart.set_live(&live(&[50, 51]));
-        assert_eq!(chart.last().map(|c| c.window_start), Some(51 * MINUTE));
-        chart.set_live(&live(&[51]));
-        assert_eq!(chart.view(4).candles.iter().flatten().count(), 4, "minute 50 is still there");
-        let query = chart.wanted(20).unwrap();
-        chart.answer(
-            &query,
-            CandleSeries { market: None, candles: (0..51).map(minute).collect(), total: 51 },
-            true,
-        );
-        assert!(chart.leaving.is_empty());
-        assert_eq!(chart.view(4).candles.iter().flatten().count(), 4);
-    }
-
-    #[test]
-    fn panning_stops_at_both_ends_and_following_comes_back() {
-        let mut chart = chart(0..50);
-        chart.pan(-10);
-        assert!(!chart.follows());
-        assert_eq!(chart.view(20).time(19), 39 * MINUTE);
-        chart.pan(-1000);
-        assert_eq!(chart.view(20).time(19), 0);
-        chart.pan(1000);
-        assert!(chart.follows());
-    }
-
-    #[test]
-    fn what_is_loaded_covers_the_view_until_it_is_panned_beyond() {
-        let mut chart = chart(0..5000);
-        let query = chart.wanted(20).unwrap();
-        assert!(chart.covered(&query, 20));
-        chart.pan(-80);
-        assert!(chart.covered(&query, 20));
-        chart.pan(-50);
-        assert!(!chart.covered(&query, 20));
-        let further = chart.wanted(20).unwrap();
-        assert!(further.before.is_some());
-        assert!(chart.covered(&query, 500) || chart.wanted(500).unwrap() != query);
-    }
-
-    #[test]
-    fn the_crosshair_snaps_to_candles_and_takes_the_view_along() {
-        let mut chart = chart(0..50);
-        chart.move_cursor(false, 10);
-        assert_eq!(chart.cursor, Some(49 * MINUTE));
-        for _ in 0..12 {
-            chart.move_cursor(false, 10);
-        }
-        assert_eq!(chart.cursor, Some(37 * MINUTE));
-        assert!(chart.view(10).slot(37 * MINUTE).is_some());
-        for _ in 0..20 {
-            chart.move_cursor(true, 10);
-        }
-        assert_eq!(chart.cursor, Some(49 * MINUTE));
-        assert!(chart.follows());
-    }
-
-    #[test]
-    fn zooming_goes_from_many_candles_a_column_to_many_columns_a_candle() {
-        let mut chart = chart(0..50);
-        for _ in 0..20 {
-            chart.zoom_by(true, None);
-        }
-        assert_eq!((chart.zoom.columns(), chart.zoom.candles()), (5, 1));
-        for _ in 0..20 {
-            chart.zoom_by(false, None);
-        }
-        assert_eq!((chart.zoom.columns(), chart.zoom.candles()), (1, 30));
-        assert_eq!(chart.view(10).candles.iter().flatten().count(), 2);
-        chart.reset();
-        assert_eq!((chart.zoom.columns(), chart.zoom.candles()), (1, 1));
-    }
-
-    #[test]
-    fn another_coins_answer_is_not_shown() {
-        let mut chart = chart(0..50);
-        let mut query = chart.wanted(20).unwrap();
-        query.market.coin_id = "ethereum".into();
-        chart.answer(&query, CandleSeries { market: None, candles: vec![], total: 0 }, true);
-        assert!(chart.last().is_some());
-    }
-}
+mod tests;

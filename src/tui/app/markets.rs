@@ -9,30 +9,22 @@ use crate::pipeline::status::{Live, Snapshot};
 use crate::query::MarketRow;
 use crate::tui::format::title_case;
 
-/// What the table can be sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::tui) enum Column {
-    /// Traded value of a day.
     #[default]
     Volume,
-    /// Symbol.
     Coin,
-    /// Price.
     Price,
-    /// Change over a minute.
     Minute,
-    /// Change over an hour.
     Hour,
-    /// Change over a day.
     Day,
     /// Volatility of the last closed minute.
     Volatility,
-    /// Age of the last tick.
     Age,
 }
 
 impl Column {
-    /// All of them, in the order that `s` goes through them.
+    /// In the order that `s` goes through them.
     pub(in crate::tui) const ALL: [Self; 8] = [
         Self::Volume,
         Self::Coin,
@@ -85,6 +77,8 @@ pub(in crate::tui) struct MarketEntry {
     /// Traded value of a day, in quote currency.
     pub(in crate::tui) volume: Option<f64>,
     pub(in crate::tui) closes: Arc<[f64]>,
+    price_1h_ago: Option<f64>,
+    price_24h_ago: Option<f64>,
 }
 
 /// What tells rows apart: the coin and its quote currency (one source is shown at a time).
@@ -94,7 +88,6 @@ fn key(market: &Market) -> MarketKey {
     (market.coin_id.clone(), market.quote.clone())
 }
 
-/// The table.
 #[derive(Debug, Default)]
 pub(in crate::tui) struct Markets {
     answered: Vec<MarketEntry>,
@@ -144,7 +137,6 @@ impl Markets {
         self.position().map(|at| &self.rows[at])
     }
 
-    /// Takes an answer in.
     pub(in crate::tui) fn answer(&mut self, rows: Vec<MarketRow>) {
         // What was selected before there was an order to go by was no choice of the user's.
         if self.answered.is_empty() && !rows.is_empty() && !self.chosen && self.wanted.is_none() {
@@ -230,12 +222,14 @@ impl MarketEntry {
             price: row.price,
             event_time: row.event_time,
             change_1m: row.change_1m,
-            change_1h: row.change_1h,
-            change_24h: row.change_24h,
+            change_1h: change(row.price, row.price_1h_ago),
+            change_24h: row.source_change_24h.or_else(|| change(row.price, row.price_24h_ago)),
             volatility_1m: row.volatility_1m,
             volatility_1h: row.volatility_1h,
             volume: row.volume_24h.map(|v| v * row.price),
             closes: row.closes.clone().into(),
+            price_1h_ago: row.price_1h_ago,
+            price_24h_ago: row.price_24h_ago,
         }
     }
 
@@ -248,23 +242,22 @@ impl MarketEntry {
             event_time: live.event_time,
             change_1m: None,
             change_1h: None,
-            change_24h: None,
+            change_24h: live.change_24h,
             volatility_1m: None,
             volatility_1h: None,
             volume: None,
             closes: Arc::new([]),
+            price_1h_ago: None,
+            price_24h_ago: None,
         }
     }
 
     /// Takes over what the pipeline knows to be newer than the last answer.
     fn update(&mut self, live: &Live) {
         if live.event_time >= self.event_time {
-            // The long changes follow the price; what it was a minute ago only the next answer knows.
-            for change in [&mut self.change_1h, &mut self.change_24h] {
-                *change = change
-                    .map(|c| (live.price / self.price * (1.0 + c / 100.0) - 1.0) * 100.0)
-                    .filter(|c| c.is_finite());
-            }
+            // What the price was a minute ago only the next answer knows.
+            self.change_1h = change(live.price, self.price_1h_ago);
+            self.change_24h = live.change_24h.or_else(|| change(live.price, self.price_24h_ago));
             self.price = live.price;
             self.event_time = live.event_time;
         }
@@ -280,6 +273,12 @@ impl MarketEntry {
             || self.symbol.to_lowercase().contains(needle)
     }
 }
+
+/// The change from a price before to one now, percent.
+fn change(now: f64, before: Option<f64>) -> Option<f64> {
+    before.map(|before| (now - before) / before * 100.0).filter(|change| change.is_finite())
+}
+
 /// A symbol for the screen: the source's in capitals, else the well-known one, else made from the coin's id.
 fn symbol(given: Option<&str>, market: &Market) -> String {
     let known = || coins::symbol(&market.coin_id);
@@ -327,8 +326,9 @@ mod tests {
             price,
             event_time: 0,
             change_1m: None,
-            change_1h: Some(1.0),
-            change_24h: None,
+            price_1h_ago: Some(price / 1.25),
+            price_24h_ago: None,
+            source_change_24h: None,
             volatility_1m: None,
             volatility_1h: None,
             volume_24h: volume,
@@ -409,6 +409,37 @@ mod tests {
         markets.scroll(2);
         assert_eq!(markets.offset, 0);
         markets.scroll(0);
+    }
+
+    #[test]
+    fn a_change_over_a_day_belongs_to_the_price_beside_it() {
+        let change = |answered: MarketRow, live: Option<(f64, Option<f64>)>| {
+            let market = answered.market.clone();
+            let mut entry = MarketEntry::answered(&answered);
+            if let Some((price, change_24h)) = live {
+                let (symbol, volume_24h, open) = (None, None, Vec::new());
+                entry.update(&Live { market, symbol, price, event_time: 1, volume_24h, change_24h, open });
+            }
+            (entry.price, entry.change_1h, entry.change_24h)
+        };
+        let row = |own, day_ago| MarketRow {
+            source_change_24h: own,
+            price_24h_ago: day_ago,
+            ..row("bitcoin", "btc", 100.0, None)
+        };
+        assert_eq!(change(row(Some(0.0), None), None), (100.0, Some(25.0), Some(0.0)));
+        assert_eq!(change(row(Some(0.0), None), Some((110.0, Some(10.0)))), (110.0, Some(37.5), Some(10.0)));
+        assert_eq!(
+            change(row(Some(0.0), None), Some((110.0, None))).2,
+            None,
+            "that of 100 is not that of 110"
+        );
+        assert_eq!(change(row(None, Some(88.0)), Some((110.0, None))).2, Some(25.0));
+        assert_eq!(
+            change(row(None, Some(88.0)), Some((110.0, Some(10.0)))).2,
+            Some(10.0),
+            "the source knows"
+        );
     }
 
     #[test]

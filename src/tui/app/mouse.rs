@@ -2,11 +2,11 @@
 //! crosshair.
 
 use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
-use ratatui::layout::{Position, Rect};
+use ratatui::layout::Position;
 use tui_logger::TuiWidgetEvent;
 
+use super::chart::Direction;
 use super::{App, Overlay, Pane};
-use crate::tui::view;
 
 impl App {
     /// Whether anything changed by it.
@@ -20,18 +20,18 @@ impl App {
             return true;
         }
         let at = Position::new(event.column, event.row);
-        let layout = view::layout(self);
-        let Some((pane, area)) = layout.panes.iter().copied().find(|(_, area)| area.contains(at)) else {
-            return self.leave_chart();
-        };
-        if pane != Pane::Chart && self.leave_chart() {
-            self.changed = true;
-        }
+        let pane = self.layout.panes.iter().find(|(_, area)| area.contains(at)).map(|(pane, _)| *pane);
+        let left = pane != Some(Pane::Chart) && self.leave_chart();
+        pane.is_some_and(|pane| self.mouse_over(pane, event, at)) || left
+    }
+
+    fn mouse_over(&mut self, pane: Pane, event: MouseEvent, at: Position) -> bool {
         match (event.kind, pane) {
             (MouseEventKind::Down(MouseButton::Left), Pane::Markets) => {
                 self.focus = pane;
-                if let Some(row) = view::row_at(self, area, at) {
-                    self.markets.select(row);
+                let table = self.layout.table();
+                if table.contains(at) {
+                    self.markets.select(self.markets.offset + usize::from(at.y - table.y));
                 }
             }
             (MouseEventKind::Down(MouseButton::Left), _) => {
@@ -39,16 +39,17 @@ impl App {
                 self.drag = (pane == Pane::Chart).then_some(at.x);
             }
             (MouseEventKind::Up(_), _) => self.drag = None,
-            (MouseEventKind::Moved, Pane::Chart) => return self.hover(area, at),
+            (MouseEventKind::Moved, Pane::Chart) => return self.hover(at),
             (MouseEventKind::Drag(MouseButton::Left), Pane::Chart) => return self.drag_to(at.x),
             (MouseEventKind::ScrollUp | MouseEventKind::ScrollDown, Pane::Chart) => {
                 let up = event.kind == MouseEventKind::ScrollUp;
                 if event.modifiers.contains(KeyModifiers::SHIFT) {
                     self.chart.pan(if up { -3 } else { 3 });
                 } else {
-                    let anchor = view::time_at(self, area, at);
-                    self.chart.zoom_by(up, anchor);
-                    self.hover(area, at);
+                    let direction = if up { Direction::In } else { Direction::Out };
+                    self.chart.zoom(direction, self.plot.time_at(at));
+                    self.plot = self.chart.plot(self.layout.chart());
+                    self.hover(at);
                 }
             }
             (MouseEventKind::ScrollLeft, Pane::Chart) => self.chart.pan(-3),
@@ -69,17 +70,13 @@ impl App {
     }
 
     /// The mouse is over the chart: the crosshair goes to the nearest candle.
-    fn hover(&mut self, area: Rect, at: Position) -> bool {
-        let time = view::candle_at(self, area, at);
+    fn hover(&mut self, at: Position) -> bool {
+        let candle = self.plot.time_at(at).and_then(|time| self.plot.view.nearest(time));
+        let Some(candle) = candle else { return self.leave_chart() };
+        let pointed = (Some(candle.window_start), Some(at.y));
         let before = (self.chart.cursor, self.chart.hover);
-        match time {
-            Some(time) => {
-                self.chart.cursor = Some(time);
-                self.chart.hover = Some(at.y);
-            }
-            None => return self.leave_chart(),
-        }
-        before != (self.chart.cursor, self.chart.hover)
+        (self.chart.cursor, self.chart.hover) = pointed;
+        before != pointed
     }
 
     /// The mouse is no longer over the chart: its crosshair goes, the keys' stays.

@@ -7,7 +7,7 @@ use ratatui::layout::Rect;
 use super::*;
 use crate::market::{MINUTE, SECOND};
 use crate::tui::fixture;
-use crate::tui::input::KEYS;
+use crate::tui::input::{Action, ChartAction, KEYS};
 
 fn app() -> App {
     fixture::app(160, 48, ThemeKind::Default)
@@ -27,6 +27,15 @@ fn write(app: &mut App, text: &str) {
     }
 }
 
+/// Answers the questions among some effects; what follows from the answers.
+fn answer(app: &mut App, effects: &[Effect]) -> Vec<Effect> {
+    let questions = effects.iter().filter_map(|effect| match effect {
+        Effect::Ask(question) => Some(question),
+        Effect::Selected(_) | Effect::Suspend | Effect::Quit => None,
+    });
+    questions.flat_map(|question| app.update(fixture::reply(question))).collect()
+}
+
 fn selected(app: &App) -> String {
     app.markets.selected().map(|r| r.symbol.clone()).unwrap_or_default()
 }
@@ -39,7 +48,7 @@ fn mouse(app: &mut App, kind: MouseEventKind, column: u16, row: u16) {
 fn looks(app: &App) -> String {
     let area = Rect::new(0, 0, app.size.width, app.size.height);
     let mut buffer = ratatui::buffer::Buffer::empty(area);
-    view::render(&mut buffer, area, app);
+    crate::tui::view::render(&mut buffer, area, app);
     format!("{buffer:?}")
 }
 
@@ -67,10 +76,10 @@ fn keys_change_the_interval_and_ask_for_it() {
     let mut app = app();
     let effects = app.update(Message::Key(Char(']').into()));
     assert!(
-        matches!(&effects[..], [Effect::AskCandles(q)] if q.interval == Interval::Minute5),
+        matches!(&effects[..], [Effect::Ask(Question::Candles(q))] if q.interval == Interval::Minute5),
         "{effects:?}"
     );
-    fixture::send(&mut app, fixture::reply(&effects[0]).unwrap());
+    answer(&mut app, &effects);
     press(&mut app, Char('['));
     press(&mut app, Char('['));
     assert_eq!(app.chart.interval(), Interval::Minute1);
@@ -111,14 +120,12 @@ fn panning_beyond_what_is_loaded_asks_for_more() {
     let mut app = app();
     let mut asked = Vec::new();
     for _ in 0..100 {
-        for effect in app.update(Message::Key(Char('H').into())) {
-            if let Effect::AskCandles(query) = &effect {
-                asked.push(query.clone());
-            }
-            if let Some(answer) = fixture::reply(&effect) {
-                app.update(answer);
-            }
-        }
+        let effects = app.update(Message::Key(Char('H').into()));
+        asked.extend(effects.iter().filter_map(|effect| match effect {
+            Effect::Ask(Question::Candles(query)) => Some(query.clone()),
+            _ => None,
+        }));
+        answer(&mut app, &effects);
     }
     assert!(asked.iter().any(|q| q.before.is_some()), "{asked:?}");
     assert!(asked.len() < 20, "three screens are loaded at a time: {}", asked.len());
@@ -238,7 +245,7 @@ fn while_paused_nothing_shown_changes_but_what_the_user_does() {
     let effects = app.update(Message::Key(Char('p').into()));
     assert!((app.markets.selected().unwrap().price - 99_999.0).abs() < 1.0);
     assert!(
-        effects.contains(&Effect::AskMarkets) && effects.contains(&Effect::AskAlerts(ALERTS)),
+        [Question::Markets, Question::Alerts(ALERTS)].map(Effect::Ask).iter().all(|e| effects.contains(e)),
         "{effects:?}"
     );
 }
@@ -253,7 +260,7 @@ fn a_new_revision_asks_everything_again_and_never_twice_at_once() {
     assert_eq!(effects.len(), 3, "{effects:?}");
     newer.revision = 3;
     assert_eq!(app.update(Message::Snapshot(Arc::new(newer))), []);
-    let next: Vec<Effect> = effects.iter().filter_map(fixture::reply).flat_map(|m| app.update(m)).collect();
+    let next = answer(&mut app, &effects);
     assert_eq!(next, [], "a mere revision waits a little");
     assert_eq!(app.update(Message::Tick(fixture::NOW + 2 * SECOND)).len(), 3);
 }
@@ -313,7 +320,7 @@ fn every_key_of_the_table_does_something() {
             }
             match binding.context {
                 KeyContext::Main => {
-                    let lacking = matches!(binding.action, Action::Narrower);
+                    let lacking = binding.action == Action::Chart(ChartAction::Narrower);
                     if lacking {
                         press(&mut app, Char(']'));
                     }
@@ -351,6 +358,37 @@ fn every_key_of_the_table_does_something() {
                     binding.action
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn the_crosshair_stays_in_view_beside_an_axis_of_any_width() {
+    let mut app = fixture::app(60, 16, ThemeKind::Default);
+    press(&mut app, Char('0')); // SHIB: a wide axis
+    for _ in 0..200 {
+        press(&mut app, Left);
+        let cursor = app.chart.cursor.unwrap();
+        assert!(app.plot.view.candle(cursor).is_some(), "{} slots", app.plot.view.candles.len());
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(48))]
+    #[test]
+    fn after_any_keys_the_crosshair_is_on_a_candle_of_the_plot(
+        coin in 0..10u32, width in 60..220u16, height in 16..60u16, keys in "[hhhlHL+\\-viz\\[\\]jk]{0,60}", later in 0..3i64,
+    ) {
+        let mut app = fixture::app(width, height, ThemeKind::Default);
+        press(&mut app, Char(char::from_digit(coin, 10).unwrap()));
+        for key in keys.chars() {
+            press(&mut app, Char(key));
+            app.update(Message::Tick(fixture::NOW + later * SECOND));
+            let Some(cursor) = app.chart.cursor else { continue };
+            let slot = app.plot.view.slot(cursor);
+            proptest::prop_assert!(slot.is_some_and(|slot| app.plot.view.candles[slot].is_some()), "{}", key);
+            let column = app.plot.column(slot.unwrap());
+            proptest::prop_assert!(app.plot.candles.left() <= column && column < app.plot.candles.right());
         }
     }
 }

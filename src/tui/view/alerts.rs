@@ -4,10 +4,11 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::{Part, fit_parts, message, name, pane, put, row};
+use super::{Part, fit_parts, message, name, pane, put};
 use crate::market::{Alert, DAY, Market, Micros};
-use crate::tui::app::{App, Pane};
+use crate::tui::app::App;
 use crate::tui::format;
+use crate::tui::layout::{Pane, row};
 
 /// From this width on the candle's lowest and highest price are shown, below it the mean.
 const RANGE: usize = 54;
@@ -62,10 +63,7 @@ fn line(app: &App, alert: &Alert, newest: bool, width: usize) -> Line<'static> {
             0,
             vec![
                 Span::styled(format!("{time}  "), theme.muted),
-                Span::styled(
-                    format!("{:<6}", format::fit(&app.markets.symbol(&alert.market), 6)),
-                    theme.title,
-                ),
+                Span::styled(format::pad(&app.markets.symbol(&alert.market), 6), theme.title),
             ],
         ),
         Part::new(1, vec![Span::styled(format!("!{:>6.3} %", alert.volatility), theme.warn)]),

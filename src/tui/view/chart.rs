@@ -13,179 +13,45 @@
 //! ```
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Position, Rect};
+use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::{Part, fit_parts, inner, message, pane, put, put_right, row};
+use super::{Part, fit_parts, message, pane, put, put_right};
 use crate::market::{Candle, Interval, Micros, printable};
 use crate::pipeline::status::SourceState;
-use crate::tui::app::chart::{EMA, SMA, View, Volume};
-use crate::tui::app::{App, Pane};
+use crate::tui::app::App;
+use crate::tui::app::chart::{EMA, SMA};
 use crate::tui::format::{self, Direction};
+use crate::tui::layout::Pane;
+use crate::tui::plot::Plot;
 use crate::tui::theme::Theme;
-use crate::tui::widget::axis::{PriceTicks, price_ticks, time_label, time_step, time_tick};
+use crate::tui::widget::axis::{time_label, time_step, time_tick};
 use crate::tui::widget::bars::bar;
-use crate::tui::widget::candlestick::{Scale, Shape, curve};
+use crate::tui::widget::candlestick::{Shape, curve};
 
-/// Width of the price axis before its labels are known.
-const USUAL_AXIS: u16 = 11;
-/// Rows between price ticks, at least, in a chart that is not low.
-const ROWS_PER_TICK: u16 = 4;
 /// Columns between time ticks, at least.
 const COLUMNS_PER_TICK: u16 = 14;
-
-/// Where the parts of the chart are, and what they show.
-struct Plot {
-    header: Rect,
-    candles: Rect,
-    volume: Rect,
-    time: Rect,
-    footer: Rect,
-    /// Columns of the price axis, right of candles and volume.
-    axis: u16,
-    view: View,
-    scale: Scale,
-    ticks: PriceTicks,
-    last_price: Option<f64>,
-    most_volume: f64,
-}
-
-/// Columns of the plot in a pane of this inside, before its labels are known.
-pub(super) fn columns(inside: Rect) -> u16 {
-    inside.width.saturating_sub(USUAL_AXIS + 1)
-}
-
-impl Plot {
-    fn new(app: &App, inside: Rect) -> Self {
-        let mut axis = USUAL_AXIS;
-        let mut plot = Self::with_axis(app, inside, axis);
-        for _ in 0..3 {
-            let needed = plot.axis_needed();
-            if needed == axis {
-                break;
-            }
-            axis = needed;
-            plot = Self::with_axis(app, inside, axis);
-        }
-        plot
-    }
-
-    fn with_axis(app: &App, inside: Rect, axis: u16) -> Self {
-        let axis = axis.min(inside.width.saturating_sub(2));
-        let footer_rows = u16::from(inside.height >= 12);
-        let time_rows = if inside.height >= 10 { 2 } else { 1 };
-        let header = row(inside, 0);
-        let body = inside.height.saturating_sub(1 + footer_rows + time_rows);
-        let width = inside.width.saturating_sub(axis + 1);
-        let view = app.chart.view(width);
-        let most_volume = view.candles.iter().flatten().filter_map(|c| c.volume).fold(0.0, f64::max);
-        let has_volume = most_volume > 0.0 && app.chart.volume == Volume::Shown && body >= 10;
-        let volume_rows = if has_volume { (body / 6).clamp(2, 7) } else { 0 };
-        let candles = Rect { x: inside.x + 1, y: inside.y + 1, width, height: body - volume_rows };
-        let volume = Rect { y: candles.bottom(), height: volume_rows, ..candles };
-        let time = Rect { y: volume.bottom(), height: time_rows, ..candles };
-        let footer = if footer_rows > 0 { row(inside, inside.height - 1) } else { Rect::ZERO };
-        let low = view.candles.iter().flatten().map(|c| c.low).fold(f64::INFINITY, f64::min);
-        let high = view.candles.iter().flatten().map(|c| c.high).fold(f64::NEG_INFINITY, f64::max);
-        let scale = Scale::fitting(low, high, candles.height);
-        let ticks = price_ticks(
-            scale.low(),
-            scale.high(),
-            usize::from(candles.height / if candles.height < 16 { 3 } else { ROWS_PER_TICK }).max(2),
-        );
-        let last_price = app.chart.last().map(|c| c.close);
-        Self { header, candles, volume, time, footer, axis, view, scale, ticks, last_price, most_volume }
-    }
-
-    /// Decimals of labels that are not ticks: enough to tell them from the ticks.
-    fn decimals(&self) -> usize {
-        let finer = if self.ticks.decimals > 0 { self.ticks.decimals + 1 } else { 0 };
-        let usual = self.last_price.map_or(0, |p| {
-            if p >= 1000.0 { format::price_decimals(p).min(1) } else { format::price_decimals(p) }
-        });
-        usual.max(finer)
-    }
-
-    fn axis_needed(&self) -> u16 {
-        let ticks = self.ticks.values.iter().map(|v| format::price_with(*v, self.ticks.decimals).len());
-        let last = self.last_price.map(|p| format::price_with(p, self.decimals()).len());
-        let widest = ticks.chain(last).max().unwrap_or(6).max(6);
-        u16::try_from(widest).unwrap_or(u16::MAX).saturating_add(4).min(18)
-    }
-
-    fn has_candles(&self) -> bool {
-        self.view.candles.iter().any(Option::is_some)
-    }
-
-    /// The column in the middle of a slot. The newest slot touches the axis.
-    fn column(&self, slot: usize) -> u16 {
-        let slots = u16::try_from(self.view.candles.len()).unwrap_or(u16::MAX);
-        let left = self.candles.width.saturating_sub(slots.saturating_mul(self.view.columns));
-        self.candles.x
-            + left
-            + u16::try_from(slot).unwrap_or(0) * self.view.columns
-            + (self.view.columns - 1) / 2
-    }
-
-    /// The slot of a column of the screen.
-    fn slot(&self, x: u16) -> Option<usize> {
-        let slots = u16::try_from(self.view.candles.len()).ok()?;
-        let left =
-            self.candles.x + self.candles.width.saturating_sub(slots.saturating_mul(self.view.columns));
-        let slot = usize::from(x.saturating_sub(left) / self.view.columns);
-        Some(slot.min(usize::from(slots.checked_sub(1)?)))
-    }
-
-    fn over_plot(&self, at: Position) -> bool {
-        self.candles.union(self.volume).contains(at)
-    }
-
-    fn axis_area(&self, y: u16) -> Rect {
-        Rect { x: self.candles.right(), y, width: self.axis, height: 1 }
-    }
-
-    /// Where the axis has its labels: right of its line, a blank before the border.
-    fn label_area(&self, y: u16) -> Rect {
-        Rect { x: self.candles.right() + 1, y, width: self.axis.saturating_sub(2), height: 1 }
-    }
-}
-
-/// The start of the candle nearest to a place in the plot.
-pub(super) fn candle_at(app: &App, inside: Rect, at: Position) -> Option<Micros> {
-    let plot = Plot::new(app, inside);
-    if !plot.over_plot(at) {
-        return None;
-    }
-    let slot = plot.view.nearest(plot.slot(at.x)?)?;
-    plot.view.candles[slot].as_ref().map(|c| c.window_start)
-}
-
-/// The time at a place in the plot.
-pub(super) fn time_at(app: &App, inside: Rect, at: Position) -> Option<Micros> {
-    let plot = Plot::new(app, inside);
-    if plot.over_plot(at) { plot.slot(at.x).map(|slot| plot.view.time(slot)) } else { None }
-}
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     let inside = pane(buffer, area, app, Pane::Chart, title(app), indicators(app));
     if inside.height < 4 || inside.width < 20 {
         return;
     }
-    let plot = Plot::new(app, inner(area));
+    let plot = &app.plot;
     if !plot.has_candles() {
-        footer(buffer, &plot, app);
+        footer(buffer, plot, app);
         return message(buffer, inside, &emptiness(app), app.theme.muted);
     }
-    header(buffer, &plot, app);
-    grid(buffer, &plot, app);
-    curves(buffer, &plot, app);
-    candles(buffer, &plot, app);
-    volume(buffer, &plot, app);
-    time_axis(buffer, &plot, app);
-    last_price(buffer, &plot, app);
-    crosshair(buffer, &plot, app);
-    footer(buffer, &plot, app);
+    header(buffer, plot, app);
+    grid(buffer, plot, app);
+    curves(buffer, plot, app);
+    candles(buffer, plot, app);
+    volume(buffer, plot, app);
+    time_axis(buffer, plot, app);
+    last_price(buffer, plot, app);
+    crosshair(buffer, plot, app);
+    footer(buffer, plot, app);
 }
 
 fn title(app: &App) -> Line<'static> {
@@ -239,8 +105,7 @@ fn style_of(theme: &Theme, candle: &Candle) -> Style {
 
 fn header(buffer: &mut Buffer, plot: &Plot, app: &App) {
     let theme = &app.theme;
-    let under =
-        app.chart.cursor.and_then(|t| plot.view.slot(t)).and_then(|slot| plot.view.candles[slot].as_ref());
+    let under = app.chart.cursor.and_then(|time| plot.view.candle(time));
     let newest = plot.view.candles.iter().flatten().next_back();
     let Some(candle) = under.or(newest) else { return };
     let decimals = plot.decimals();
@@ -315,7 +180,7 @@ fn grid(buffer: &mut Buffer, plot: &Plot, app: &App) {
 }
 
 /// Writes a glyph where nothing but the grid is.
-fn behind(buffer: &mut Buffer, x: u16, y: u16, glyph: char, style: Style) {
+fn set_if_free(buffer: &mut Buffer, x: u16, y: u16, glyph: char, style: Style) {
     if let Some(cell) = buffer.cell_mut((x, y)).filter(|c| matches!(c.symbol(), " " | "·")) {
         cell.set_char(glyph).set_style(style);
     }
@@ -348,7 +213,7 @@ fn curve_cell(buffer: &mut Buffer, plot: &Plot, x: u16, left: f64, right: f64, s
     for at in [left, right].into_iter().flatten() {
         let within = |q: Option<u16>| q.filter(|q| q / 4 == at / 4).map(|q| q % 4);
         let y = plot.candles.bottom() - 1 - at / 4;
-        behind(buffer, x, y, curve(within(left), within(right)), style);
+        set_if_free(buffer, x, y, curve(within(left), within(right)), style);
     }
 }
 
@@ -434,7 +299,7 @@ fn last_price(buffer: &mut Buffer, plot: &Plot, app: &App) {
     let y = plot.candles.y + plot.scale.row(price);
     let style = style_of(theme, last);
     for x in plot.candles.x..plot.candles.right() {
-        behind(buffer, x, y, '┈', theme.faint);
+        set_if_free(buffer, x, y, '┈', theme.faint);
     }
     let label = format!(
         "◂{:>1$} ",
@@ -513,7 +378,8 @@ fn footer(buffer: &mut Buffer, plot: &Plot, app: &App) {
     let shown = plot.view.candles.iter().flatten().count();
     let mut right = Vec::new();
     if let Some(why) = app.chart.ask.failure() {
-        right.push(Part::new(0, vec![Span::styled(format!("! {}", format::fit(why, 50)), theme.bad)]));
+        let room = usize::from(area.width).saturating_sub(left.width() + 5);
+        right.push(Part::new(0, vec![Span::styled(format!("! {}", format::fit(why, room)), theme.bad)]));
     } else if let Some(note) = app.chart.note {
         right.push(Part::new(1, vec![Span::styled(note, theme.muted)]));
     }

@@ -4,6 +4,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
+use unicode_width::UnicodeWidthStr;
+
 use super::put;
 use crate::tui::app::{App, Overlay};
 use crate::tui::input::hints;
@@ -25,9 +27,9 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     let all: Vec<_> = hints(app.context()).collect();
     // Help and quit are the last hints and always kept.
     let keep = all.len().saturating_sub(2);
-    let tail: usize = all[keep..].iter().map(|(k, w)| k.len() + w.len() + 3).sum();
+    let tail: usize = all[keep..].iter().map(|(k, w)| k.width() + w.width() + 3).sum();
     for (at, (keys, word)) in all.iter().enumerate() {
-        let needed = keys.len() + word.len() + 3;
+        let needed = keys.width() + word.width() + 3;
         if at < keep && line.width() + needed + tail > width {
             continue;
         }

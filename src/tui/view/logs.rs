@@ -7,7 +7,8 @@ use ratatui::widgets::{BorderType, Widget};
 use tui_logger::{TuiLoggerLevelOutput, TuiLoggerSmartWidget, TuiLoggerWidget};
 
 use super::{name, pane};
-use crate::tui::app::{App, Pane};
+use crate::tui::app::App;
+use crate::tui::layout::Pane;
 
 /// From this width on the targets are shown beside the lines.
 const SMART: u16 = 110;

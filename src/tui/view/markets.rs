@@ -1,15 +1,16 @@
 //! The market table. Columns come and go with the width, in a fixed order of importance.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Position, Rect};
+use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::{Part, fit_parts, message, name, pane, put, row};
+use super::{Part, fit_parts, message, name, pane, put};
 use crate::market::printable;
+use crate::tui::app::App;
 use crate::tui::app::markets::{Column, MarketEntry};
-use crate::tui::app::{App, Pane};
 use crate::tui::format::{self, Direction};
+use crate::tui::layout::{Pane, row};
 use crate::tui::widget::bars::sparkline;
 
 /// Rows of the selected coin's card, below the table.
@@ -107,10 +108,6 @@ impl Cell {
             _ => None,
         }
     }
-
-    const fn is_left(self) -> bool {
-        matches!(self, Self::Coin | Self::Name)
-    }
 }
 
 /// The cells that fit into `width`, in their order on the screen, with their widths; the sparkline takes what
@@ -138,18 +135,6 @@ fn cells(width: u16) -> Vec<(Cell, u16)> {
         .collect()
 }
 
-/// Rows that a table has in a pane of this inside.
-pub(super) fn rows(inside: Rect) -> usize {
-    usize::from(inside.height.saturating_sub(1))
-}
-
-/// The row under a place on the screen.
-pub(super) fn row_at(app: &App, inside: Rect, at: Position) -> Option<usize> {
-    let line = at.y.checked_sub(inside.y + 1)?;
-    let row = app.markets.offset + usize::from(line);
-    (inside.contains(at) && row < app.markets.rows().len()).then_some(row)
-}
-
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     let theme = &app.theme;
     let markets = &app.markets;
@@ -166,15 +151,15 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     let cells = cells(inside.width);
     put(buffer, row(inside, 0), &headings(app, &cells));
     let selected = markets.position();
-    let height = rows(inside);
-    let offset = markets.offset.min(markets.rows().len().saturating_sub(height));
-    for (at, market) in markets.rows().iter().enumerate().skip(offset).take(height) {
-        let area = row(inside, u16::try_from(at - offset + 1).unwrap_or(u16::MAX));
+    let table = app.layout.table();
+    for (line, (at, market)) in (0..table.height).zip(markets.rows().iter().enumerate().skip(markets.offset))
+    {
+        let area = row(table, line);
         let is_selected = selected == Some(at);
         let mut line = Line::default();
         for (cell, width) in &cells {
             let (text, style) = content(app, *cell, market, at, is_selected, usize::from(*width));
-            line.push_span(Span::styled(aligned(&text, usize::from(*width), cell.is_left()), style));
+            line.push_span(Span::styled(aligned(*cell, &text, usize::from(*width)), style));
         }
         put(buffer, area, &line);
         if is_selected {
@@ -248,16 +233,18 @@ fn headings(app: &App, cells: &[(Cell, u16)]) -> Line<'static> {
     let mut line = Line::default();
     for (cell, width) in cells {
         let style = if cell.column() == Some(app.markets.column) { theme.accent } else { theme.muted };
-        line.push_span(Span::styled(aligned(cell.heading(), usize::from(*width), cell.is_left()), style));
+        line.push_span(Span::styled(aligned(*cell, cell.heading(), usize::from(*width)), style));
     }
     line
 }
 
-/// Text in a cell: a blank before, the rest filled up.
-fn aligned(text: &str, width: usize, left: bool) -> String {
-    let text = format::fit(text, width.saturating_sub(1));
-    let blanks = " ".repeat((width - 1).saturating_sub(Span::raw(text.as_str()).width()));
-    if left { format!(" {text}{blanks}") } else { format!(" {blanks}{text}") }
+/// Text in a cell, a blank before it; the rank needs all of its cell.
+fn aligned(cell: Cell, text: &str, width: usize) -> String {
+    match cell {
+        Cell::Rank => format::pad_left(text, width),
+        Cell::Coin | Cell::Name => format!(" {}", format::pad(text, width - 1)),
+        _ => format!(" {}", format::pad_left(text, width - 1)),
+    }
 }
 
 fn content(
@@ -286,10 +273,15 @@ fn content(
         (text, if hot { theme.warn } else { theme.muted })
     };
     match cell {
-        Cell::Rank => (
-            if selected { "▸".to_owned() } else { String::new() } + &(at + 1).to_string(),
-            if selected { theme.accent } else { theme.muted },
-        ),
+        Cell::Rank => {
+            // The mark is never cut: beyond ninety-nine it takes the number's place.
+            let text = match (selected, at + 1) {
+                (false, rank) => rank.to_string(),
+                (true, rank @ ..=99) => format!("▸{rank}"),
+                (true, _) => "▸".to_owned(),
+            };
+            (text, if selected { theme.accent } else { theme.muted })
+        }
         Cell::Coin => (market.symbol.clone(), theme.text.patch(theme.title)),
         Cell::Name => (market.name.clone(), theme.muted),
         Cell::Price => (format::price_within(market.price, width.saturating_sub(1)), theme.text),
@@ -329,8 +321,10 @@ mod tests {
 
     #[test]
     fn texts_are_aligned_to_their_side() {
-        assert_eq!(aligned("BTC", 6, true), " BTC  ");
-        assert_eq!(aligned("1.5", 6, false), "   1.5");
-        assert_eq!(aligned("toolong", 6, false), " tool…");
+        assert_eq!(aligned(Cell::Coin, "BTC", 6), " BTC  ");
+        assert_eq!(aligned(Cell::Coin, "比特币", 6), " 比特…");
+        assert_eq!(aligned(Cell::Price, "1.5", 6), "   1.5");
+        assert_eq!(aligned(Cell::Price, "toolong", 6), " tool…");
+        assert_eq!(aligned(Cell::Rank, "▸10", Cell::Rank.width().into()), "▸10");
     }
 }

@@ -1,15 +1,16 @@
-//! The pipeline pane: how each stage fares, and what came of it since the start.
+//! The pipeline pane: the state of each stage, and sums since the start.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::{Part, fit_parts, message, name, pane, put, row};
+use super::{Part, fit_parts, message, name, pane, put};
 use crate::market::{SECOND, printable};
 use crate::pipeline::status::{Role, Snapshot, SourceState, SourceStatus, StageState, StageStatus};
-use crate::tui::app::{App, Pane};
+use crate::tui::app::App;
 use crate::tui::format;
+use crate::tui::layout::{Pane, row};
 use crate::tui::theme::Theme;
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
@@ -28,15 +29,15 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     lines.push(source_line(snapshot, app, wide));
     lines.extend(snapshot.stages.iter().map(|s| stage_line(s, app, wide)));
     let width = usize::from(inside.width).saturating_sub(2);
-    let trouble = trouble(snapshot, app, width);
-    let height = usize::from(inside.height);
-    if lines.len() + trouble.len() + 5 <= height {
+    let last_error = last_error(snapshot, app, width);
+    let height = usize::from(inside.height).saturating_sub(usize::from(last_error.is_some()));
+    if lines.len() + 5 <= height {
         lines.push(Line::default());
     }
-    // What is wrong must be seen; the sizes of tables can wait for a larger pane.
-    let room = height.saturating_sub(lines.len() + trouble.len());
+    // What went wrong must be seen; the sizes of tables can wait for a larger pane.
+    let room = height.saturating_sub(lines.len());
     lines.extend(totals(snapshot, theme, width).into_iter().chain(sizes(snapshot, theme, wide)).take(room));
-    lines.extend(trouble);
+    lines.extend(last_error);
     for (at, line) in lines.iter().enumerate() {
         let area = row(inside, u16::try_from(at).unwrap_or(u16::MAX));
         put(buffer, Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area }, line);
@@ -51,8 +52,7 @@ fn cells(wide: bool, texts: [(String, Style); 6]) -> Line<'static> {
             continue;
         }
         let text = format::fit(&text, width - 1);
-        let blanks = " ".repeat(width - Span::raw(text.as_str()).width());
-        let text = if at < 2 { format!("{text}{blanks}") } else { format!("{blanks}{text}") };
+        let text = if at < 2 { format::pad(&text, width) } else { format::pad_left(&text, width) };
         line.push_span(Span::styled(text, style));
     }
     line
@@ -69,7 +69,7 @@ fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
     let m = theme.muted;
     let dash = || ("–".to_owned(), m);
     let Some(source) = &snapshot.source else {
-        let words = match &snapshot.role {
+        let text = match &snapshot.role {
             Role::Monitor { takes_over: true, .. } => "standing by",
             Role::Monitor { takes_over: false, .. } => "looking on",
             Role::Pipeline => "starting",
@@ -78,7 +78,7 @@ fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
             wide,
             [
                 ("source".to_owned(), theme.text),
-                (words.to_owned(), theme.accent),
+                (text.to_owned(), theme.accent),
                 dash(),
                 dash(),
                 dash(),
@@ -121,7 +121,7 @@ fn source_state(source: &SourceStatus, theme: &Theme) -> (&'static str, Style) {
 
 fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
     let theme = &app.theme;
-    let (words, style) = match &stage.state {
+    let (text, style) = match &stage.state {
         StageState::Recovering => ("◌ recovers".to_owned(), theme.warn),
         StageState::Ok => ("● ok".to_owned(), theme.good),
         StageState::Restarting { at, .. } => {
@@ -136,22 +136,22 @@ fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
     };
     let lag = if stage.lag > 0 { theme.text } else { theme.muted };
     #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-    let behind = format::compact(stage.lag as f64);
+    let waiting = format::compact(stage.lag as f64);
     cells(
         wide,
         [
             (stage.stage.label().to_owned(), theme.text),
-            (words, style),
+            (text, style),
             (format::rate(stage.in_per_second), theme.text),
             (format::rate(stage.out_per_second), theme.text),
-            (behind, lag),
+            (waiting, lag),
             (commit, theme.muted),
         ],
     )
 }
 
-/// A count with its word; what should be zero stands out when it is not.
-fn figure(theme: &Theme, rank: u8, word: &str, n: u64, warns: bool) -> Part {
+/// A count with its name; what should be zero stands out when it is not.
+fn figure(theme: &Theme, rank: u8, name: &str, n: u64, warns: bool) -> Part {
     let style = match (n, warns) {
         (0, _) => theme.muted,
         (_, true) => theme.warn,
@@ -159,7 +159,7 @@ fn figure(theme: &Theme, rank: u8, word: &str, n: u64, warns: bool) -> Part {
     };
     #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
     let value = if n < 100_000 { format::count(n) } else { format::compact(n as f64) };
-    Part::new(rank, vec![Span::styled(format!("{word} "), theme.muted), Span::styled(value, style)])
+    Part::new(rank, vec![Span::styled(format!("{name} "), theme.muted), Span::styled(value, style)])
 }
 
 /// Sums since the start.
@@ -201,26 +201,9 @@ fn sizes(snapshot: &Snapshot, theme: &Theme, wide: bool) -> [Line<'static>; 2] {
     [files, bytes]
 }
 
-/// What went wrong last, and what the source wants to be known.
-fn trouble(snapshot: &Snapshot, app: &App, width: usize) -> Vec<Line<'static>> {
-    let theme = &app.theme;
-    let mut lines = Vec::new();
-    let down = snapshot.stages.iter().find_map(|s| match &s.state {
-        StageState::Restarting { why, .. } => Some(format!("{}: {}", s.stage.label(), printable(why))),
-        _ => None,
-    });
-    let error = down.or_else(|| {
-        snapshot
-            .last_error
-            .as_ref()
-            .map(|(at, words)| format!("{} {}", app.zone.write(*at, "%H:%M"), printable(words)))
-    });
-    lines.extend(error.map(|e| Line::from(Span::styled(format::fit(&format!("! {e}"), width), theme.bad))));
-    for notice in snapshot.source.iter().flat_map(|s| &s.notices) {
-        lines.push(Line::from(Span::styled(
-            format::fit(&format!("· {}", printable(notice)), width),
-            theme.warn,
-        )));
-    }
-    lines
+/// The last error, however old; what fails now and what the source wants to be known has lines of its own.
+fn last_error(snapshot: &Snapshot, app: &App, width: usize) -> Option<Line<'static>> {
+    let (at, error) = snapshot.last_error.as_ref()?;
+    let text = format!("! {} {}", app.zone.write(*at, "%H:%M"), printable(error));
+    Some(Line::from(Span::styled(format::fit(&text, width), app.theme.bad)))
 }

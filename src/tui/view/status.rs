@@ -1,4 +1,4 @@
-//! The first line: an honest state in words, then the figures that tell whether the data flows.
+//! The first line: the state of the data, then the figures that show whether it flows.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -7,15 +7,13 @@ use ratatui::text::Span;
 
 use super::{Part, fit_parts, put, put_right};
 use crate::market::{Micros, SECOND, printable};
-use crate::pipeline::status::{Role, Snapshot, SourceState, SourceStatus, StageKind, StageState};
+use crate::pipeline::status::{Role, Snapshot, SourceState, SourceStatus, StageKind};
 use crate::tui::app::App;
 use crate::tui::format;
 use crate::tui::theme::Theme;
 
 /// A live source without a tick for longer than this (or three polls) is stale.
 const STALE: Micros = 90 * SECOND;
-/// Errors older than this are no longer told of.
-const ERROR_SHOWN: Micros = 300 * SECOND;
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     let theme = &app.theme;
@@ -32,14 +30,12 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
         left.push(Part::new(0, vec![Span::styled("‖ PAUSED", theme.warn.patch(theme.title))]));
     }
     let state = state(app);
-    let words = state.words.clone();
     left.push(Part::new(1, vec![Span::styled(format!("{} {}", state.glyph, state.name), state.style)]));
-    if !words.is_empty() {
-        left.push(Part::new(2, vec![Span::styled(words, theme.muted)]));
+    if !state.text.is_empty() {
+        left.push(Part::new(2, vec![Span::styled(state.text, theme.muted)]));
     }
     if let Some(snapshot) = &app.snapshot {
         left.extend(figures(snapshot, app));
-        left.extend(trouble(snapshot, app));
     }
     // The clock stays; what is left of the line is shared by importance.
     let right_room = width.saturating_sub(left.first().map_or(0, Part::width) + 30);
@@ -49,17 +45,17 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     put_right(buffer, Rect { width: area.width.saturating_sub(1), ..area }, &right);
 }
 
-/// The state in one word, with more words beside it.
 struct State {
     glyph: char,
     name: String,
-    words: String,
+    /// What is said beside the name, where there is room.
+    text: String,
     style: Style,
 }
 
 fn state(app: &App) -> State {
     let theme = &app.theme;
-    let of = |glyph, name: &str, words: String, style| State { glyph, name: name.to_owned(), words, style };
+    let of = |glyph, name: &str, text: String, style| State { glyph, name: name.to_owned(), text, style };
     let Some(snapshot) = &app.snapshot else { return of('○', "STARTING", String::new(), theme.muted) };
     let Some(source) = &snapshot.source else {
         return match &snapshot.role {
@@ -70,14 +66,17 @@ fn state(app: &App) -> State {
     let label = source.kind.label().to_owned();
     match &source.state {
         SourceState::Starting => of('○', "STARTING", label, theme.muted),
+        SourceState::Live if source.last_delivery.is_none() || snapshot.live.is_empty() => {
+            of('○', "CONNECTING", format!("{label}: no price yet"), theme.muted)
+        }
         SourceState::Live => stale(snapshot, source, app).map_or_else(
             || of('●', "LIVE", label.clone(), theme.good),
             |age| of('◐', &format!("STALE {}", format::coarse_age(age)), label.clone(), theme.warn),
         ),
-        SourceState::Reconnecting { at, attempt, why } => {
+        // Why, a line of its own says.
+        SourceState::Reconnecting { at, .. } => {
             let wait = format::coarse_age((at - app.now()).max(0));
-            let tries = if *attempt > 1 { format!(", try {attempt}") } else { String::new() };
-            of('↻', &format!("RECONNECTING in {wait}"), format!("({}{tries})", printable(why)), theme.bad)
+            of('↻', &format!("RECONNECTING in {wait}"), label, theme.bad)
         }
         SourceState::Replaying { done: Some(done) } => {
             of('▶', &format!("REPLAY {:.0} %", (done * 100.0).clamp(0.0, 100.0)), String::new(), theme.accent)
@@ -134,35 +133,6 @@ fn figures(snapshot: &Snapshot, app: &App) -> Vec<Part> {
         parts.push(Part::new(9, labelled(theme, "gold", format!("v{version}"))));
     }
     parts
-}
-
-/// A stage that is down, or the last error while it is news.
-fn trouble(snapshot: &Snapshot, app: &App) -> Option<Part> {
-    let theme = &app.theme;
-    let down = snapshot.stages.iter().find_map(|s| match &s.state {
-        StageState::Restarting { why, .. } => {
-            Some(format!("{} restarts: {}", s.stage.label(), printable(why)))
-        }
-        _ => None,
-    });
-    let recent = || {
-        snapshot
-            .last_error
-            .as_ref()
-            .filter(|(at, _)| app.now() - at < ERROR_SHOWN)
-            .map(|(_, words)| printable(words))
-    };
-    let bad =
-        down.or_else(recent).map(|words| Span::styled(format!("! {}", format::fit(&words, 60)), theme.bad));
-    let notice = || {
-        snapshot
-            .source
-            .as_ref()?
-            .notices
-            .first()
-            .map(|words| Span::styled(format!("· {}", format::fit(&printable(words), 60)), theme.warn))
-    };
-    bad.or_else(notice).map(|span| Part::new(7, vec![span]))
 }
 
 fn source_figures(source: &SourceStatus, app: &App) -> Vec<Part> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crossterm::event::KeyCode;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -9,15 +10,16 @@ use ratatui::layout::Size;
 use ratatui::style::{Color, Modifier};
 
 use super::*;
-use crate::market::{Interval, SECOND};
-use crate::pipeline::status::{Role, Snapshot, SourceState, StageState};
-use crate::tui::app::Message;
+use crate::market::{Alert, Interval, SECOND};
+use crate::pipeline::status::{Live, Role, Snapshot, SourceState, StageState};
+use crate::query::CandleSeries;
+use crate::tui::app::{Effect, Message, Question};
 use crate::tui::format::Zone;
 use crate::tui::theme::ThemeKind;
 use crate::tui::{DashboardSettings, fixture, screenshot};
 
 fn buffer(app: &App) -> Buffer {
-    let mut terminal = Terminal::new(TestBackend::new(app.size.width, app.size.height)).unwrap();
+    let mut terminal = Terminal::new(TestBackend::new(app.size().width, app.size().height)).unwrap();
     terminal.draw(|frame| draw(frame, app)).unwrap();
     terminal.backend().buffer().clone()
 }
@@ -81,32 +83,6 @@ fn all_panes_are_there_when_there_is_room() {
 }
 
 #[test]
-fn panes_drop_in_a_fixed_order() {
-    use Pane::{Alerts, Chart, Logs, Markets, Pipeline};
-    let panes = |w, h| layout(&empty(w, h)).panes.into_iter().map(|(p, _)| p).collect::<Vec<_>>();
-    assert_eq!(panes(160, 48), [Markets, Chart, Pipeline, Alerts, Logs]);
-    assert_eq!(panes(160, 32), [Markets, Chart, Pipeline]);
-    assert_eq!(panes(160, 24), [Markets, Chart]);
-    assert_eq!(panes(120, 40), [Markets, Chart, Pipeline, Alerts]);
-    assert_eq!(panes(80, 40), [Markets, Chart, Alerts]);
-    assert_eq!(panes(80, 24), [Markets, Chart]);
-    assert_eq!(panes(60, 16), [Markets, Chart]);
-    assert_eq!(panes(59, 16), []);
-}
-
-#[test]
-fn panes_tile_the_screen_without_overlap() {
-    for (w, h) in [(160, 48), (250, 70), (150, 40), (100, 30), (120, 40), (80, 50), (80, 24), (60, 16)] {
-        let layout = layout(&empty(w, h));
-        let area: u32 = layout.panes.iter().map(|(_, a)| a.area()).sum();
-        assert_eq!(area, u32::from(w) * u32::from(h - 2), "{w}x{h}");
-        for (at, (_, a)) in layout.panes.iter().enumerate() {
-            assert!(layout.panes[at + 1..].iter().all(|(_, b)| !a.intersects(*b)), "{w}x{h}");
-        }
-    }
-}
-
-#[test]
 fn a_small_terminal_is_told_the_size_it_needs() {
     let text = text(&empty(40, 10));
     assert!(text.contains("60x16") && text.contains("q quits"), "{text}");
@@ -131,6 +107,11 @@ fn the_state_is_told_in_words() {
         (empty(160, 48), "○ STARTING"),
         (with(160, 48, source(SourceState::Starting)), "○ STARTING  coingecko"),
         (with(160, 48, source(SourceState::Live)), "● LIVE  coingecko"),
+        (with(160, 48, |s| s.live = Arc::new(vec![])), "○ CONNECTING  coingecko: no price yet"),
+        (
+            with(160, 48, |s| s.source.as_mut().unwrap().last_delivery = None),
+            "○ CONNECTING  coingecko: no price yet",
+        ),
         (
             with(
                 160,
@@ -141,7 +122,7 @@ fn the_state_is_told_in_words() {
                     why: "429 rate limited".to_owned(),
                 }),
             ),
-            "↻ RECONNECTING in 8 s  (429 rate limited, try 2)",
+            "↻ RECONNECTING in 8 s  coingecko",
         ),
         (with(160, 48, source(SourceState::Replaying { done: Some(0.43) })), "▶ REPLAY 43 %"),
         (with(160, 48, source(SourceState::Simulating)), "◆ SIMULATED"),
@@ -165,7 +146,9 @@ fn failures_are_told_in_words() {
     });
     let text = text(&app);
     assert!(
-        text.contains("! gold restarts: disk full") && text.contains("↻ in 3 s") && text.contains("bitcorn"),
+        text.contains("! gold: disk full · again in 3 s")
+            && text.contains("↻ in 3 s")
+            && text.contains("bitcorn"),
         "{text}"
     );
 }
@@ -178,20 +161,15 @@ fn there_are_words_where_there_is_nothing_yet() {
     }
     let mut app = empty(160, 48);
     let mut snapshot = fixture::snapshot();
-    snapshot.live = Arc::new(
-        snapshot.live.iter().cloned().map(|l| crate::pipeline::status::Live { open: vec![], ..l }).collect(),
-    );
+    snapshot.live = Arc::new(snapshot.live.iter().cloned().map(|l| Live { open: vec![], ..l }).collect());
     let mut effects = app.update(Message::Snapshot(Arc::new(snapshot)));
     assert!(text(&app).contains("reading candles…"), "{}", text(&app));
     while let Some(effect) = effects.pop() {
         let answer = match effect {
-            crate::tui::app::Effect::AskCandles(query) => Message::Candles(
-                query,
-                Ok(crate::query::CandleSeries { market: None, candles: vec![], total: 0 }),
-            ),
-            crate::tui::app::Effect::AskAlerts(_) => Message::Alerts(Ok(vec![])),
-            crate::tui::app::Effect::AskMarkets => Message::Markets(Err("no such file".to_owned())),
-            _ => continue,
+            Effect::Ask(Question::Candles(query)) => Message::Candles(query, Ok(CandleSeries::default())),
+            Effect::Ask(Question::Alerts(_)) => Message::Alerts(Ok(vec![])),
+            Effect::Ask(Question::Markets) => Message::Markets(Err("no such file".to_owned())),
+            Effect::Selected(_) | Effect::Suspend | Effect::Quit => continue,
         };
         effects.extend(app.update(answer));
     }
@@ -248,24 +226,32 @@ fn a_quiet_source_starts_at_five_minutes_and_says_why() {
 }
 
 #[test]
-fn wide_symbols_do_not_shift_the_table() {
-    let mut snapshot = fixture::snapshot();
-    let mut live = (*snapshot.live).clone();
-    live[0].symbol = Some("価格\u{7}".into());
-    snapshot.live = Arc::new(live);
-    let mut app = empty(80, 24);
-    fixture::send(&mut app, Message::Snapshot(Arc::new(snapshot)));
-    let buffer = buffer(&app);
-    let column =
-        |y: u16| (0..buffer.area.width).rev().find(|x| buffer[(*x, y)].symbol() == "│" && *x < 40 && *x > 20);
-    assert_eq!(column(3), column(4));
+fn wide_and_combining_symbols_do_not_shift_the_table() {
+    for symbol in
+        ["比特币", "価格\u{7}", "🚀🌙", "é\u{301}\u{308}", "\u{202e}abc\u{2066}", "ab\u{fe0f}☀\u{fe0f}"]
+    {
+        for (w, h) in SIZES {
+            let app = with(w, h, |s| {
+                let mut live = (*s.live).clone();
+                live[0].symbol = Some(symbol.into());
+                s.live = Arc::new(live);
+            });
+            let buffer = buffer(&app);
+            let border = app.layout.area(Pane::Markets).unwrap().right() - 1;
+            for y in [3, 4] {
+                assert_eq!(buffer[(border, y)].symbol(), "│", "{symbol} at {w}x{h}:\n{}", text(&app));
+            }
+            let price = |y| (0..border).rev().find(|x| buffer[(*x, y)].symbol() == ".");
+            assert_eq!(price(3).map(|_| ()), Some(()), "{symbol} at {w}x{h}");
+        }
+    }
 }
 
 #[test]
 fn drawing_never_panics_whatever_the_size() {
     let mut app = fixture::app(160, 48, ThemeKind::Default);
     for code in ['h', 'i'] {
-        app.update(Message::Key(crossterm::event::KeyCode::Char(code).into()));
+        app.update(Message::Key(KeyCode::Char(code).into()));
     }
     let mut bare = empty(160, 48);
     for width in 1..=120 {
@@ -284,17 +270,17 @@ fn every_pane_can_be_drawn_alone_and_at_the_charts_place() {
     for (w, h) in [(60, 16), (80, 24), (160, 48)] {
         let mut app = fixture::app(w, h, ThemeKind::Default);
         for _ in 0..Pane::ALL.len() {
-            app.update(Message::Key(crossterm::event::KeyCode::Tab.into()));
+            app.update(Message::Key(KeyCode::Tab.into()));
             assert!(
-                layout(&app).panes.iter().any(|(p, _)| *p == app.focus),
+                app.layout.panes.iter().any(|(p, _)| *p == app.focus),
                 "{:?} is not visible at {w}x{h}",
                 app.focus
             );
             let _ = text(&app);
-            app.update(Message::Key(crossterm::event::KeyCode::Char('z').into()));
-            assert_eq!(layout(&app).panes.len(), 1);
+            app.update(Message::Key(KeyCode::Char('z').into()));
+            assert_eq!(app.layout.panes.len(), 1);
             let _ = text(&app);
-            app.update(Message::Key(crossterm::event::KeyCode::Char('z').into()));
+            app.update(Message::Key(KeyCode::Char('z').into()));
         }
     }
 }
@@ -302,7 +288,7 @@ fn every_pane_can_be_drawn_alone_and_at_the_charts_place() {
 #[test]
 fn the_help_tells_every_key() {
     let mut app = fixture::app(160, 48, ThemeKind::Default);
-    app.update(Message::Key(crossterm::event::KeyCode::Char('?').into()));
+    app.update(Message::Key(KeyCode::Char('?').into()));
     let text = text(&app);
     for binding in crate::tui::input::KEYS {
         assert!(text.contains(binding.help), "{:?} is missing in\n{text}", binding.help);
@@ -318,78 +304,126 @@ fn a_picture_has_every_text_of_the_frame() {
     }
 }
 
+/// What real stages say when the disk is full, when a file is in the way, and when the network is gone.
+const CAUSES: [&str; 3] = [
+    "No space left on device (os error 28): cannot write silver: Generic LocalFileSystem error: Unable to copy \
+     data to file /var/lib/cryptostream/storage/silver/crypto_transformed/date=2026-11-25/part-00000-0199a-c000.zstd.parquet",
+    "Permission denied (os error 13): cannot commit to silver: Failed to write a version to the log store",
+    "connection refused (os error 111): cannot reach https://api.coingecko.com/api/v3/coins/markets",
+];
+const SIZES: [(u16, u16); 6] = [(60, 16), (72, 20), (80, 24), (100, 30), (120, 40), (160, 48)];
+
+/// The frame's text with its line breaks as blanks.
+fn flowing(app: &App) -> String {
+    let rows = lines(&buffer(app));
+    rows.iter().map(|row| row.trim()).collect::<Vec<_>>().join(" ")
+}
+
 #[test]
-#[ignore = "writes pictures to look at into $PICTURES"]
-fn pictures() {
-    use tracing_subscriber::layer::SubscriberExt;
-    let Ok(dir) = std::env::var("PICTURES") else { return };
-    let _ = tui_logger::init_logger(tui_logger::LevelFilter::Info);
-    let subscriber = tracing_subscriber::registry().with(tui_logger::TuiTracingSubscriberLayer);
-    tracing::subscriber::with_default(subscriber, || {
-        tracing::info!(coins = 10, ms = 212, "poll answered");
-        tracing::info!(candles = 10, "gold closed 14:06");
-        tracing::warn!(wait = "2 s", "rate limited");
-        tracing::error!("gold failed: disk full");
-    });
-    tui_logger::move_events();
-    let write = |app: &App, name: &str| {
-        std::fs::write(format!("{dir}/{name}.svg"), screenshot::svg(app, app.size.width, app.size.height))
-            .unwrap();
-    };
-    let press = |app: &mut App, keys: &str| {
-        for key in keys.chars() {
-            let code = if key == '\t' {
-                crossterm::event::KeyCode::Tab
-            } else {
-                crossterm::event::KeyCode::Char(key)
-            };
-            fixture::send(app, Message::Key(code.into()));
+fn the_cause_of_a_failure_comes_first_and_is_whole_at_every_size() {
+    for why in CAUSES {
+        let cause = why.split(": ").next().unwrap();
+        for (w, h) in SIZES {
+            let stage = with(w, h, |s| {
+                for stage in &mut s.stages[..2] {
+                    let at = fixture::NOW + 4 * SECOND;
+                    stage.state = StageState::Restarting { at, why: why.to_owned() };
+                }
+                s.last_error = Some((fixture::NOW, format!("silver: {why}")));
+                s.source.as_mut().unwrap().notices = vec!["history waits: rate limited".to_owned()];
+            });
+            let text = flowing(&stage);
+            assert!(text.contains(&format!("! bronze, silver: {cause}")), "{w}x{h}: {text}");
+            assert!(text.contains("again in 4 s") && text.contains("history waits"), "{w}x{h}: {text}");
+            let source = with(w, h, |s| {
+                let at = fixture::NOW + 8 * SECOND;
+                let state = SourceState::Reconnecting { at, attempt: 3, why: why.to_owned() };
+                s.source.as_mut().unwrap().state = state;
+            });
+            let text = flowing(&source);
+            assert!(text.contains(&format!("! coingecko: {cause}")), "{w}x{h}: {text}");
+            assert!(text.contains("RECONNECTING") && text.contains("again in 8 s, try 3"), "{w}x{h}: {text}");
         }
-    };
-    for (w, h) in [(160, 48), (100, 30), (80, 24), (60, 16), (250, 70), (120, 40), (80, 50), (150, 40)] {
-        write(&fixture::app(w, h, ThemeKind::Default), &format!("{w}x{h}"));
     }
-    for kind in ThemeKind::ALL {
-        write(&fixture::app(160, 48, kind), &format!("theme-{}", kind.label()));
+}
+
+#[test]
+fn every_notice_is_shown_at_every_size() {
+    let notices = [
+        "the clock of this machine is 2 h behind the source's",
+        "no such coin: bitcorn",
+        "history waits: rate limited (429), again in 59 s",
+        "no history for renamed-coin: the source does not know it under this name any more",
+        "the plan's calls are nearly used up: polls every 60 s",
+    ];
+    for (w, h) in SIZES {
+        let mut app =
+            with(w, h, |s| s.source.as_mut().unwrap().notices = notices.map(str::to_owned).to_vec());
+        let mut seen = std::collections::BTreeSet::new();
+        for second in 0..30 {
+            app.update(Message::Tick(fixture::NOW + second * SECOND));
+            let text = flowing(&app);
+            seen.extend(notices.into_iter().filter(|notice| text.contains(notice)));
+        }
+        assert_eq!(seen.len(), notices.len(), "{w}x{h}: {seen:?}");
+        assert!(app.layout.area(Pane::Chart).is_some_and(|area| area.height >= 9), "{w}x{h}");
     }
-    for (name, w, h, keys) in [
-        ("help", 160, 48, "?"),
-        ("help-small", 80, 24, "?"),
-        ("crosshair", 160, 48, "hhhhhhhhhhhhhhhhhhhhhi"),
-        ("find", 100, 30, "/ch"),
-        ("zoomed", 160, 48, "+++"),
-        ("far", 160, 48, "--ii"),
-        ("panned", 100, 30, "HHp]"),
-        ("shib", 100, 30, "0z"),
-        ("table", 160, 48, "\t\t\t\tz"),
-        ("pipeline-small", 80, 24, "\t"),
-        ("logs", 160, 48, "\t\t\tz"),
-    ] {
+}
+
+/// A dashboard all of whose prices are near `price`.
+fn priced(width: u16, height: u16, price: f64) -> App {
+    let mut app = empty(width, height);
+    let mut snapshot = fixture::snapshot();
+    let live = snapshot.live.iter().cloned().map(|l| Live { price, open: vec![], ..l });
+    snapshot.live = Arc::new(live.collect());
+    let mut messages = vec![Message::Snapshot(Arc::new(snapshot))];
+    while let Some(message) = messages.pop() {
+        for effect in app.update(message) {
+            messages.extend(match effect {
+                Effect::Ask(Question::Candles(query)) => {
+                    let candles = fixture::candles(price, query.interval, 300, fixture::NOW, true);
+                    Some(Message::Candles(
+                        query,
+                        Ok(CandleSeries { candles, total: 300, ..CandleSeries::default() }),
+                    ))
+                }
+                Effect::Ask(Question::Alerts(_)) => {
+                    let range = |a| Alert { avg_price: price, min_price: price, max_price: price, ..a };
+                    Some(Message::Alerts(Ok(fixture::alerts().into_iter().map(range).collect())))
+                }
+                Effect::Ask(question) => Some(fixture::reply(&question)),
+                Effect::Selected(_) | Effect::Suspend | Effect::Quit => None,
+            });
+        }
+    }
+    app
+}
+
+#[test]
+fn tiny_prices_are_written_with_four_digits_and_never_cut() {
+    for price in [3.217e-13, 4.285e-11, 9.876e-9, 1.2345e-7, 1.0176e-5, 1.234e14] {
+        let digits: String = format!("{price:.3e}").chars().filter(char::is_ascii_digit).take(4).collect();
+        for (w, h) in SIZES {
+            for keys in ["", "hhh", "z", "\t\tz", "\t\t\t\tz"] {
+                let mut app = priced(w, h, price);
+                for key in keys.chars() {
+                    let code = if key == '\t' { KeyCode::Tab } else { KeyCode::Char(key) };
+                    app.update(Message::Key(code.into()));
+                }
+                let text = text(&app);
+                assert!(!text.contains('…'), "{price} at {w}x{h} after {keys:?}:\n{text}");
+                let written: String = text.chars().filter(|c| !matches!(c, '.' | ',')).collect();
+                assert!(written.contains(&digits), "{price} at {w}x{h} after {keys:?}:\n{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_tenth_coin_has_its_rank_and_its_mark() {
+    for (w, h) in SIZES {
         let mut app = fixture::app(w, h, ThemeKind::Default);
-        press(&mut app, keys);
-        write(&app, name);
+        app.update(Message::Key(KeyCode::Char('0').into()));
+        assert!(text(&app).contains("▸10 SHIB"), "{w}x{h}:\n{}", text(&app));
     }
-    write(&empty(100, 30), "empty");
-    let hovered = crossterm::event::MouseEvent {
-        kind: crossterm::event::MouseEventKind::Moved,
-        column: 100,
-        row: 12,
-        modifiers: crossterm::event::KeyModifiers::NONE,
-    };
-    let mut app = fixture::app(160, 48, ThemeKind::Truecolor);
-    app.update(Message::Mouse(hovered));
-    write(&app, "hover");
-    write(
-        &with(100, 30, |s| {
-            s.source.as_mut().unwrap().state = SourceState::Reconnecting {
-                at: fixture::NOW + 8 * SECOND,
-                attempt: 2,
-                why: "429 rate limited".to_owned(),
-            };
-            s.last_error = Some((fixture::NOW - SECOND, "coingecko: 429 rate limited".to_owned()));
-            s.stages[2].state =
-                StageState::Restarting { at: fixture::NOW + 3 * SECOND, why: "disk full".to_owned() };
-        }),
-        "trouble",
-    );
 }
