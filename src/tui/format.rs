@@ -441,7 +441,7 @@ mod tests {
         );
         assert_eq!(
             wrap(cause, " · again in 4 s", 40, 2),
-            ["no space left on device (os error 28):", "cannot write… · again in 4 s",]
+            ["no space left on device (os error 28):", "cannot write /very/long/… · again in 4 s",]
         );
         assert_eq!(wrap("aaaaaaaaaaaa", "", 5, 9), ["aaaaa", "aaaaa", "aa"]);
         assert_eq!(wrap("比特币比特币", "", 5, 9), ["比特", "币比", "特币"]);

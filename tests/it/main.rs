@@ -18,6 +18,7 @@ mod monitor;
 mod rebuild;
 mod recording;
 mod scenarios;
+mod screen;
 mod sql;
 mod support;
 mod takeover;

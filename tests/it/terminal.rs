@@ -81,8 +81,8 @@ fn a_stream_that_nobody_reads_is_no_panic() {
         close(&mut command, nobody());
         command.status().unwrap().code()
     };
-    let stderr = |command: &mut Command, nobody| drop(command.stderr(nobody));
-    let stdout = |command: &mut Command, nobody| drop(command.stdout(nobody));
+    let stderr = |command: &mut Command, nobody| _ = command.stderr(nobody);
+    let stdout = |command: &mut Command, nobody| _ = command.stdout(nobody);
     assert_eq!(code(&["--no-such-flag"], stderr), Some(2));
     assert_eq!(code(&["candles", "bitcoin"], stderr), Some(1));
     assert_eq!(

@@ -3,15 +3,13 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr;
 
 use super::{Part, fit_parts, message, name, pane, put};
 use crate::market::{Alert, DAY, Market, Micros};
 use crate::tui::app::App;
 use crate::tui::format;
 use crate::tui::layout::{Pane, row};
-
-/// From this width on the candle's lowest and highest price are shown, below it the mean.
-const RANGE: usize = 54;
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     let theme = &app.theme;
@@ -67,21 +65,20 @@ fn line(app: &App, alert: &Alert, newest: bool, width: usize) -> Line<'static> {
             ],
         ),
         Part::new(1, vec![Span::styled(format!("!{:>6.3} %", alert.volatility), theme.warn)]),
-        Part::new(3, vec![Span::styled(format!("> {} %", alert.threshold), theme.muted)]),
+        Part::new(4, vec![Span::styled(format!("> {} %", alert.threshold), theme.muted)]),
     ];
     if let Some(until) = cooling(app, &alert.market).filter(|_| newest) {
         parts.push(Part::new(
             2,
             vec![Span::styled(format!("quiet to {}", app.zone.write(until, "%H:%M")), theme.accent)],
         ));
-    } else if width < RANGE {
-        parts.push(Part::new(
-            4,
-            vec![Span::styled(format!("at {}", format::price(alert.avg_price)), theme.muted)],
-        ));
     } else {
+        // The candle's lowest and highest price where there is room, else the mean.
         let range = format!("{}–{}", format::price(alert.min_price), format::price(alert.max_price));
-        parts.push(Part::new(4, vec![Span::styled(range, theme.muted)]));
+        let used: usize = parts.iter().map(|part| part.width() + 2).sum();
+        let mean = || format!("at {}", format::price_within(alert.avg_price, 10));
+        let text = if used + range.width() <= width { range } else { mean() };
+        parts.push(Part::new(3, vec![Span::styled(text, theme.muted)]));
     }
     fit_parts(parts, 2, width)
 }

@@ -1,5 +1,7 @@
 //! Frames as text at several sizes, styles apart, and a draw at every size there is.
 
+mod pictures;
+
 use std::sync::Arc;
 
 use crossterm::event::KeyCode;

@@ -1,3 +1,7 @@
+//! Pictures of the dashboard to look at: not run by default.
+
+use super::*;
+
 #[test]
 #[ignore = "writes pictures to look at into $PICTURES"]
 fn pictures() {
@@ -21,11 +25,7 @@ fn pictures() {
     };
     let press = |app: &mut App, keys: &str| {
         for key in keys.chars() {
-            let code = if key == '\t' {
-                crossterm::event::KeyCode::Tab
-            } else {
-                crossterm::event::KeyCode::Char(key)
-            };
+            let code = if key == '\t' { KeyCode::Tab } else { KeyCode::Char(key) };
             fixture::send(app, Message::Key(code.into()));
         }
     };

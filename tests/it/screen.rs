@@ -1,0 +1,26 @@
+//! What a picture of a storage shows.
+
+use crate::support::process::{program, replaying, succeed};
+
+#[test]
+fn the_change_over_a_day_is_the_one_that_the_source_gave_with_the_newest_price() {
+    let folder = tempfile::tempdir().unwrap();
+    let (storage, input) = (folder.path().join("storage"), folder.path().join("input.ndjson"));
+    let line = |price: u32, change: u32, time: &str| {
+        format!(
+            r#"{{"id":"bitcoin","symbol":"btc","current_price":{price},"price_change_percentage_24h":{change},"last_updated":"2025-05-12T{time}Z"}}{}"#,
+            '\n'
+        )
+    };
+    let shown = |lines: String| {
+        std::fs::write(&input, lines).unwrap();
+        succeed(replaying(&storage, &input, 1));
+        let picture = succeed(program(&["screenshot"], &storage)).stdout;
+        let picture = String::from_utf8(picture).unwrap();
+        // The table, and the card below it; the sign is a text of its own.
+        picture.matches("10.00<").count() + picture.matches(">10.00 ").count()
+    };
+    let first = line(100, 0, "00:00:10") + &line(100, 0, "00:01:10");
+    assert_eq!(shown(first.clone()), 0);
+    assert_eq!(shown(first + &line(110, 10, "00:03:10")), 2, "not 21 %: the price has risen by 10 % since");
+}
