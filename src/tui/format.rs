@@ -176,7 +176,7 @@ pub fn amount(n: f64) -> String {
         v if v >= 100.0 => price_with(n, 0),
         v if v >= 10.0 => price_with(n, 1),
         v if v >= 1.0 => price_with(n, 2),
-        _ => price_with(n, price_decimals(n).min(6)),
+        _ => price_within(n, 10),
     }
 }
 
@@ -389,6 +389,7 @@ mod tests {
         ] {
             assert_eq!(compact(value), text);
         }
+        assert_eq!((amount(0.25).as_str(), amount(1.25e-20).as_str()), ("0.2500", "1.250e-20"));
         assert_eq!(bytes(1_100_000), "1.10 MB");
         assert_eq!(bytes(92_000_000), "92.0 MB");
         assert_eq!(count(1_234_567), "1,234,567");
