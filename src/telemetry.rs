@@ -24,7 +24,8 @@ const PANE_LINES: usize = 2_000;
 /// Where logs go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// To the pane of a dashboard, which has the terminal, and to a file.
+    /// To the pane of a dashboard, which has the terminal, and to a file; to the pane alone, with a warning,
+    /// where the file cannot be written: a storage that may only be read can still be looked at.
     Dashboard {
         /// The log file.
         file: PathBuf,
@@ -67,11 +68,17 @@ pub fn init(level: &str, destination: &Destination) -> Result<(), TelemetryError
             .map(|f| Sink::File(Mutex::new(f)))
             .map_err(|source| TelemetryError::File { path: path.to_owned(), source })
     };
+    let mut no_file = None;
     let sinks = match destination {
         Destination::Dashboard { file } => {
             tui_logger::set_default_level(tui_logger::LevelFilter::Trace);
             tui_logger::set_buffer_depth(PANE_LINES);
-            vec![Sink::Pane, open(file)?]
+            let mut sinks = vec![Sink::Pane];
+            match open(file) {
+                Ok(file) => sinks.push(file),
+                Err(error) => no_file = Some(error),
+            }
+            sinks
         }
         Destination::Stderr { file, color } => {
             let stderr = Sink::Stderr { color: *color && std::io::stderr().is_terminal() };
@@ -83,7 +90,11 @@ pub fn init(level: &str, destination: &Destination) -> Result<(), TelemetryError
     tracing_subscriber::registry()
         .with(Lines { sinks }.with_filter(filter))
         .try_init()
-        .map_err(|_| TelemetryError::Twice)
+        .map_err(|_| TelemetryError::Twice)?;
+    if let Some(error) = no_file {
+        tracing::warn!(error = &error as &dyn std::error::Error, "logging to the log pane only");
+    }
+    Ok(())
 }
 
 /// A level alone is this program's, others are heard from `warn` on; what is said of a library by name holds.

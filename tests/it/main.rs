@@ -15,6 +15,7 @@ mod history;
 mod layers;
 mod log;
 mod monitor;
+mod readonly;
 mod rebuild;
 mod recording;
 mod scenarios;
