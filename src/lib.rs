@@ -12,12 +12,12 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`text`], [`staged`] | what is printable, errors with their causes; files that replace others when complete |
+//! | 0 | [`text`], [`backoff`], [`staged`] | what is printable, errors with their causes; waits after failures; files that replace others when complete |
 //! | 1 | [`market`] | domain types and the pure functions on them: decoding, deduplication, aggregation |
 //! | 2 | [`source`], [`transport`], [`lake`] | where records come from, the way to bronze, the Delta tables |
 //! | 3 | [`query`], [`alert`] | DuckDB on its thread; the volatility rule |
-//! | 4 | [`pipeline`] | one file a stage, the supervisor, the status the screen sees |
-//! | 5 | [`tui`] | the dashboard: sees `market`, the pipeline's status and the query handle |
+//! | 4 | [`pipeline`] | one file a stage, `follow` (what gold and monitor share), the supervisor, the status the screen sees |
+//! | 5 | [`tui`] | the dashboard: `layout` and `plot` below state (`app`) and drawing (`view`); sees `market`, the pipeline's status and the query handle |
 //! | 6 | [`cli`], [`config`], [`telemetry`] | commands, settings, logs: the composition root |
 
 #![cfg_attr(

@@ -13,6 +13,7 @@
 
 mod answers;
 mod census;
+mod engine;
 mod gaps;
 pub mod output;
 mod relation;
@@ -32,9 +33,10 @@ use tokio_util::sync::CancellationToken;
 use crate::lake::{LakeError, Storage, TableKind};
 use crate::market::{Alert, Candle, Interval, Market, Micros};
 
+use engine::SpillFolder;
 pub use gaps::gaps_between;
 pub use sandbox::{SqlAnswer, SqlValue};
-use worker::{Job, SpillFolder, Worker};
+use worker::{Job, Worker};
 
 /// Which market a question is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -158,8 +160,8 @@ pub enum QueryError {
     #[error(
         "the query needs more than {memory} of memory and about {spill} of temporary files: select fewer columns or rows, or aggregate less at once \
          ({what})",
-        memory = worker::MEMORY,
-        spill = worker::SPILL,
+        memory = engine::MEMORY,
+        spill = engine::SPILL,
         what = .0
     )]
     OutOfMemory(String),
@@ -320,7 +322,7 @@ impl Queries {
         let limits = sandbox::QueryLimits {
             deadline: tokio::time::Instant::now() + timeout,
             timeout,
-            spill: worker::SPILL_BYTES,
+            spill: engine::SPILL_BYTES,
             cancel,
         };
         let mut retried = false;

@@ -13,9 +13,9 @@
 //!       └─────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! [`app::App`] is the state and [`app::App::update`] the only way to change it; `layout` and `plot` say where
-//! everything is, below both; [`view`] draws the state and changes nothing; [`input`] is the one table of
-//! keys; [`run`] is the loop around them.
+//! [`app::App`] is the state and [`app::App::update`] the only way to change it; `layout` and `plot` say
+//! where everything is, below both; [`view`] draws the state and changes nothing; [`input`] is the one table
+//! of keys; [`run`] is the loop around them.
 
 pub mod app;
 pub mod format;

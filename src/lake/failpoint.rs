@@ -1,8 +1,8 @@
 //! Named places at which a test can kill the process: before and after every step that changes a table.
 //!
-//! `CRYPTOSTREAM_TEST_FAIL_POINT=silver.commit.after@3` ends the process at the third pass of that place, as a power switch
-//! would: no destructor runs, nothing is flushed. With `=error` behind the name the step fails there, once,
-//! with an error.
+//! `CRYPTOSTREAM_TEST_FAIL_POINT=silver.commit.after@3` ends the process at the third pass of that place, as
+//! a power switch would: no destructor runs, nothing is flushed. With `=error` behind the name the step fails
+//! there, once, with an error.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

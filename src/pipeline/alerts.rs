@@ -26,7 +26,7 @@ const NOTE_PROGRESS: i64 = 500;
 /// Ticks of unjudged candles that are read back from silver at once, about: memory for them is bounded by it.
 const CATCH_UP: i64 = 200_000;
 
-struct State {
+pub(super) struct State {
     gold: Table,
     store: Store,
     maintenance: Maintenance,
@@ -51,21 +51,15 @@ pub(super) struct Alerts {
     cooling: Arc<Mutex<Arc<Vec<Cooling>>>>,
     /// [`CATCH_UP`], but in tests.
     catch_up: i64,
-    state: Option<State>,
 }
 
 impl Alerts {
     pub(super) fn new(context: StageContext, rule: Rule, cooling: Arc<Mutex<Arc<Vec<Cooling>>>>) -> Self {
-        Self { context, rule, cooling, catch_up: CATCH_UP, state: None }
-    }
-
-    fn state(&mut self) -> &mut State {
-        self.state.as_mut().expect("recovered before it works")
+        Self { context, rule, cooling, catch_up: CATCH_UP }
     }
 
     /// Judges rows, in the order given, and commits what they raise with the version that was judged.
-    async fn judge(&mut self, rows: &[ClosedCandle], version: i64) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
+    async fn judge(&self, state: &mut State, rows: &[ClosedCandle], version: i64) -> Result<(), StageError> {
         let (mut alerts, mut cooled_down) = (Vec::new(), 0);
         for row in rows {
             match state.judge.judge(row, now()) {
@@ -77,7 +71,7 @@ impl Alerts {
         state.judged = version;
         state.unnoted = true;
         if !alerts.is_empty() || version - state.store.judged() >= NOTE_PROGRESS {
-            self.append(&alerts).await?;
+            self.append(state, &alerts).await?;
         }
         if let Some(newest) = alerts.last() {
             tracing::info!(count = alerts.len(), newest = %newest.market, volatility = %format_args!("{:.3} %", newest.volatility), "alerts raised");
@@ -87,7 +81,7 @@ impl Alerts {
             totals.cooled_down += cooled_down;
         });
         let silent =
-            self.state().judge.cooling().map(|(market, until)| Cooling { market: Arc::clone(market), until });
+            state.judge.cooling().map(|(market, until)| Cooling { market: Arc::clone(market), until });
         *self.cooling.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(silent.collect());
         if !alerts.is_empty() {
             self.context.meters.revise();
@@ -96,9 +90,8 @@ impl Alerts {
     }
 
     /// Commits alerts with the version up to which gold was judged.
-    async fn append(&mut self, alerts: &[Alert]) -> Result<(), StageError> {
+    async fn append(&self, state: &mut State, alerts: &[Alert]) -> Result<(), StageError> {
         let started = Clock::now();
-        let state = self.state.as_mut().expect("recovered");
         state.store.append(alerts, state.judged).await?;
         state.unnoted = false;
         self.context.meters.of(Self::STAGE).commit(
@@ -110,8 +103,7 @@ impl Alerts {
     }
 
     /// Looks at gold; its version.
-    async fn look(&mut self) -> Result<i64, StageError> {
-        let state = self.state.as_mut().expect("recovered");
+    async fn look(&self, state: &mut State) -> Result<i64, StageError> {
         state.gold.refresh().await?;
         let version = state.gold_version();
         state.seen = self.context.meters.of(Self::STAGE).seen(version);
@@ -120,17 +112,17 @@ impl Alerts {
 
     /// Judges what gold has closed and nobody has judged, some commits at a time, and notes the progress
     /// after each part.
-    async fn catch_up(&mut self) -> Result<(), StageError> {
-        let version = self.look().await?;
-        if self.state().judged == version {
+    async fn catch_up(&self, state: &mut State) -> Result<(), StageError> {
+        let version = self.look(state).await?;
+        if state.judged == version {
             return Ok(());
         }
         let silver = Table::open_or_create(&self.context.storage, TableKind::Silver).await?;
-        while self.state().judged < version {
-            let (mut any, rule, state) = (false, &self.rule, self.state.as_mut().expect("recovered"));
+        while state.judged < version {
+            let mut any = false;
             let may_raise = |row: &ClosedCandle| {
                 any = true;
-                rule.may_raise(row)
+                self.rule.may_raise(row)
             };
             let Slice { mut rows, upto } =
                 gold::slice_after(&state.gold, state.judged, self.catch_up, may_raise).await?;
@@ -141,9 +133,9 @@ impl Alerts {
             if !rows.is_empty() {
                 rows = gold::as_closed(&silver, rows).await?;
             }
-            self.judge(&rows, upto).await?;
-            if self.state().unnoted {
-                self.append(&[]).await?;
+            self.judge(state, &rows, upto).await?;
+            if state.unnoted {
+                self.append(state, &[]).await?;
             }
         }
         Ok(())
@@ -153,6 +145,7 @@ impl Alerts {
 impl Stage for Alerts {
     type Input = Closed;
     type Output = ();
+    type State = State;
 
     const STAGE: status::StageKind = status::StageKind::Alerts;
 
@@ -160,8 +153,7 @@ impl Stage for Alerts {
         input.rows.len() as u64
     }
 
-    async fn recover(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
-        self.state = None;
+    async fn recover(&mut self, _: &mpsc::Sender<()>) -> Result<State, StageError> {
         drop(self.context.open(TableKind::Alerts).await?);
         let mut store = Store::open(&self.context.storage).await?;
         self.context.meters.of(Self::STAGE).table(store.table());
@@ -169,47 +161,50 @@ impl Stage for Alerts {
         let judged = store.judged();
         let gold = Table::open_or_create(&self.context.storage, TableKind::Gold).await?;
         let seen = self.context.meters.of(Self::STAGE).seen(judged);
-        self.state =
-            Some(State { gold, store, maintenance: Maintenance::new(), judge, judged, unnoted: false, seen });
-        self.catch_up().await
+        let maintenance = Maintenance::new();
+        let mut state = State { gold, store, maintenance, judge, judged, unnoted: false, seen };
+        self.catch_up(&mut state).await?;
+        Ok(state)
     }
 
-    async fn take(&mut self, input: &mut Closed, _: &mpsc::Sender<()>) -> Result<(), StageError> {
-        if self.state().judged < input.after {
-            self.catch_up().await?;
+    async fn take(
+        &mut self,
+        state: &mut State,
+        input: &mut Closed,
+        _: &mpsc::Sender<()>,
+    ) -> Result<(), StageError> {
+        if state.judged < input.after {
+            self.catch_up(state).await?;
         }
-        if self.state().judged < input.version {
-            self.judge(&input.rows, input.version).await?;
+        if state.judged < input.version {
+            self.judge(state, &input.rows, input.version).await?;
         }
         Ok(())
     }
 
-    async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
+    async fn maintain(&mut self, state: &mut State, effort: Effort) -> Result<(), StageError> {
         Ok(self.context.maintain(Self::STAGE, state.store.table(), &mut state.maintenance, effort).await?)
     }
 
-    async fn tidy(&mut self) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
+    async fn tidy(&mut self, state: &mut State) -> Result<(), StageError> {
         Ok(self.context.tidy(Self::STAGE, state.store.table(), &mut state.maintenance).await?)
     }
 
-    async fn look_around(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
-        let state = self.state.as_ref().expect("recovered");
+    async fn look_around(&mut self, state: &mut State, _: &mpsc::Sender<()>) -> Result<(), StageError> {
         if !self.context.meters.of(Self::STAGE).has_taken(&state.seen) {
             return Ok(()); // what was there at the last look is still on its way here
         }
         if state.judged < state.seen.upto {
-            return self.catch_up().await; // it was there at the last look and was not handed over
+            return self.catch_up(state).await; // it was there at the last look and was not handed over
         }
-        self.look().await?;
+        self.look(state).await?;
         Ok(())
     }
 
-    async fn finish(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
-        self.catch_up().await?;
-        if self.state().unnoted {
-            self.append(&[]).await?; // or the same candles are judged again at the next start
+    async fn finish(&mut self, state: &mut State, _: &mpsc::Sender<()>) -> Result<(), StageError> {
+        self.catch_up(state).await?;
+        if state.unnoted {
+            self.append(state, &[]).await?; // or the same candles are judged again at the next start
         }
         Ok(())
     }
@@ -294,9 +289,8 @@ mod tests {
         tables(&context).await;
         let rule = Rule { threshold: 0.5, cooldown, ..Rule::default() };
         let mut alerts = Alerts { catch_up: slice, ..Alerts::new(context, rule, Arc::default()) };
-        alerts.recover(&mpsc::channel(1).0).await.unwrap();
+        let mut state = alerts.recover(&mpsc::channel(1).0).await.unwrap();
         let commits = alerts.context.meters.of(Alerts::STAGE).commits.count();
-        let state = alerts.state();
         assert!(!state.unnoted && state.judged == state.gold_version());
         let judged = state.store.judged();
         let mut log = Vec::new();

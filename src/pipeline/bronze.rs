@@ -27,10 +27,13 @@ pub(super) struct Raw {
     pub(super) received: Instant,
 }
 
+pub(super) struct State {
+    table: Table,
+    maintenance: Maintenance,
+}
+
 pub(super) struct Bronze {
     context: StageContext,
-    table: Option<Table>,
-    maintenance: Maintenance,
     /// The failed commit of the batch at hand, which may have landed all the same. In direct transport the
     /// table's position does not tell: the batch would be numbered from there anew.
     tried: Option<Tried>,
@@ -38,7 +41,7 @@ pub(super) struct Bronze {
 
 impl Bronze {
     pub(super) fn new(context: StageContext) -> Self {
-        Self { context, table: None, maintenance: Maintenance::new(), tried: None }
+        Self { context, tried: None }
     }
 }
 
@@ -55,6 +58,7 @@ async fn commit(table: &mut Table, batch: &RawBatch, last: i64) -> Result<(), La
 impl Stage for Bronze {
     type Input = Batch;
     type Output = Raw;
+    type State = State;
 
     const STAGE: status::StageKind = status::StageKind::Bronze;
 
@@ -62,15 +66,18 @@ impl Stage for Bronze {
         input.delivery.records.len() as u64
     }
 
-    async fn recover(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
-        self.maintenance = Maintenance::new();
-        let table = self.table.insert(self.context.open(TableKind::Bronze).await?);
-        self.context.meters.of(Self::STAGE).table(table);
-        Ok(())
+    async fn recover(&mut self, _: &mpsc::Sender<Raw>) -> Result<State, StageError> {
+        let table = self.context.open(TableKind::Bronze).await?;
+        self.context.meters.of(Self::STAGE).table(&table);
+        Ok(State { table, maintenance: Maintenance::new() })
     }
 
-    async fn take(&mut self, input: &mut Batch, out: &mpsc::Sender<Raw>) -> Result<(), StageError> {
-        let table = self.table.as_mut().expect("recovered before it takes");
+    async fn take(
+        &mut self,
+        State { table, .. }: &mut State,
+        input: &mut Batch,
+        out: &mpsc::Sender<Raw>,
+    ) -> Result<(), StageError> {
         let stream = Arc::new(input.delivery.stream.clone().unwrap_or_else(Stream::direct));
         let after = table.position(&stream).unwrap_or(-1);
         if let Some(tried) = self.tried {
@@ -109,21 +116,19 @@ impl Stage for Bronze {
         out.send(Raw { batch, after, received: input.received }).await.map_err(|_| StageError::Closed)
     }
 
-    async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
-        let table = self.table.as_mut().expect("recovered before it is maintained");
-        Ok(self.context.maintain(Self::STAGE, table, &mut self.maintenance, effort).await?)
+    async fn maintain(&mut self, state: &mut State, effort: Effort) -> Result<(), StageError> {
+        Ok(self.context.maintain(Self::STAGE, &mut state.table, &mut state.maintenance, effort).await?)
     }
 
-    async fn look_around(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
+    async fn look_around(&mut self, _: &mut State, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
         Ok(())
     }
 
-    async fn tidy(&mut self) -> Result<(), StageError> {
-        let table = self.table.as_mut().expect("recovered before it ends");
-        Ok(self.context.tidy(Self::STAGE, table, &mut self.maintenance).await?)
+    async fn tidy(&mut self, state: &mut State) -> Result<(), StageError> {
+        Ok(self.context.tidy(Self::STAGE, &mut state.table, &mut state.maintenance).await?)
     }
 
-    async fn finish(&mut self, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
+    async fn finish(&mut self, _: &mut State, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
         Ok(())
     }
 }

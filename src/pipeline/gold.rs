@@ -1,27 +1,24 @@
 //! Gold: closes one-minute candles, restates those that a late tick falls into, and keeps the live ones.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant as Clock;
 
 use tokio::sync::mpsc;
 
+use super::follow::{self, Backlog};
 use super::meter::Seen;
-use super::monitor;
 use super::silver::Refined;
 use super::stage::{Stage, StageContext, StageError};
 use super::status::{self, Live};
 use crate::lake::maintenance::{Effort, Maintenance};
-use crate::lake::silver::Part;
+use crate::lake::silver::TickBatch;
 use crate::lake::table::{Change, Commit};
 use crate::lake::{DataFile, LakeError, Table, TableKind, gold, silver};
 use crate::market::time::now;
 use crate::market::window::{ClosedCandle, Outcome, Windows};
-use crate::market::{Market, Micros, Stream, Ticks};
-
-/// Offsets that are read back from silver at once.
-pub(super) const CATCH_UP: i64 = 200_000;
+use crate::market::{Market, Micros, Stream};
 
 /// Candles that a commit closed, on their way to the rule.
 #[derive(Debug)]
@@ -34,7 +31,8 @@ pub(super) struct Closed {
     pub(super) after: i64,
 }
 
-struct State {
+#[derive(Debug)]
+pub(super) struct State {
     silver: Table,
     gold: Table,
     maintenance: Maintenance,
@@ -54,7 +52,6 @@ pub(super) struct Gold {
     /// From when on the source keeps the clock's pace, so that a market of which nothing comes in is silent;
     /// none: it does not.
     paced_since: Option<Micros>,
-    state: Option<State>,
 }
 
 impl Gold {
@@ -64,65 +61,51 @@ impl Gold {
         source_finished: Arc<AtomicBool>,
         paced_since: Option<Micros>,
     ) -> Self {
-        Self { context, live, source_finished, paced_since, state: None }
-    }
-
-    fn state(&mut self) -> &mut State {
-        self.state.as_mut().expect("recovered before it works")
+        Self { context, live, source_finished, paced_since }
     }
 
     /// Works off what silver has committed and gold has not read.
-    async fn catch_up(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
+    async fn catch_up(&self, state: &mut State, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         state.silver.refresh().await?;
         let positions = state.silver.positions();
         state.seen = self.context.meters.of(Self::STAGE).seen(positions.clone());
-        self.catch_up_to(positions, out).await
+        self.catch_up_to(state, positions, out).await
     }
 
     /// Works off what silver has up to some positions and gold has not read.
     async fn catch_up_to(
-        &mut self,
+        &self,
+        state: &mut State,
         positions: Vec<(Stream, i64)>,
         out: &mpsc::Sender<Closed>,
     ) -> Result<(), StageError> {
-        let State { windows, gold, .. } = self.state();
-        let mut parts = behind(windows, gold, positions);
-        while !parts.is_empty() {
-            for batch in silver::read_on(&self.state().silver, &mut parts, CATCH_UP).await? {
-                self.process(&batch.stream, &batch.ticks, batch.last, out).await?;
-            }
+        let mut backlog = Backlog::new(&mut state.windows, &state.gold, positions);
+        while let Some(batch) = backlog.next(&state.silver).await? {
+            self.process(state, &batch, out).await?;
         }
         Ok(())
     }
 
     async fn process(
-        &mut self,
-        stream: &Arc<Stream>,
-        ticks: &Ticks,
-        last: i64,
+        &self,
+        state: &mut State,
+        batch: &TickBatch,
         out: &mpsc::Sender<Closed>,
     ) -> Result<(), StageError> {
-        let state = self.state();
-        let unmet: HashSet<Arc<Market>> =
-            ticks.markets.iter().filter(|market| !state.windows.knows(market)).cloned().collect();
-        if !unmet.is_empty() {
-            let mut ends = gold::newest_ends(&state.gold, &unmet).await?;
-            for market in unmet {
-                let end = ends.remove(&market);
-                state.windows.resume(market, end);
-            }
-        }
-        let outcome = tokio::task::block_in_place(|| state.windows.add(stream, ticks, last));
-        self.commit(outcome, out).await
+        let outcome = follow::add(&mut state.windows, &state.gold, batch).await?;
+        self.commit(state, outcome, out).await
     }
 
     /// Writes what closed and what is to be restated, in one commit, and hands the closed candles to the
     /// rule.
-    async fn commit(&mut self, mut outcome: Outcome, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+    async fn commit(
+        &self,
+        state: &mut State,
+        mut outcome: Outcome,
+        out: &mpsc::Sender<Closed>,
+    ) -> Result<(), StageError> {
         if !outcome.is_empty() {
             let started = Clock::now();
-            let state = self.state.as_mut().expect("recovered");
             let version = i64::try_from(state.gold.version() + 1).unwrap_or(i64::MAX);
             outcome.closed.iter_mut().for_each(|row| row.closed_in = version);
             let plan = state.plan(&outcome, version).await?;
@@ -149,45 +132,22 @@ impl Gold {
                 }
             }
         }
-        self.show();
+        // After the commit that may have closed some of them.
+        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(follow::live(&state.windows));
+        self.context.meters.revise();
         Ok(())
     }
 
     /// Closes the windows of silent markets. What waits may hold ticks of any market: then the clock stands
     /// at what was taken.
-    async fn close_silent(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+    async fn close_silent(&self, state: &mut State, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         let caught_up_at = now();
-        let clock = if self.context.meters.is_caught_up(Self::STAGE) {
-            Some(caught_up_at)
-        } else {
-            self.state().taken
-        };
+        let clock =
+            if self.context.meters.is_caught_up(Self::STAGE) { Some(caught_up_at) } else { state.taken };
         let Some((clock, since)) = clock.zip(self.paced_since) else { return Ok(()) };
-        let outcome = self.state().windows.idle(clock, since);
-        if outcome.is_empty() { Ok(()) } else { self.commit(outcome, out).await }
+        let outcome = state.windows.idle(clock, since);
+        if outcome.is_empty() { Ok(()) } else { self.commit(state, outcome, out).await }
     }
-
-    /// Publishes the live candles, after the commit that may have closed some of them.
-    fn show(&mut self) {
-        let live = Arc::new(monitor::live(&self.state().windows));
-        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
-        self.context.meters.revise();
-    }
-}
-
-/// What the windows lack of some streams: all that was not read here and is in no candle of gold.
-pub(super) fn behind(windows: &mut Windows, gold: &Table, positions: Vec<(Stream, i64)>) -> Vec<Part> {
-    let mut parts = Vec::new();
-    for (stream, to) in positions {
-        let stream = Arc::new(stream);
-        let after = windows.read_to(&stream).or_else(|| gold.position(&stream)).unwrap_or(-1);
-        if after < to {
-            parts.push(Part { stream, after, to });
-        } else if windows.read_to(&stream).is_none() {
-            windows.add(&stream, &Ticks::default(), to);
-        }
-    }
-    parts
 }
 
 /// What one commit writes.
@@ -276,6 +236,7 @@ impl State {
 impl Stage for Gold {
     type Input = Refined;
     type Output = Closed;
+    type State = State;
 
     const STAGE: status::StageKind = status::StageKind::Gold;
 
@@ -283,14 +244,13 @@ impl Stage for Gold {
         input.batch.ticks.ticks.len() as u64
     }
 
-    async fn recover(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
-        self.state = None;
+    async fn recover(&mut self, out: &mpsc::Sender<Closed>) -> Result<State, StageError> {
         let silver = Table::open_or_create(&self.context.storage, TableKind::Silver).await?;
         let gold = self.context.open(TableKind::Gold).await?;
         self.context.meters.of(Self::STAGE).table(&gold);
         let handed_on = i64::try_from(gold.version()).unwrap_or(i64::MAX);
         let seen = self.context.meters.of(Self::STAGE).seen(Vec::new());
-        self.state = Some(State {
+        let mut state = State {
             silver,
             gold,
             maintenance: Maintenance::new(),
@@ -298,55 +258,59 @@ impl Stage for Gold {
             handed_on,
             seen,
             taken: None,
-        });
-        self.catch_up(out).await
+        };
+        self.catch_up(&mut state, out).await?;
+        Ok(state)
     }
 
-    async fn take(&mut self, input: &mut Refined, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
-        let stream = Arc::clone(&input.batch.stream);
-        if input.after > self.state().windows.read_to(&stream).unwrap_or(-1) {
-            self.catch_up(out).await?;
+    async fn take(
+        &mut self,
+        state: &mut State,
+        input: &mut Refined,
+        out: &mpsc::Sender<Closed>,
+    ) -> Result<(), StageError> {
+        let stream = &input.batch.stream;
+        if input.after > state.windows.read_to(stream).unwrap_or(-1) {
+            self.catch_up(state, out).await?;
         }
-        if input.batch.last > self.state().windows.read_to(&stream).unwrap_or(-1) {
-            self.process(&stream, &input.batch.ticks, input.batch.last, out).await?;
+        if input.batch.last > state.windows.read_to(stream).unwrap_or(-1) {
+            self.process(state, &input.batch, out).await?;
         }
-        self.state().taken = Some(input.ingested_at);
+        state.taken = Some(input.ingested_at);
         if let Some(received) = input.received {
             self.context.meters.latency.note(received.elapsed());
         }
         Ok(())
     }
 
-    async fn tidy(&mut self) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
+    async fn tidy(&mut self, state: &mut State) -> Result<(), StageError> {
         Ok(self.context.tidy(Self::STAGE, &mut state.gold, &mut state.maintenance).await?)
     }
 
-    async fn look_around(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
-        let (state, meter) = (self.state.as_mut().expect("recovered"), self.context.meters.of(Self::STAGE));
+    async fn look_around(&mut self, state: &mut State, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+        let meter = self.context.meters.of(Self::STAGE);
         // What was there at the last look is on its way here as long as the rows that had been offered by
         // then are: reading it from the table, too, would do the work twice. What is missing once they are
         // taken was not handed over and has to be fetched.
         if meter.has_taken(&state.seen) {
             state.silver.refresh().await?;
             let seen = std::mem::replace(&mut state.seen, meter.seen(state.silver.positions()));
-            self.catch_up_to(seen.upto, out).await?;
+            self.catch_up_to(state, seen.upto, out).await?;
         }
-        self.close_silent(out).await
+        self.close_silent(state, out).await
     }
 
-    async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
+    async fn maintain(&mut self, state: &mut State, effort: Effort) -> Result<(), StageError> {
         Ok(self.context.maintain(Self::STAGE, &mut state.gold, &mut state.maintenance, effort).await?)
     }
 
-    async fn finish(&mut self, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
-        self.catch_up(out).await?;
+    async fn finish(&mut self, state: &mut State, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+        self.catch_up(state, out).await?;
         // Where a stage before this one failed, ticks are missing that its next run will bring.
         if self.source_finished.load(Ordering::Acquire) && self.context.meters.is_drained_before(Self::STAGE)
         {
-            let outcome = self.state().windows.finish();
-            self.commit(outcome, out).await?;
+            let outcome = state.windows.finish();
+            self.commit(state, outcome, out).await?;
         }
         Ok(())
     }

@@ -1,16 +1,20 @@
-//! How a stage reports what it does: counters and timings, read by the supervisor, never waited on.
+//! How a stage reports what it does: counters, timings and failures, read for snapshots, never waited on.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 
-use super::status::{StageKind, StageState, StageStatus, Totals};
+use super::status::{Component, Failure, StageKind, StageState, StageStatus, Totals};
 use crate::lake::Table;
 use crate::market::Micros;
 use crate::market::time::now;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Timings in microseconds, 1 µs to 1 h, two digits.
 #[derive(Debug)]
@@ -23,14 +27,12 @@ impl Default for Timings {
 }
 
 impl Timings {
-    /// Notes one.
     pub fn note(&self, time: Duration) {
         if let Ok(mut histogram) = self.0.lock() {
             histogram.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1));
         }
     }
 
-    /// How many were noted.
     pub fn count(&self) -> u64 {
         self.0.lock().map_or(0, |histogram| histogram.len())
     }
@@ -64,15 +66,12 @@ pub struct Seen<T> {
     offered: u64,
 }
 
-/// The figures of one stage.
 #[derive(Debug)]
 pub struct Meter {
     stage: StageKind,
     /// Rows offered to the stage by the one before.
     pub offered: AtomicU64,
-    /// Rows worked off.
     pub taken: AtomicU64,
-    /// Rows committed.
     pub committed: AtomicU64,
     /// How long commits took, data files included.
     pub commits: Timings,
@@ -80,7 +79,6 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A meter at zero.
     pub fn new(stage: StageKind) -> Self {
         Self {
             stage,
@@ -102,10 +100,9 @@ impl Meter {
     }
 
     fn change(&self, change: impl FnOnce(&mut Facts)) {
-        change(&mut self.facts.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        change(&mut locked(&self.facts));
     }
 
-    /// The stage's state is now this.
     pub fn state(&self, state: StageState) {
         self.change(|facts| {
             if matches!(state, StageState::Restarting { .. }) {
@@ -122,7 +119,7 @@ impl Meter {
 
     /// Whether the stage has taken all of its input, to the end.
     pub fn is_drained(&self) -> bool {
-        self.facts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drained
+        locked(&self.facts).drained
     }
 
     /// How far the stage's input has been committed, to be looked at again once what was offered up to now is
@@ -140,7 +137,7 @@ impl Meter {
     /// Whether the stage is at work and nothing that was offered to it waits.
     fn is_caught_up(&self) -> bool {
         let waits = !self.has_taken(&self.seen(()));
-        let facts = self.facts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let facts = locked(&self.facts);
         !waits && (facts.state == StageState::Ok || facts.drained)
     }
 
@@ -160,9 +157,8 @@ impl Meter {
         self.change(|facts| (facts.last_commit, facts.commit_time) = (Some(now()), Some(time)));
     }
 
-    /// What the screen is told; the rates are the caller's to measure.
-    pub fn status(&self, in_per_second: f64, out_per_second: f64) -> StageStatus {
-        let facts = self.facts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn status(&self, (in_per_second, out_per_second): (f64, f64)) -> StageStatus {
+        let facts = locked(&self.facts);
         let taken = self.taken.load(Ordering::Relaxed);
         StageStatus {
             stage: self.stage,
@@ -185,7 +181,6 @@ impl Meter {
 /// What all stages share with the supervisor.
 #[derive(Debug)]
 pub struct Meters {
-    /// One a stage, in order.
     pub stages: [Meter; 4],
     /// From the reception of a batch's first record to its live candle.
     pub latency: Timings,
@@ -194,7 +189,8 @@ pub struct Meters {
     /// Goes up with every change of gold or the alert log.
     pub revision: AtomicU64,
     totals: Mutex<Totals>,
-    last_error: Mutex<Option<(Micros, String)>>,
+    /// The last failure of each component that has had one.
+    failures: Mutex<Vec<Failure>>,
 }
 
 impl Default for Meters {
@@ -205,13 +201,12 @@ impl Default for Meters {
             changed: Notify::new(),
             revision: AtomicU64::new(0),
             totals: Mutex::default(),
-            last_error: Mutex::default(),
+            failures: Mutex::default(),
         }
     }
 }
 
 impl Meters {
-    /// A stage's meter.
     pub fn of(&self, stage: StageKind) -> &Meter {
         &self.stages[stage as usize]
     }
@@ -227,26 +222,37 @@ impl Meters {
         self.stages.iter().take(stage as usize).all(Meter::is_drained)
     }
 
-    /// Adds to the totals.
     pub fn count(&self, add: impl FnOnce(&mut Totals)) {
-        add(&mut self.totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        add(&mut locked(&self.totals));
         self.changed.notify_one();
     }
 
-    /// The totals.
     pub fn totals(&self) -> Totals {
-        *self.totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *locked(&self.totals)
     }
 
-    /// Notes a failure for the screen.
-    pub fn error(&self, why: String) {
-        *self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some((now(), why));
+    /// Something failed; `why` is the cause first.
+    pub fn failed(&self, component: Component, why: String) {
+        let mut failures = locked(&self.failures);
+        failures.retain(|failure| failure.component != component);
+        failures.push(Failure { component, why, at: now(), ended: None });
+        drop(failures);
         self.changed.notify_one();
     }
 
-    /// The last failure.
-    pub fn last_error(&self) -> Option<(Micros, String)> {
-        self.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    /// What had failed works again, if it had.
+    pub fn works(&self, component: Component) {
+        let mut failures = locked(&self.failures);
+        let failing = |failure: &&mut Failure| failure.component == component && failure.ended.is_none();
+        if let Some(failure) = failures.iter_mut().find(failing) {
+            failure.ended = Some(now());
+            self.changed.notify_one();
+        }
+    }
+
+    /// The last failure of each component that has had one.
+    pub fn failures(&self) -> Vec<Failure> {
+        locked(&self.failures).clone()
     }
 
     /// Answers read from gold or the alert log are stale now.
@@ -254,4 +260,47 @@ impl Meters {
         self.revision.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
     }
+}
+
+/// Rows taken in and committed a second, by stage, over the last two seconds or more.
+#[derive(Debug, Default)]
+pub struct Rates {
+    last: Option<(Instant, [(u64, u64); 4])>,
+    rates: [(f64, f64); 4],
+}
+
+impl Rates {
+    fn measure(&mut self, meters: &Meters) -> [(f64, f64); 4] {
+        let read = meters
+            .stages
+            .each_ref()
+            .map(|meter| (meter.taken.load(Ordering::Relaxed), meter.committed.load(Ordering::Relaxed)));
+        let (at, before) = *self.last.get_or_insert((Instant::now(), read));
+        let passed = at.elapsed().as_secs_f64();
+        if passed >= 2.0 {
+            #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+            let rate = |new: u64, old: u64| (new - old) as f64 / passed;
+            for (i, rates) in self.rates.iter_mut().enumerate() {
+                *rates = (rate(read[i].0, before[i].0), rate(read[i].1, before[i].1));
+            }
+            self.last = Some((Instant::now(), read));
+        }
+        self.rates
+    }
+
+    /// The figures of all stages, in order.
+    pub fn stages(&mut self, meters: &Meters) -> Vec<StageStatus> {
+        let rates = self.measure(meters);
+        meters.stages.iter().zip(rates).map(|(meter, rates)| meter.status(rates)).collect()
+    }
+}
+
+/// Resident memory of the process now and at its peak, in bytes, where the system says.
+pub fn memory() -> Option<(u64, u64)> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+    };
+    Some((field("VmRSS:")?, field("VmHWM:")?))
 }

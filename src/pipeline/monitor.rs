@@ -1,13 +1,13 @@
 //! Live prices and open candles from the tables alone, for those who look at a storage that another process
 //! feeds.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::gold::{CATCH_UP, behind};
+use super::follow::{self, Backlog};
 use super::meter::Meters;
 use super::status::{Live, StageKind, StageState};
-use crate::lake::{LakeError, Storage, Table, TableKind, gold, silver};
+use crate::lake::{LakeError, Storage, Table, TableKind, gold};
 use crate::market::window::{ClosedCandle, Windows};
 use crate::market::{Candle, Market, Micros};
 
@@ -84,27 +84,17 @@ impl Monitor {
             meters.of(stage).table(table);
             meters.of(stage).state(StageState::Ok);
         }
-        let mut parts = behind(&mut self.windows, gold, silver.positions());
-        while !parts.is_empty() {
-            for batch in silver::read_on(silver, &mut parts, CATCH_UP).await? {
-                let unmet: HashSet<Arc<Market>> =
-                    batch.ticks.markets.iter().filter(|m| !self.windows.knows(m)).cloned().collect();
-                let mut ends = gold::newest_ends(gold, &unmet).await?;
-                for market in unmet {
-                    let end = ends.remove(&market);
-                    self.windows.resume(market, end);
-                }
-                let closed = self.windows.add(&batch.stream, &batch.ticks, batch.last).closed;
-                self.closing.extend(
-                    closed.into_iter().map(|row| (row.key(), Candle { closed: false, ..row.candle })),
-                );
-            }
+        let mut backlog = Backlog::new(&mut self.windows, gold, silver.positions());
+        while let Some(batch) = backlog.next(silver).await? {
+            let closed = follow::add(&mut self.windows, gold, &batch).await?.closed;
+            self.closing
+                .extend(closed.into_iter().map(|row| (row.key(), Candle { closed: false, ..row.candle })));
         }
         for ClosedCandle { market, candle, .. } in gold::closed_after(gold, known).await? {
             self.windows.close_until(&market, candle.window_end);
             self.closing.remove(&(market, candle.window_start));
         }
-        let mut live = live(&self.windows);
+        let mut live = follow::live(&self.windows);
         for Live { market, open, .. } in &mut live {
             let closing =
                 self.closing.range((Arc::clone(market), Micros::MIN)..=(Arc::clone(market), Micros::MAX));
@@ -112,20 +102,6 @@ impl Monitor {
         }
         Ok(Some(live))
     }
-}
-
-/// What the screen is shown of the open windows.
-pub(super) fn live(windows: &Windows) -> Vec<Live> {
-    let live = windows.live().into_iter().map(|(market, latest, open)| Live {
-        market,
-        symbol: latest.symbol.clone(),
-        price: latest.price,
-        event_time: latest.event_time(),
-        volume_24h: latest.volume_24h,
-        change_24h: latest.change_24h,
-        open,
-    });
-    live.collect()
 }
 
 /// The open candles of a market, oldest first: its ticks in silver that are in no candle of gold.

@@ -4,17 +4,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::meter::Meters;
+use super::meter::{Meters, Rates, memory};
 use super::monitor::Monitor;
-use super::status::{Cooling, Live, Role, Snapshot};
-use super::summary::memory;
-use super::supervisor::{Connections, PipelineSettings};
+use super::status::{Component, Cooling, Failure, Live, Role, Snapshot};
+use super::{Connections, PipelineSettings};
 use crate::lake::{LakeError, Storage};
 use crate::market::time::now;
 use crate::source;
-use crate::text::chain;
+use crate::text::cause_first;
 
 /// What the stages tell the supervisor.
 #[derive(Debug, Default, Clone)]
@@ -24,34 +21,45 @@ pub(super) struct Shared {
     pub(super) cooling: Arc<Mutex<Arc<Vec<Cooling>>>>,
 }
 
-/// Rows a second of every stage, smoothed.
+/// Writes each notice of the source to the log once when it appears and once when it is gone, with or without
+/// a screen.
 #[derive(Debug, Default)]
-pub(super) struct Rates {
-    last: Option<(Instant, [(u64, u64); 4])>,
-    rates: [(f64, f64); 4],
-}
+pub(super) struct Notices(Vec<String>);
 
-impl Rates {
-    fn measure(&mut self, meters: &Meters) -> [(f64, f64); 4] {
-        let read = meters
-            .stages
-            .each_ref()
-            .map(|meter| (meter.taken.load(Ordering::Relaxed), meter.committed.load(Ordering::Relaxed)));
-        let (at, before) = *self.last.get_or_insert((Instant::now(), read));
-        let passed = at.elapsed().as_secs_f64();
-        if passed >= 2.0 {
-            #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-            let rate = |new: u64, old: u64| (new - old) as f64 / passed;
-            for (i, rates) in self.rates.iter_mut().enumerate() {
-                *rates = (rate(read[i].0, before[i].0), rate(read[i].1, before[i].1));
-            }
-            self.last = Some((Instant::now(), read));
+impl Notices {
+    pub(super) fn log(&mut self, source: &source::SourceStatus) {
+        let (gone, new) = self.change(&source.notices);
+        for notice in new {
+            tracing::warn!(source = source.kind.label(), "{notice}");
         }
-        self.rates
+        for notice in gone {
+            tracing::info!(source = source.kind.label(), "no longer: {notice}");
+        }
+    }
+
+    /// The notices that are gone and those that are new. One whose figures alone have changed is the same.
+    fn change(&mut self, now: &[String]) -> (Vec<String>, Vec<String>) {
+        if self.0 == now {
+            return (Vec::new(), Vec::new());
+        }
+        let key = |notice: &String| {
+            notice.split(' ').filter(|word| !word.contains(|c: char| c.is_ascii_digit())).collect::<String>()
+        };
+        let without = |these: &[String], those: &[String]| {
+            let keys: Vec<String> = those.iter().map(key).collect();
+            these.iter().filter(|notice| !keys.contains(&key(notice))).cloned().collect()
+        };
+        let change = (without(&self.0, now), without(now, &self.0));
+        self.0 = now.to_vec();
+        change
     }
 }
 
-/// What the screen is told now.
+/// The newest failure that is not over, else the newest of those that are.
+fn last_error(meters: &Meters) -> Option<Failure> {
+    meters.failures().into_iter().max_by_key(|failure| (failure.ended.is_none(), failure.at))
+}
+
 pub(super) fn snapshot(
     shared: &Shared,
     source: Option<source::SourceStatus>,
@@ -60,21 +68,15 @@ pub(super) fn snapshot(
     alert_threshold: f64,
 ) -> Snapshot {
     let meters = &shared.meters;
-    let rates = rates.measure(meters);
     Snapshot {
         role,
         source,
-        stages: meters
-            .stages
-            .iter()
-            .zip(rates)
-            .map(|(meter, (taken, committed))| meter.status(taken, committed))
-            .collect(),
+        stages: rates.stages(meters),
         totals: meters.totals(),
         live: Arc::clone(&shared.live.lock().unwrap_or_else(PoisonError::into_inner)),
         cooling: Arc::clone(&shared.cooling.lock().unwrap_or_else(PoisonError::into_inner)),
         revision: meters.revision.load(Ordering::Relaxed),
-        last_error: meters.last_error(),
+        last_error: last_error(meters),
         memory: memory().map(|(now, _)| now),
         alert_threshold,
         at: now(),
@@ -129,11 +131,12 @@ impl Onlooker {
     pub(super) async fn look(&mut self, role: Role, connections: &Connections) -> Looking {
         match self.monitor.look(&self.shared.meters).await {
             Ok(Some(live)) => {
+                self.shared.meters.works(Component::Monitor);
                 *self.shared.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
                 self.shared.meters.revise();
             }
-            Ok(None) => {}
-            Err(error) => self.shared.meters.error(chain(&error)),
+            Ok(None) => self.shared.meters.works(Component::Monitor),
+            Err(error) => self.shared.meters.failed(Component::Monitor, cause_first(&error)),
         }
         let snapshot = snapshot(&self.shared, None, role, &mut self.rates, self.alert_threshold);
         connections.snapshots.send_replace(Arc::new(snapshot));
@@ -141,5 +144,36 @@ impl Onlooker {
             () = connections.cancel.cancelled() => Looking::Cancelled,
             () = tokio::time::sleep(Duration::from_secs(1)) => Looking::On,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_is_new_once_and_gone_once_whatever_its_figures() {
+        let list = |notices: &[&str]| notices.iter().map(|notice| (*notice).to_owned()).collect::<Vec<_>>();
+        let mut notices = Notices::default();
+        let (clock, later) =
+            ("this clock is 2h behind the server's", "this clock is 1h 59m 59s behind the server's");
+        let coin = "not in the answer: bitcorn (is the id right?)";
+        assert_eq!(notices.change(&list(&[clock])), (list(&[]), list(&[clock])));
+        assert_eq!(notices.change(&list(&[clock])), (list(&[]), list(&[])));
+        assert_eq!(notices.change(&list(&[later, coin])), (list(&[]), list(&[coin])));
+        assert_eq!(notices.change(&list(&[later])), (list(&[coin]), list(&[])));
+        assert_eq!(notices.change(&list(&[])), (list(&[later]), list(&[])));
+    }
+
+    #[test]
+    fn a_failure_that_lasts_comes_before_a_newer_one_that_is_over() {
+        let meters = Meters::default();
+        let why = |meters: &Meters| last_error(meters).map(|failure| (failure.why, failure.ended.is_some()));
+        meters.failed(Component::Source, "connection refused".to_owned());
+        meters.failed(Component::Monitor, "no such file".to_owned());
+        meters.works(Component::Monitor);
+        assert_eq!(why(&meters), Some(("connection refused".to_owned(), false)));
+        meters.works(Component::Source);
+        assert!(why(&meters).is_some_and(|(_, ended)| ended));
     }
 }

@@ -70,7 +70,7 @@ pub(super) async fn decode(
     }
 }
 
-struct State {
+pub(super) struct State {
     bronze: Table,
     quarantine: Table,
     silver: Table,
@@ -84,30 +84,28 @@ struct State {
 pub(super) struct Silver {
     context: StageContext,
     decoder: SharedDecoder,
-    state: Option<State>,
 }
 
 impl Silver {
     pub(super) fn new(context: StageContext, decoder: SharedDecoder) -> Self {
-        Self { context, decoder, state: None }
+        Self { context, decoder }
     }
 
     /// Works off what bronze has committed and silver has not.
-    async fn catch_up(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
+    async fn catch_up(&self, state: &mut State, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
         state.bronze.refresh().await?;
         let positions = state.bronze.positions();
         state.seen = self.context.meters.of(Self::STAGE).seen(positions.clone());
-        self.catch_up_to(positions, out).await
+        self.catch_up_to(state, positions, out).await
     }
 
     /// Works off what bronze has up to some positions and silver has not.
     async fn catch_up_to(
-        &mut self,
+        &self,
+        state: &mut State,
         positions: Vec<(Stream, i64)>,
         out: &mpsc::Sender<Refined>,
     ) -> Result<(), StageError> {
-        let state = self.state.as_ref().expect("recovered");
         let mut backlog = Backlog::default();
         for (stream, to) in positions {
             let after = state.silver.position(&stream).unwrap_or(-1);
@@ -115,22 +113,22 @@ impl Silver {
                 backlog.add(&state.bronze, stream, after, to).await?;
             }
         }
-        while let Some(run) = backlog.next(&self.state.as_ref().expect("recovered").bronze).await? {
+        while let Some(run) = backlog.next(&state.bronze).await? {
             let decoded = self.decoder.decode(&run);
-            self.process(&run, decoded, None, out).await?;
+            self.process(state, &run, decoded, None, out).await?;
         }
         Ok(())
     }
 
     /// Deduplicates and commits what a batch decoded to, as far as it is beyond silver's position.
     async fn process(
-        &mut self,
+        &self,
+        state: &mut State,
         raw: &RawBatch,
         (mut ticks, mut rejects): (Ticks, Vec<Reject>),
         received: Option<Instant>,
         out: &mpsc::Sender<Refined>,
     ) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
         let started = Clock::now();
         let after = state.silver.position(&raw.stream).unwrap_or(-1);
         let Some(last) = raw.records.last_offset().filter(|last| *last > after) else { return Ok(()) };
@@ -270,6 +268,7 @@ impl State {
 impl Stage for Silver {
     type Input = Arriving;
     type Output = Refined;
+    type State = State;
 
     const STAGE: status::StageKind = status::StageKind::Silver;
 
@@ -277,61 +276,67 @@ impl Stage for Silver {
         input.raw.records.len() as u64
     }
 
-    async fn recover(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
-        self.state = None;
+    async fn recover(&mut self, out: &mpsc::Sender<Refined>) -> Result<State, StageError> {
         let bronze = Table::open_or_create(&self.context.storage, TableKind::Bronze).await?;
         let quarantine = self.context.open(TableKind::Quarantine).await?;
         let silver = self.context.open(TableKind::Silver).await?;
         let meter = self.context.meters.of(Self::STAGE);
         meter.table(&silver);
         let seen = meter.seen(Vec::new());
-        self.state = Some(State {
+        let mut state = State {
             bronze,
             quarantine,
             silver,
             maintenance: Default::default(),
             dedup: Dedup::default(),
             seen,
-        });
-        self.catch_up(out).await
+        };
+        self.catch_up(&mut state, out).await?;
+        Ok(state)
     }
 
-    async fn take(&mut self, input: &mut Arriving, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
-        let state = self.state.as_ref().expect("recovered before it takes");
+    async fn take(
+        &mut self,
+        state: &mut State,
+        input: &mut Arriving,
+        out: &mpsc::Sender<Refined>,
+    ) -> Result<(), StageError> {
         if input.after > state.silver.position(&input.raw.stream).unwrap_or(-1) {
-            self.catch_up(out).await?;
+            self.catch_up(state, out).await?;
         }
         let decoded = input.decoded.take().unwrap_or_else(|| self.decoder.decode(&input.raw));
-        self.process(&input.raw, decoded, Some(input.received), out).await
+        self.process(state, &input.raw, decoded, Some(input.received), out).await
     }
 
-    async fn maintain(&mut self, effort: Effort) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
+    async fn maintain(&mut self, state: &mut State, effort: Effort) -> Result<(), StageError> {
         self.context.maintain(Self::STAGE, &mut state.quarantine, &mut state.maintenance[0], effort).await?;
         Ok(self.context.maintain(Self::STAGE, &mut state.silver, &mut state.maintenance[1], effort).await?)
     }
 
-    async fn tidy(&mut self) -> Result<(), StageError> {
-        let state = self.state.as_mut().expect("recovered");
+    async fn tidy(&mut self, state: &mut State) -> Result<(), StageError> {
         self.context.tidy(Self::STAGE, &mut state.quarantine, &mut state.maintenance[0]).await?;
         Ok(self.context.tidy(Self::STAGE, &mut state.silver, &mut state.maintenance[1]).await?)
     }
 
-    async fn look_around(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
-        let (state, meter) = (self.state.as_mut().expect("recovered"), self.context.meters.of(Self::STAGE));
+    async fn look_around(
+        &mut self,
+        state: &mut State,
+        out: &mpsc::Sender<Refined>,
+    ) -> Result<(), StageError> {
+        let meter = self.context.meters.of(Self::STAGE);
         // What was there at the last look is on its way here as long as the rows that had been offered by
         // then are: reading it from the table, too, would do the work twice. What is missing once they are
         // taken was not handed over and has to be fetched.
         if meter.has_taken(&state.seen) {
             state.bronze.refresh().await?;
             let seen = std::mem::replace(&mut state.seen, meter.seen(state.bronze.positions()));
-            self.catch_up_to(seen.upto, out).await?;
+            self.catch_up_to(state, seen.upto, out).await?;
         }
         Ok(())
     }
 
-    async fn finish(&mut self, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
-        self.catch_up(out).await
+    async fn finish(&mut self, state: &mut State, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+        self.catch_up(state, out).await
     }
 }
 
@@ -346,7 +351,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (out, _gold) = mpsc::channel(100);
         let mut stage = Silver::new(StageContext::alone(folder.path()), SharedDecoder::default());
-        stage.recover(&out).await.unwrap();
+        let mut state = stage.recover(&out).await.unwrap();
         let meters = Arc::clone(&stage.context.meters);
         let meter = meters.of(Silver::STAGE);
         let mut bronze = Table::open_or_create(&stage.context.storage, TableKind::Bronze).await.unwrap();
@@ -366,15 +371,15 @@ mod tests {
             .commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] })
             .await
             .unwrap();
-        let position = |stage: &Silver| stage.state.as_ref().unwrap().silver.position(&batch.stream);
+        let position = |state: &State| state.silver.position(&batch.stream);
         meter.offered.store(1, Ordering::Relaxed);
         for _ in 0..3 {
-            stage.look_around(&out).await.unwrap();
-            assert_eq!(position(&stage), None);
+            stage.look_around(&mut state, &out).await.unwrap();
+            assert_eq!(position(&state), None);
         }
         meter.taken.store(1, Ordering::Relaxed);
         meter.offered.store(2, Ordering::Relaxed); // more waits, but not what was offered before the last look
-        stage.look_around(&out).await.unwrap();
-        assert_eq!(position(&stage), Some(0));
+        stage.look_around(&mut state, &out).await.unwrap();
+        assert_eq!(position(&state), Some(0));
     }
 }

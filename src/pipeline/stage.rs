@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::meter::Meters;
-use super::status::{self, StageState};
+use super::status::{self, Component, StageState};
 use crate::backoff::{Backoff, jitter};
 use crate::lake::lock::Lock;
 use crate::lake::maintenance::{Effort, Maintenance, Report};
@@ -18,7 +18,7 @@ use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Storage, Table, TableKind};
 use crate::market::SECOND;
 use crate::market::time::now;
-use crate::text::chain;
+use crate::text::{cause_first, chain};
 
 /// How long after one look around the next one is due, however much waits in the inbox.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
@@ -50,41 +50,50 @@ pub enum StageError {
     Stopped(#[source] LakeError),
 }
 
-/// One step of the pipeline.
+/// One step of the pipeline: reads what the stage before has committed, and commits what it makes of it with
+/// the positions that it came from. Its state follows from the tables alone.
 pub(super) trait Stage: Send {
-    /// What it takes.
     type Input: Send;
-    /// What it hands on.
+    /// What it hands on to the next stage.
     type Output: Send;
+    type State: Send;
 
-    /// Which one it is.
     const STAGE: status::StageKind;
 
     /// Number of rows in a batch, for the figures.
     fn rows(input: &Self::Input) -> u64;
 
-    /// Rebuilds the state from the tables and catches up with what the stage before has committed.
-    async fn recover(&mut self, out: &mpsc::Sender<Self::Output>) -> Result<(), StageError>;
+    /// Builds the state from the tables and catches up with what the stage before has committed.
+    async fn recover(&mut self, out: &mpsc::Sender<Self::Output>) -> Result<Self::State, StageError>;
 
     /// Commits a batch with its positions and hands it on. After an error it is called again with the same
-    /// batch, once [`Self::recover`] has succeeded.
+    /// batch and a state that was built anew.
     async fn take(
         &mut self,
+        state: &mut Self::State,
         input: &mut Self::Input,
         out: &mpsc::Sender<Self::Output>,
     ) -> Result<(), StageError>;
 
     /// Keeps the stage's tables small.
-    async fn maintain(&mut self, effort: Effort) -> Result<(), StageError>;
+    async fn maintain(&mut self, state: &mut Self::State, effort: Effort) -> Result<(), StageError>;
 
     /// Leaves the stage's tables tidy at its end.
-    async fn tidy(&mut self) -> Result<(), StageError>;
+    async fn tidy(&mut self, state: &mut Self::State) -> Result<(), StageError>;
 
     /// The work that the clock brings: once a second, whether batches wait or not.
-    async fn look_around(&mut self, out: &mpsc::Sender<Self::Output>) -> Result<(), StageError>;
+    async fn look_around(
+        &mut self,
+        state: &mut Self::State,
+        out: &mpsc::Sender<Self::Output>,
+    ) -> Result<(), StageError>;
 
     /// The input has ended and all of it was taken.
-    async fn finish(&mut self, out: &mpsc::Sender<Self::Output>) -> Result<(), StageError>;
+    async fn finish(
+        &mut self,
+        state: &mut Self::State,
+        out: &mpsc::Sender<Self::Output>,
+    ) -> Result<(), StageError>;
 }
 
 /// What the supervisor gives every stage.
@@ -168,8 +177,8 @@ impl StageContext {
         Ok(())
     }
 
-    /// Tells what maintenance came to. What it could not do is told and tried again later: it is no failure
-    /// of the stage.
+    /// Reports what maintenance did. What it could not do is tried again later: it is no failure of the
+    /// stage.
     fn report(&self, stage: status::StageKind, table: &Table, report: Report) {
         let label = table.kind().label();
         let Report { compacted, into, checkpoint, log_entries, vacuumed, problems } = report;
@@ -185,9 +194,14 @@ impl StageContext {
                 "table maintained"
             );
         }
-        for problem in problems {
-            tracing::warn!(table = label, problem, "maintenance left something undone");
-            self.meters.error(format!("maintenance of {label}: {problem}"));
+        let component = Component::Maintenance(label);
+        match problems[..] {
+            [] if compacted + log_entries + vacuumed > 0 || checkpoint => self.meters.works(component),
+            [] => {}
+            [..] => problems.into_iter().for_each(|problem| {
+                tracing::warn!(table = label, problem, "maintenance left something undone");
+                self.meters.failed(component, problem);
+            }),
         }
     }
 }
@@ -246,11 +260,11 @@ pub(super) async fn run<S: Stage>(
 ) -> Result<(), StageError> {
     let (name, meter) = (S::STAGE.label(), context.meters.of(S::STAGE));
     let mut work = None;
-    let mut recovered = false;
+    let mut state: Option<S::State> = None;
     let mut trouble: Option<Trouble> = None;
     let mut look_around_at = Instant::now() + LOOK_AROUND;
     loop {
-        let done = if recovered {
+        let done = if let Some(state) = &mut state {
             let mut next = if let Some(failed) = work.take() {
                 failed
             } else {
@@ -264,16 +278,16 @@ pub(super) async fn run<S: Stage>(
                 }
             };
             let mut done = match &mut next {
-                Work::Batch(batch, _) => stage.take(batch, &out).await,
-                Work::LookAround => stage.look_around(&out).await,
-                Work::Finish => stage.finish(&out).await,
+                Work::Batch(batch, _) => stage.take(state, batch, &out).await,
+                Work::LookAround => stage.look_around(state, &out).await,
+                Work::Finish => stage.finish(state, &out).await,
             };
             match (&done, &next) {
                 (Ok(()), Work::Batch(_, rows)) => {
                     meter.taken.fetch_add(*rows, Ordering::Relaxed);
                 }
                 (Ok(()), Work::Finish) => {
-                    if let Err(error) = stage.tidy().await {
+                    if let Err(error) = stage.tidy(state).await {
                         tracing::warn!(stage = name, error = %chain(&error), "not tidied up"); // all rows are committed
                     }
                     meter.drained();
@@ -285,20 +299,19 @@ pub(super) async fn run<S: Stage>(
                 (Err(_), _) => work = Some(next),
             }
             if done.is_ok() {
-                done = stage.maintain(if inbox.is_empty() { Effort::Due } else { Effort::Behind }).await;
+                done =
+                    stage.maintain(state, if inbox.is_empty() { Effort::Due } else { Effort::Behind }).await;
             }
-            if done.is_ok() {
-                trouble = None;
+            if done.is_ok() && trouble.take().is_some() {
+                context.meters.works(Component::Stage(S::STAGE));
             }
             done
         } else {
-            let done = stage.recover(&out).await;
-            if done.is_ok() {
-                recovered = true;
+            stage.recover(&out).await.map(|recovered| {
+                state = Some(recovered);
                 meter.state(StageState::Ok);
                 context.meters.changed.notify_one();
-            }
-            done
+            })
         };
         let error = match done {
             Ok(()) => continue,
@@ -309,7 +322,7 @@ pub(super) async fn run<S: Stage>(
                 return Err(error);
             }
         };
-        recovered = false;
+        state = None;
         if !context.ownership.lock().unwrap_or_else(PoisonError::into_inner).is_mine() {
             meter.state(StageState::Stopped);
             return Err(StageError::Fenced);
@@ -321,9 +334,9 @@ pub(super) async fn run<S: Stage>(
         };
         let (backoff, error) =
             trouble.fail(error, context.give_up_after).inspect_err(|_| meter.state(StageState::Stopped))?;
-        let why = chain(&error);
+        let why = cause_first(&error);
         tracing::error!(stage = name, error = %why, "stage failed, starts again in {backoff:?}");
-        context.meters.error(format!("{name}: {why}"));
+        context.meters.failed(Component::Stage(S::STAGE), why.clone());
         meter.state(StageState::Restarting {
             at: now() + i64::try_from(backoff.as_micros()).unwrap_or(SECOND),
             why,

@@ -1,6 +1,7 @@
 //! What the screen and the summary know of the pipeline: one immutable [`Snapshot`], published by the
 //! supervisor.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +12,10 @@ use crate::market::{Candle, Market, Micros};
 /// Whether this process feeds the storage or only looks at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// It runs the pipeline.
     Pipeline,
-    /// Another process does; this one looks on and takes over when that one ends (if `takes_over`).
+    /// Another process feeds the storage; this one takes its place when the lock is free (if `takes_over`).
     Monitor {
-        /// Why, in words.
         why: String,
-        /// Whether it takes over when the storage's lock is free.
         takes_over: bool,
     },
 }
@@ -25,18 +23,13 @@ pub enum Role {
 /// The stages, in the order that data passes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StageKind {
-    /// Raw records.
     Bronze,
-    /// Typed ticks without duplicates, and the quarantine.
     Silver,
-    /// One-minute candles.
     Gold,
-    /// The volatility rule.
     Alerts,
 }
 
 impl StageKind {
-    /// All stages, in order.
     pub const ALL: [Self; 4] = [Self::Bronze, Self::Silver, Self::Gold, Self::Alerts];
 
     /// `bronze`, `silver`, `gold`, `alerts`.
@@ -50,18 +43,16 @@ impl StageKind {
     }
 }
 
-/// How a stage fares.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StageState {
     /// Reading back what it needs from the tables.
     Recovering,
-    /// At work.
     Ok,
-    /// It failed and is started again at the given clock time.
+    /// It failed and is started again.
     Restarting {
         /// Clock time of the restart.
         at: Micros,
-        /// Why, in words.
+        /// The cause first, without the stage's name.
         why: String,
     },
     /// It ended: drained, or shut down.
@@ -71,9 +62,7 @@ pub enum StageState {
 /// Figures of one stage since the start of the process.
 #[derive(Debug, Clone)]
 pub struct StageStatus {
-    /// Which stage.
     pub stage: StageKind,
-    /// How it fares.
     pub state: StageState,
     /// Rows taken in.
     pub rows_in: u64,
@@ -95,8 +84,51 @@ pub struct StageStatus {
     pub files: usize,
     /// Bytes in them.
     pub bytes: u64,
-    /// How often it was restarted.
     pub restarts: u32,
+}
+
+/// What can fail, each by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Component {
+    Source,
+    Stage(StageKind),
+    /// Keeping the table of this name small.
+    Maintenance(&'static str),
+    /// Reading the tables that another process writes.
+    Monitor,
+    /// The run as a whole.
+    Pipeline,
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source => f.write_str("source"),
+            Self::Stage(stage) => f.write_str(stage.label()),
+            Self::Maintenance(table) => write!(f, "maintenance of {table}"),
+            Self::Monitor => f.write_str("monitor"),
+            Self::Pipeline => f.write_str("pipeline"),
+        }
+    }
+}
+
+/// A failure, which may be over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub component: Component,
+    /// The cause first, without the component's name.
+    pub why: String,
+    /// Clock time at which it failed last.
+    pub at: Micros,
+    /// Clock time at which the component worked again; none: it does not yet.
+    pub ended: Option<Micros>,
+}
+
+/// `silver: no space left on device (…)`
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.component, self.why)
+    }
 }
 
 /// Sums since the start of the process.
@@ -155,9 +187,8 @@ pub struct Snapshot {
     pub role: Role,
     /// The source; none for a monitor.
     pub source: Option<SourceStatus>,
-    /// One entry a stage, in order.
+    /// In the order of [`StageKind::ALL`].
     pub stages: Vec<StageStatus>,
-    /// Sums.
     pub totals: Totals,
     /// The markets with ticks in this process, ordered by market.
     pub live: Arc<Vec<Live>>,
@@ -165,8 +196,8 @@ pub struct Snapshot {
     pub cooling: Arc<Vec<Cooling>>,
     /// Changes whenever gold or the alert log changed, so that answers read from them are stale.
     pub revision: u64,
-    /// The last failure of any part, in words, and when.
-    pub last_error: Option<(Micros, String)>,
+    /// The newest failure that is not over, else the newest of those that are.
+    pub last_error: Option<Failure>,
     /// Resident memory of the process in bytes, where it is known.
     pub memory: Option<u64>,
     /// Volatility above which a candle raises an alert, percent.

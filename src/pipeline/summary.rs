@@ -1,19 +1,18 @@
-//! What a run came to, for one screen.
+//! The figures of a run at its end, for one screen.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::meter::{Meters, memory};
 use super::status::{StageKind, Totals};
 
 /// Median and 99th percentile.
 pub type Percentiles = (Duration, Duration);
 
-/// What a run came to.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// How long it ran.
     pub elapsed: Duration,
-    /// What it did.
     pub totals: Totals,
     /// Rows that each stage's table got, with median and 99th percentile of its commits.
     pub stages: Vec<(StageKind, u64, Option<Percentiles>)>,
@@ -25,6 +24,27 @@ pub struct Summary {
     pub finished: bool,
     /// A recording that was already in the storage to its end.
     pub nothing_new: bool,
+}
+
+impl Summary {
+    /// `finished`: a finite source has delivered everything; `resumed`: the storage had some of the
+    /// recording.
+    pub(super) fn new(meters: &Meters, elapsed: Duration, finished: bool, resumed: bool) -> Self {
+        let stage = |stage: StageKind| {
+            let meter = meters.of(stage);
+            (stage, meter.committed.load(Ordering::Relaxed), meter.commits.percentiles())
+        };
+        let totals = meters.totals();
+        Self {
+            elapsed,
+            totals,
+            stages: StageKind::ALL.map(stage).to_vec(),
+            latency: meters.latency.percentiles(),
+            peak_memory: memory().map(|(_, peak)| peak),
+            finished,
+            nothing_new: resumed && totals == Totals::default(),
+        }
+    }
 }
 
 impl fmt::Display for Summary {
@@ -66,14 +86,4 @@ impl fmt::Display for Summary {
 
 fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
-}
-
-/// Resident memory now and at its peak, in bytes, where the system says.
-pub fn memory() -> Option<(u64, u64)> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
-    };
-    Some((field("VmRSS:")?, field("VmHWM:")?))
 }

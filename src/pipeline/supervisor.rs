@@ -4,7 +4,7 @@
 //! Shutdown runs with the data: the source stops, each stage commits what it holds and then sees its input
 //! end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,14 +17,13 @@ use tokio_util::sync::CancellationToken;
 use super::alerts::Alerts;
 use super::bronze::Bronze;
 use super::gold::Gold;
-use super::publish::{Looking, Onlooker, Rates, Shared, snapshot};
+use super::meter::{Meters, Rates};
+use super::publish::{Looking, Notices, Onlooker, Shared, snapshot};
 use super::silver::{self, SharedDecoder, Silver};
 use super::stage::{self, StageContext, StageError};
-use super::status::{Role, Snapshot, StageKind, StageState, Totals};
-use super::summary::memory;
-use crate::alert::rule::Rule;
+use super::status::{Component, Failure, Role, Snapshot, StageKind, StageState};
 use crate::lake::lock::{Attempt, Lock};
-use crate::lake::{LakeError, Storage, Table, TableKind};
+use crate::lake::{Storage, Table, TableKind};
 use crate::market::Micros;
 use crate::market::records::Delivery;
 use crate::market::time::now;
@@ -33,11 +32,12 @@ use crate::source::coingecko::{self, CoinGecko, History};
 use crate::source::replay::{Replay, Speed};
 use crate::source::simulator::{self, Simulator};
 use crate::source::{self, End, Fill, Outlet, SourceError};
-use crate::text::chain;
-use crate::transport::direct::{BatchLimits, Batches};
+use crate::text::cause_first;
+use crate::transport::direct::Batches;
 
 pub use super::publish::{monitor, picture};
 pub use super::summary::Summary;
+pub use super::{Connections, PipelineError, PipelineSettings, SourceSettings, WhenHeld};
 
 /// The shortest time between two snapshots.
 const PUBLISH_EVERY: Duration = Duration::from_millis(50);
@@ -51,91 +51,6 @@ const DELIVERIES: usize = 4;
 const BATCHES: usize = 1;
 /// A gap in a coin's candles that is worth a request.
 const GAP: Micros = 15 * crate::market::MINUTE;
-
-/// The source to run, with its settings.
-#[derive(Debug, Clone)]
-pub enum SourceSettings {
-    /// Live prices.
-    CoinGecko(Box<coingecko::CoinGeckoSettings>),
-    /// A recording; `-` is standard input.
-    Replay {
-        /// The file.
-        input: PathBuf,
-        /// How fast.
-        speed: Speed,
-    },
-    /// A made-up market.
-    Simulator(simulator::SimulatorSettings),
-}
-
-/// What to do when another process feeds the storage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenHeld {
-    /// Give up.
-    Fail,
-    /// Look on and take its place when it ends.
-    Wait,
-    /// Take its place now.
-    TakeOver,
-}
-
-/// All that the pipeline needs to know.
-#[derive(Debug, Clone)]
-pub struct PipelineSettings {
-    /// Where the tables are.
-    pub storage: Storage,
-    /// Where records come from.
-    pub source: SourceSettings,
-    /// When batches are closed.
-    pub limits: BatchLimits,
-    /// When candles raise alerts.
-    pub rule: Rule,
-    /// What to do when another process feeds the storage.
-    pub when_held: WhenHeld,
-    /// How long a stage that keeps failing is started again before the run ends with the cause; none: for
-    /// ever. For sources that end, so that their runs end, too.
-    pub give_up_after: Option<Duration>,
-}
-
-/// Why the pipeline ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum PipelineError {
-    /// Another process feeds the storage.
-    #[error("another process feeds {}; stop it, or take its place with --take-over", .0.display())]
-    Held(PathBuf),
-    /// The source failed for good.
-    #[error("the source failed")]
-    Source(#[from] SourceError),
-    /// A stage failed for good.
-    #[error("stage {stage} failed")]
-    Stage {
-        /// Which one.
-        stage: &'static str,
-        /// Why.
-        #[source]
-        source: StageError,
-    },
-    /// The storage cannot be used.
-    #[error(transparent)]
-    Lake(#[from] LakeError),
-    /// The query engine cannot be used.
-    #[error("cannot look for gaps in the candles")]
-    Query(#[source] crate::query::QueryError),
-    /// A task panicked: a defect of this program.
-    #[error("{0} ended by a panic")]
-    Panicked(&'static str),
-}
-
-/// What the pipeline is connected to.
-#[derive(Debug, Clone)]
-pub struct Connections {
-    /// Gets a snapshot whenever there is something new to show.
-    pub snapshots: watch::Sender<Arc<Snapshot>>,
-    /// The coin that the user looks at: its history is fetched first.
-    pub selected: watch::Receiver<Option<Arc<str>>>,
-    /// Ends the run in good order.
-    pub cancel: CancellationToken,
-}
 
 /// The first snapshot, before anything is known.
 pub fn blank(settings: &PipelineSettings) -> Snapshot {
@@ -316,13 +231,40 @@ pub async fn run(
     let ended = feed(settings, connections).await;
     if let Err(error) = &ended {
         snapshots.send_modify(|last| {
-            let mut told = Snapshot::clone(last);
-            told.last_error = Some((now(), chain(error)));
-            told.stages.iter_mut().for_each(|stage| stage.state = StageState::Stopped);
-            *last = Arc::new(told);
+            let mut snapshot = Snapshot::clone(last);
+            snapshot.last_error = Some(Failure {
+                component: Component::Pipeline,
+                why: cause_first(error),
+                at: now(),
+                ended: None,
+            });
+            snapshot.stages.iter_mut().for_each(|stage| stage.state = StageState::Stopped);
+            *last = Arc::new(snapshot);
         });
     }
     ended
+}
+
+/// Runs the source, and says that it has finished before the stages see the end of their input.
+async fn until_its_end(
+    run: impl Future<Output = Result<(End, bool), PipelineError>>,
+    finished: Arc<AtomicBool>,
+    meters: Arc<Meters>,
+) -> Result<(End, bool), PipelineError> {
+    let end = run.await;
+    let is_finished = match &end {
+        Ok((End::Finished, _)) => true,
+        Ok((End::Stopped, _)) => false,
+        Err(error) => {
+            meters.failed(Component::Source, cause_first(error));
+            // All of a damaged recording that can be read has been delivered: that is its end.
+            matches!(error, PipelineError::Source(SourceError::Damaged { .. }))
+        }
+    };
+    if is_finished {
+        finished.store(true, Ordering::Release);
+    }
+    end
 }
 
 async fn feed(
@@ -351,36 +293,16 @@ async fn feed(
     let mut stages = start_stages(&context, &shared, &settings, inbox, &finished);
     let outlet = Outlet { deliveries, status, cancel: connections.cancel.child_token() };
     let (stop_source, meters) = (outlet.cancel.clone(), Arc::clone(&shared.meters));
-    let (run, done) =
-        (run_source(settings.clone(), outlet, connections.selected.clone()), Arc::clone(&finished));
-    let source = tokio::spawn(async move {
-        // Said before the last sender goes: the stages see the end of their input after this.
-        let end = run.await;
-        match &end {
-            Ok((End::Finished, _)) => done.store(true, Ordering::Release),
-            Ok((End::Stopped, _)) => {}
-            Err(error) => {
-                // All of a damaged recording that can be read has been delivered: that is its end.
-                if matches!(error, PipelineError::Source(SourceError::Damaged { .. })) {
-                    done.store(true, Ordering::Release);
-                }
-                meters.error(format!("source: {}", chain(error)));
-            }
-        }
-        end
-    });
+    let run = run_source(settings.clone(), outlet, connections.selected.clone());
+    let source = tokio::spawn(until_its_end(run, Arc::clone(&finished), meters));
 
-    let mut rates = Rates::default();
+    let (mut rates, mut notices) = (Rates::default(), Notices::default());
     let mut deadline = None;
     let mut failure = None;
     while !stages.is_empty() {
-        let now = snapshot(
-            &shared,
-            Some(source_status.borrow().clone()),
-            Role::Pipeline,
-            &mut rates,
-            settings.rule.threshold,
-        );
+        let source = source_status.borrow().clone();
+        notices.log(&source);
+        let now = snapshot(&shared, Some(source), Role::Pipeline, &mut rates, settings.rule.threshold);
         connections.snapshots.send_replace(Arc::new(now));
         let changed = async {
             tokio::time::sleep(PUBLISH_EVERY).await;
@@ -406,11 +328,11 @@ async fn feed(
                 .and_then(|end| end.map_err(|source| PipelineError::Stage { stage: name, source }));
             if let Err(error) = ended {
                 stop_source.cancel();
-                // A stage that only lost its neighbour says less than the neighbour does.
-                let hollow = |error: &PipelineError| {
+                // A stage that failed only because the next one ended is not the cause.
+                let follows = |error: &PipelineError| {
                     matches!(error, PipelineError::Stage { source: StageError::Closed, .. })
                 };
-                if failure.as_ref().is_none_or(hollow) {
+                if failure.as_ref().is_none_or(follows) {
                     failure = Some(error);
                 }
             }
@@ -418,29 +340,13 @@ async fn feed(
         stages = running;
     }
     let source_end = source.await.map_err(|_| PipelineError::Panicked("source"))?;
-    let last = snapshot(
-        &shared,
-        Some(source_status.borrow().clone()),
-        Role::Pipeline,
-        &mut rates,
-        settings.rule.threshold,
-    );
+    let last_status = source_status.borrow().clone();
+    notices.log(&last_status);
+    let last = snapshot(&shared, Some(last_status), Role::Pipeline, &mut rates, settings.rule.threshold);
     connections.snapshots.send_replace(Arc::new(last));
     if let Some(failure) = failure {
         return Err(failure);
     }
-    let (end, nothing_new) = source_end?;
-    let meters = &shared.meters;
-    let stages = StageKind::ALL.map(|stage| {
-        (stage, meters.of(stage).committed.load(Ordering::Relaxed), meters.of(stage).commits.percentiles())
-    });
-    Ok(Some(Summary {
-        elapsed: started.elapsed(),
-        totals: meters.totals(),
-        stages: stages.to_vec(),
-        latency: meters.latency.percentiles(),
-        peak_memory: memory().map(|(_, peak)| peak),
-        finished: end == End::Finished,
-        nothing_new: nothing_new && meters.totals() == Totals::default(),
-    }))
+    let (end, resumed) = source_end?;
+    Ok(Some(Summary::new(&shared.meters, started.elapsed(), end == End::Finished, resumed)))
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use duckdb::types::Value;
 use duckdb::{Row, params};
 
+use super::engine::over;
 use super::tables::TableView;
-use super::worker::{Worker, over};
+use super::worker::Worker;
 use super::{
     CandleQuery, CandleSeries, CoinGaps, KnownMarket, MarketFilter, MarketRow, QueryError, TableKind,
     gaps_between,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use duckdb::Connection;
 
+use super::engine::{over, rows};
 use super::tables::TableView;
-use super::worker::{over, rows};
 use super::{KnownMarket, MarketFilter, TableKind};
 use crate::lake::DataFile;
 use crate::market::{Interval, Market, Micros};

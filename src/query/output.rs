@@ -379,7 +379,7 @@ fn candle_table(out: &mut impl Write, series: &CandleSeries, width: Option<usize
         Column::numbers(&head, below_each_other(candles.iter().map(number)))
     };
     let mut columns = vec![
-        Column::new("start UTC", true, start),
+        Column::new(&format!("{:16}", "start UTC"), true, start),
         numbers(format!("open {quote}"), &|candle| shortest(candle.open)),
         numbers(format!("high {quote}"), &|candle| shortest(candle.high)),
         numbers(format!("low {quote}"), &|candle| shortest(candle.low)),

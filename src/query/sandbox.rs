@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::engine::{SpillFolder, connect, rows};
 use super::relation::{literal, literals, view};
-use super::worker::{SpillFolder, connect, rows};
 use super::{QueryError, TableKind, strict};
 
 const PERMIT: &str = include_str!("permit.sql");

@@ -180,9 +180,11 @@ pub fn amount(n: f64) -> String {
     }
 }
 
-/// A percentage's size without sign: two decimals, one from ten on, none from a thousand on.
+/// A percentage without its sign, in at most five columns: two decimals, one from a hundred on, none from a
+/// thousand on, an exponent from a hundred thousand on.
 pub fn percent(value: f64) -> String {
     match value.abs() {
+        v if v >= 99_999.5 => format!("{v:.0e}"),
         v if v >= 1000.0 => format!("{v:.0}"),
         v if v >= 99.95 => format!("{v:.1}"),
         v => format!("{v:.2}"),

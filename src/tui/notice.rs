@@ -66,9 +66,9 @@ fn failures(snapshot: &Snapshot, now: Micros) -> Vec<(String, String)> {
         let labels: Vec<&str> = std::iter::once(first).chain(down.map(|(label, ..)| label)).collect();
         failures.push((format!("{}: {}", labels.join(", "), printable(why)), again(*at)));
     }
-    let recent = snapshot.last_error.as_ref().filter(|(at, _)| now - at < ERROR_SHOWN);
-    if let Some((_, error)) = recent.filter(|_| failures.is_empty()) {
-        failures.push((printable(error), String::new()));
+    let recent = snapshot.last_error.as_ref().filter(|f| f.ended.is_none() && now - f.at < ERROR_SHOWN);
+    if let Some(failure) = recent.filter(|_| failures.is_empty()) {
+        failures.push((printable(&failure.to_string()), String::new()));
     }
     failures
 }

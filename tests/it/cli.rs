@@ -217,7 +217,7 @@ fn candles_are_in_the_currency_that_there_is_or_the_choice_is_told() {
         let output = run(folder.path(), &[&["candles"], args].concat(), &[]);
         let told = if output.status.success() { lines(&output.stdout) } else { lines(&output.stderr) };
         assert_eq!(told[0], expected, "{args:?}");
-        assert!(args != ["tiny"] || told[3].contains(" 3.100e-13 "), "{told:?}");
+        assert!(args != ["tiny"] || told[3].contains(" 3.1e-13 "), "{told:?}");
     }
 }
 

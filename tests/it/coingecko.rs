@@ -3,6 +3,7 @@
 
 mod failures;
 mod history;
+mod notices;
 mod polls;
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 use super::super::status::StageState;
 use super::*;
 use crate::lake::silver::TickBatch;
-use crate::market::{SECOND, Tick};
+use crate::market::{SECOND, Tick, Ticks};
 
 /// 2025-05-12T00:00:00Z.
 const START: Micros = 1_747_008_000_000_000;
@@ -29,16 +29,20 @@ fn refined(offset: i64, of: &[u32]) -> Refined {
     Refined { batch, after: offset - 1, ingested_at: at, received: None }
 }
 
-async fn gold(folder: &std::path::Path, paced_since: Option<Micros>, out: &mpsc::Sender<Closed>) -> Gold {
+async fn gold(
+    folder: &std::path::Path,
+    paced_since: Option<Micros>,
+    out: &mpsc::Sender<Closed>,
+) -> (Gold, State) {
     let finished = Arc::new(AtomicBool::new(true));
     let mut gold = Gold::new(StageContext::alone(folder), Arc::default(), finished, paced_since);
-    gold.recover(out).await.unwrap();
-    gold
+    let state = gold.recover(out).await.unwrap();
+    (gold, state)
 }
 
 /// Coins and minutes of the closed candles, and gold's position.
-async fn closed(gold: &mut Gold) -> (Vec<(String, Micros)>, Option<i64>) {
-    let table = &gold.state().gold;
+async fn closed(state: &State) -> (Vec<(String, Micros)>, Option<i64>) {
+    let table = &state.gold;
     let rows = gold::closed_after(table, 0).await.unwrap();
     let rows = rows
         .iter()
@@ -50,20 +54,22 @@ async fn closed(gold: &mut Gold) -> (Vec<(String, Micros)>, Option<i64>) {
 async fn a_silent_coin_closes_and_is_no_burden_while_another_one_is_busy() {
     let folder = tempfile::tempdir().unwrap();
     let (out, _alerts) = mpsc::channel(100);
-    let mut gold = gold(folder.path(), Some(Micros::MIN), &out).await;
+    let (mut gold, mut state) = gold(folder.path(), Some(Micros::MIN), &out).await;
     gold.context.meters.of(Gold::STAGE).offered.store(u64::MAX, Ordering::Relaxed); // something always waits
-    gold.take(&mut refined(0, &[0, 1]), &out).await.unwrap();
+    gold.take(&mut state, &mut refined(0, &[0, 1]), &out).await.unwrap();
     for offset in 1..=17 {
         // A batch of rejects tells the time, too.
-        gold.take(&mut refined(offset, if offset % 2 == 0 { &[1] } else { &[] }), &out).await.unwrap();
-        gold.look_around(&out).await.unwrap();
+        gold.take(&mut state, &mut refined(offset, if offset % 2 == 0 { &[1] } else { &[] }), &out)
+            .await
+            .unwrap();
+        gold.look_around(&mut state, &out).await.unwrap();
     }
-    let (rows, position) = closed(&mut gold).await;
+    let (rows, position) = closed(&state).await;
     assert!(rows.iter().all(|(coin, _)| coin == "busy") && !rows.is_empty(), "{rows:?}");
     assert_eq!(position, Some(-1), "the silent coin's tick is in no candle");
-    gold.take(&mut refined(18, &[]), &out).await.unwrap();
-    gold.look_around(&out).await.unwrap();
-    let (rows, position) = closed(&mut gold).await;
+    gold.take(&mut state, &mut refined(18, &[]), &out).await.unwrap();
+    gold.look_around(&mut state, &out).await.unwrap();
+    let (rows, position) = closed(&state).await;
     assert!(rows.contains(&("silent".to_owned(), 0)), "{rows:?}");
     assert_eq!(position, Some(11), "the busy coin's ticks from 12 on are in its open candle");
 }
@@ -100,7 +106,7 @@ async fn streams_are_read_back_in_the_order_in_which_they_came_in() {
 async fn what_is_on_its_way_is_not_fetched_but_what_was_not_handed_over_is() {
     let folder = tempfile::tempdir().unwrap();
     let (out, _alerts) = mpsc::channel(100);
-    let mut gold = gold(folder.path(), None, &out).await;
+    let (mut gold, mut state) = gold(folder.path(), None, &out).await;
     let meters = Arc::clone(&gold.context.meters);
     let meter = meters.of(Gold::STAGE);
     let mut silver = Table::open_or_create(&gold.context.storage, TableKind::Silver).await.unwrap();
@@ -110,49 +116,49 @@ async fn what_is_on_its_way_is_not_fetched_but_what_was_not_handed_over_is() {
     silver.commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] }).await.unwrap();
     meter.offered.store(1, Ordering::Relaxed);
     for _ in 0..3 {
-        gold.look_around(&out).await.unwrap();
-        assert_eq!(gold.state().windows.read_to(&stream), None);
+        gold.look_around(&mut state, &out).await.unwrap();
+        assert_eq!(state.windows.read_to(&stream), None);
     }
     meter.taken.store(1, Ordering::Relaxed);
     meter.offered.store(2, Ordering::Relaxed); // more waits, but not what was offered before the last look
-    gold.look_around(&out).await.unwrap();
-    assert_eq!(gold.state().windows.read_to(&stream), Some(0));
+    gold.look_around(&mut state, &out).await.unwrap();
+    assert_eq!(state.windows.read_to(&stream), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_nothing_waits_the_clock_itself_closes() {
     let folder = tempfile::tempdir().unwrap();
     let (out, _alerts) = mpsc::channel(100);
-    let mut gold = gold(folder.path(), Some(Micros::MIN), &out).await;
+    let (mut gold, mut state) = gold(folder.path(), Some(Micros::MIN), &out).await;
     let meters = Arc::clone(&gold.context.meters);
-    gold.take(&mut refined(0, &[0, 1]), &out).await.unwrap();
+    gold.take(&mut state, &mut refined(0, &[0, 1]), &out).await.unwrap();
     for stage in [status::StageKind::Bronze, status::StageKind::Silver, status::StageKind::Gold] {
-        gold.look_around(&out).await.unwrap();
-        assert!(closed(&mut gold).await.0.is_empty(), "{stage:?} is not there yet");
+        gold.look_around(&mut state, &out).await.unwrap();
+        assert!(closed(&state).await.0.is_empty(), "{stage:?} is not there yet");
         meters.of(stage).state(StageState::Ok);
     }
     meters.of(status::StageKind::Silver).offered.store(1, Ordering::Relaxed);
-    gold.look_around(&out).await.unwrap();
-    assert!(closed(&mut gold).await.0.is_empty(), "a record waits for silver");
+    gold.look_around(&mut state, &out).await.unwrap();
+    assert!(closed(&state).await.0.is_empty(), "a record waits for silver");
     meters.of(status::StageKind::Silver).taken.store(1, Ordering::Relaxed);
-    gold.look_around(&out).await.unwrap();
-    assert_eq!(closed(&mut gold).await, (vec![("busy".to_owned(), 0), ("silent".to_owned(), 0)], Some(0)));
+    gold.look_around(&mut state, &out).await.unwrap();
+    assert_eq!(closed(&state).await, (vec![("busy".to_owned(), 0), ("silent".to_owned(), 0)], Some(0)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_read_as_fast_as_it_can_be_closes_at_its_end_and_only_if_all_of_it_came() {
     let folder = tempfile::tempdir().unwrap();
     let (out, _alerts) = mpsc::channel(100);
-    let mut gold = gold(folder.path(), None, &out).await;
+    let (mut gold, mut state) = gold(folder.path(), None, &out).await;
     let meters = Arc::clone(&gold.context.meters);
-    gold.take(&mut refined(0, &[0]), &out).await.unwrap();
-    gold.take(&mut refined(1_000, &[]), &out).await.unwrap();
-    gold.look_around(&out).await.unwrap();
-    assert!(closed(&mut gold).await.0.is_empty());
+    gold.take(&mut state, &mut refined(0, &[0]), &out).await.unwrap();
+    gold.take(&mut state, &mut refined(1_000, &[]), &out).await.unwrap();
+    gold.look_around(&mut state, &out).await.unwrap();
+    assert!(closed(&state).await.0.is_empty());
     meters.of(status::StageKind::Bronze).drained();
-    gold.finish(&out).await.unwrap();
-    assert!(closed(&mut gold).await.0.is_empty(), "silver has failed");
+    gold.finish(&mut state, &out).await.unwrap();
+    assert!(closed(&state).await.0.is_empty(), "silver has failed");
     meters.of(status::StageKind::Silver).drained();
-    gold.finish(&out).await.unwrap();
-    assert_eq!(closed(&mut gold).await.0, [("silent".to_owned(), 0)]);
+    gold.finish(&mut state, &out).await.unwrap();
+    assert_eq!(closed(&state).await.0, [("silent".to_owned(), 0)]);
 }

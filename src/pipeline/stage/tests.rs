@@ -36,6 +36,7 @@ impl<F: FnMut(Step) -> Option<LakeError> + Send> Fake<F> {
 impl<F: FnMut(Step) -> Option<LakeError> + Send> Stage for Fake<F> {
     type Input = u32;
     type Output = ();
+    type State = ();
 
     const STAGE: status::StageKind = status::StageKind::Silver;
 
@@ -51,24 +52,24 @@ impl<F: FnMut(Step) -> Option<LakeError> + Send> Stage for Fake<F> {
         self.step(Step::Recover)
     }
 
-    async fn take(&mut self, input: &mut u32, _: &mpsc::Sender<()>) -> Result<(), StageError> {
+    async fn take(&mut self, (): &mut (), input: &mut u32, _: &mpsc::Sender<()>) -> Result<(), StageError> {
         self.step(Step::Take(*input))
     }
 
-    async fn maintain(&mut self, _: Effort) -> Result<(), StageError> {
+    async fn maintain(&mut self, (): &mut (), _: Effort) -> Result<(), StageError> {
         Ok(())
     }
 
-    async fn tidy(&mut self) -> Result<(), StageError> {
+    async fn tidy(&mut self, (): &mut ()) -> Result<(), StageError> {
         Ok(())
     }
 
-    async fn look_around(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
+    async fn look_around(&mut self, (): &mut (), _: &mpsc::Sender<()>) -> Result<(), StageError> {
         tokio::time::sleep(self.look_around_takes).await;
         self.step(Step::LookAround)
     }
 
-    async fn finish(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
+    async fn finish(&mut self, (): &mut (), _: &mpsc::Sender<()>) -> Result<(), StageError> {
         self.step(Step::Finish)
     }
 }

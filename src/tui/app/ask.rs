@@ -1,5 +1,5 @@
-//! When to ask the lake: at most one question of a kind under way, the newest question wins, failures are tried
-//! again later.
+//! When to ask the lake: at most one question of a kind under way, the newest question wins, failures are
+//! tried again later.
 
 use crate::market::{Micros, SECOND};
 

@@ -113,8 +113,8 @@ impl App {
         }
     }
 
-    /// Pans until the crosshair is in view. Other prices may need a wider axis, which leaves fewer slots: then
-    /// it pans on, by no more than the axis can grow.
+    /// Pans until the crosshair is in view. Other prices may need a wider axis, which leaves fewer slots:
+    /// then it pans on, by no more than the axis can grow.
     fn pan_to_cursor(&mut self) {
         for _ in 0..self.plot.candles.width.max(1) {
             self.plot = self.chart.plot(self.layout.chart());

@@ -203,7 +203,12 @@ fn sizes(snapshot: &Snapshot, theme: &Theme, wide: bool) -> [Line<'static>; 2] {
 
 /// The last error, however old; what fails now and what the source wants to be known has lines of its own.
 fn last_error(snapshot: &Snapshot, app: &App, width: usize) -> Option<Line<'static>> {
-    let (at, error) = snapshot.last_error.as_ref()?;
-    let text = format!("! {} {}", app.zone.write(*at, "%H:%M"), printable(error));
-    Some(Line::from(Span::styled(format::fit(&text, width), app.theme.bad)))
+    let failure = snapshot.last_error.as_ref()?;
+    let clock = |time| app.zone.write(time, "%H:%M");
+    let (mark, until, style) = match failure.ended {
+        Some(ended) => ('✓', format!(" until {}", clock(ended)), app.theme.muted),
+        None => ('!', String::new(), app.theme.bad),
+    };
+    let text = format!("{mark} {}{until} {}", clock(failure.at), printable(&failure.to_string()));
+    Some(Line::from(Span::styled(format::fit(&text, width), style)))
 }

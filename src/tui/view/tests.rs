@@ -13,7 +13,7 @@ use ratatui::style::{Color, Modifier};
 
 use super::*;
 use crate::market::{Alert, Interval, SECOND};
-use crate::pipeline::status::{Live, Role, Snapshot, SourceState, StageState};
+use crate::pipeline::status::{Component, Failure, Live, Role, Snapshot, SourceState, StageKind, StageState};
 use crate::query::CandleSeries;
 use crate::tui::app::{Effect, Message, Question};
 use crate::tui::format::Zone;
@@ -52,6 +52,10 @@ fn with(width: u16, height: u16, change: impl FnOnce(&mut Snapshot)) -> App {
     change(&mut snapshot);
     fixture::send(&mut app, Message::Snapshot(Arc::new(snapshot)));
     app
+}
+
+fn failed(component: Component, why: &str) -> Failure {
+    Failure { component, why: why.to_owned(), at: fixture::NOW - SECOND, ended: None }
 }
 
 /// The text of a style's cells.
@@ -141,7 +145,7 @@ fn the_state_is_told_in_words() {
 #[test]
 fn failures_are_told_in_words() {
     let app = with(160, 48, |s| {
-        s.last_error = Some((fixture::NOW - SECOND, "gold: disk full\u{1b}[2J".to_owned()));
+        s.last_error = Some(failed(Component::Stage(StageKind::Gold), "disk full\u{1b}[2J"));
         s.stages[2].state =
             StageState::Restarting { at: fixture::NOW + 3 * SECOND, why: "disk full".to_owned() };
         s.source.as_mut().unwrap().notices.push("no such coin: bitcorn".to_owned());
@@ -331,7 +335,7 @@ fn the_cause_of_a_failure_comes_first_and_is_whole_at_every_size() {
                     let at = fixture::NOW + 4 * SECOND;
                     stage.state = StageState::Restarting { at, why: why.to_owned() };
                 }
-                s.last_error = Some((fixture::NOW, format!("silver: {why}")));
+                s.last_error = Some(failed(Component::Stage(StageKind::Silver), why));
                 s.source.as_mut().unwrap().notices = vec!["history waits: rate limited".to_owned()];
             });
             let text = flowing(&stage);

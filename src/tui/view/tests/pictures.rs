@@ -69,7 +69,7 @@ fn pictures() {
                 attempt: 2,
                 why: "429 rate limited".to_owned(),
             };
-            s.last_error = Some((fixture::NOW - SECOND, "coingecko: 429 rate limited".to_owned()));
+            s.last_error = Some(failed(Component::Source, "429 rate limited"));
             s.stages[2].state =
                 StageState::Restarting { at: fixture::NOW + 3 * SECOND, why: "disk full".to_owned() };
         }),
