@@ -343,8 +343,8 @@ fn the_cause_of_a_failure_comes_first_and_is_whole_at_every_size() {
             assert!(text.contains("again in 4 s") && text.contains("history waits"), "{w}x{h}: {text}");
             let source = with(w, h, |s| {
                 let at = fixture::NOW + 8 * SECOND;
-                let state = SourceState::Reconnecting { at, attempt: 3, why: why.to_owned() };
-                s.source.as_mut().unwrap().state = state;
+                s.source.as_mut().unwrap().state =
+                    SourceState::Reconnecting { at, attempt: 3, why: why.to_owned() };
             });
             let text = flowing(&source);
             assert!(text.contains(&format!("! coingecko: {cause}")), "{w}x{h}: {text}");
