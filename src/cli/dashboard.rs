@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::signals;
 use super::wiring::{self, Backend};
 use crate::config::Settings;
-use crate::pipeline::supervisor::{self, WhenHeld};
+use crate::pipeline::{WhenHeld, supervisor};
 use crate::telemetry::{self, Destination};
 use crate::tui;
 

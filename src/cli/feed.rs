@@ -16,7 +16,7 @@ use crate::lake::lock::{Attempt, Lock};
 use crate::lake::maintenance::{Effort, Maintenance, Report};
 use crate::lake::{LakeError, Storage, Table, TableKind};
 use crate::pipeline::status::{Snapshot, SourceState};
-use crate::pipeline::supervisor::{self, SourceSettings, WhenHeld};
+use crate::pipeline::{SourceSettings, WhenHeld, supervisor};
 use crate::source::coingecko::CoinGecko;
 use crate::source::record::{self, Existing, Recorder};
 use crate::source::replay::Replay;

@@ -1,5 +1,5 @@
 //! The process's signals. SIGINT, SIGTERM and SIGHUP cancel; SIGQUIT ends the process as it would without a
-//! dashboard, on a restored terminal. What was ignored at the start (`nohup`, a shell's background job) stays
+//! dashboard, on a restored terminal. SIGHUP and SIGQUIT that were ignored at the start (`nohup`) stay
 //! ignored. SIGTSTP and SIGCONT are the dashboard's.
 
 use std::time::{Duration, Instant};

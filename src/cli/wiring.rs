@@ -13,7 +13,7 @@ use crate::config::{Backfill, Color, Plan, Rate, Settings, Speed, Theme};
 use crate::lake::{LakeError, Storage};
 use crate::market::{Alert, Micros};
 use crate::pipeline::status::Snapshot;
-use crate::pipeline::supervisor::{Connections, PipelineSettings, SourceSettings, WhenHeld};
+use crate::pipeline::{Connections, PipelineSettings, SourceSettings, WhenHeld};
 use crate::query::{CandleQuery, CandleSeries, MarketRow, Queries};
 use crate::source::SourceKind;
 use crate::source::coingecko::{self, ApiKey, History, KeyKind};

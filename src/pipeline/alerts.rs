@@ -3,13 +3,13 @@
 //! A candle is judged as it was when it closed, not as a late tick restated it later. What was handed over in
 //! memory is that; after a restart it is worked out again from silver, up to the tick that closed the candle.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant as Clock;
 
 use tokio::sync::mpsc;
 
 use super::gold::Closed;
-use super::meter::Seen;
+use super::meter::{Seen, locked};
 use super::stage::{Stage, StageContext, StageError};
 use super::status::{self, Cooling};
 use crate::alert::rule::{Judge, Rule, Verdict};
@@ -82,7 +82,7 @@ impl Alerts {
         });
         let silent =
             state.judge.cooling().map(|(market, until)| Cooling { market: Arc::clone(market), until });
-        *self.cooling.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(silent.collect());
+        *locked(&self.cooling) = Arc::new(silent.collect());
         if !alerts.is_empty() {
             self.context.meters.revise();
         }

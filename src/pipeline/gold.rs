@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant as Clock;
 
 use tokio::sync::mpsc;
 
 use super::follow::{self, Backlog};
-use super::meter::Seen;
+use super::meter::{Seen, locked};
 use super::silver::Refined;
 use super::stage::{Stage, StageContext, StageError};
 use super::status::{self, Live};
@@ -133,7 +133,7 @@ impl Gold {
             }
         }
         // After the commit that may have closed some of them.
-        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(follow::live(&state.windows));
+        *locked(&self.live) = Arc::new(follow::live(&state.windows));
         self.context.meters.revise();
         Ok(())
     }
@@ -289,9 +289,6 @@ impl Stage for Gold {
 
     async fn look_around(&mut self, state: &mut State, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         let meter = self.context.meters.of(Self::STAGE);
-        // What was there at the last look is on its way here as long as the rows that had been offered by
-        // then are: reading it from the table, too, would do the work twice. What is missing once they are
-        // taken was not handed over and has to be fetched.
         if meter.has_taken(&state.seen) {
             state.silver.refresh().await?;
             let seen = std::mem::replace(&mut state.seen, meter.seen(state.silver.positions()));

@@ -12,7 +12,9 @@ use crate::lake::Table;
 use crate::market::Micros;
 use crate::market::time::now;
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// The value of a mutex, also where a thread panicked that held it: every value here is whole after each
+/// step.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -58,6 +60,10 @@ struct Facts {
 }
 
 /// A stage's look at the table that it reads.
+///
+/// What the table had then is on its way to the stage as long as the rows that had been offered by then are:
+/// reading it, too, would do the work twice. What is missing once they are taken ([`Meter::has_taken`]) was
+/// not handed over and has to be read.
 #[derive(Debug)]
 pub struct Seen<T> {
     /// How far the table was.

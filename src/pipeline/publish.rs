@@ -1,10 +1,10 @@
 //! Snapshots for the screen: of a pipeline in this process, or of a storage that another one feeds.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::meter::{Meters, Rates, memory};
+use super::meter::{Meters, Rates, locked, memory};
 use super::monitor::Monitor;
 use super::status::{Component, Cooling, Failure, Live, Role, Snapshot};
 use super::{Connections, PipelineSettings};
@@ -73,8 +73,8 @@ pub(super) fn snapshot(
         source,
         stages: rates.stages(meters),
         totals: meters.totals(),
-        live: Arc::clone(&shared.live.lock().unwrap_or_else(PoisonError::into_inner)),
-        cooling: Arc::clone(&shared.cooling.lock().unwrap_or_else(PoisonError::into_inner)),
+        live: Arc::clone(&locked(&shared.live)),
+        cooling: Arc::clone(&locked(&shared.cooling)),
         revision: meters.revision.load(Ordering::Relaxed),
         last_error: last_error(meters),
         memory: memory().map(|(now, _)| now),
@@ -97,7 +97,7 @@ pub async fn monitor(storage: Storage, alert_threshold: f64, connections: Connec
 pub async fn picture(settings: &PipelineSettings) -> Result<Snapshot, LakeError> {
     let mut onlooker = Onlooker::new(settings.storage.clone(), settings.rule.threshold);
     let live = onlooker.monitor.look(&onlooker.shared.meters).await?.unwrap_or_default();
-    *onlooker.shared.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+    *locked(&onlooker.shared.live) = Arc::new(live);
     let role = Role::Monitor { why: "a picture".to_owned(), takes_over: false };
     Ok(snapshot(&onlooker.shared, None, role, &mut onlooker.rates, onlooker.alert_threshold))
 }
@@ -132,7 +132,7 @@ impl Onlooker {
         match self.monitor.look(&self.shared.meters).await {
             Ok(Some(live)) => {
                 self.shared.meters.works(Component::Monitor);
-                *self.shared.live.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+                *locked(&self.shared.live) = Arc::new(live);
                 self.shared.meters.revise();
             }
             Ok(None) => self.shared.meters.works(Component::Monitor),

@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant as Clock;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::bronze::Raw;
-use super::meter::Seen;
+use super::meter::{Seen, locked};
 use super::stage::{Stage, StageContext, StageError};
 use super::status;
 use crate::lake::bronze::{Backlog, RawBatch};
@@ -41,7 +41,7 @@ impl SharedDecoder {
     fn decode(&self, raw: &RawBatch) -> (Ticks, Vec<Reject>) {
         tokio::task::block_in_place(|| {
             let records = raw.records.iter().map(|record| (record, raw.ingested_at));
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).decode_all(raw.records.len(), records)
+            locked(&self.0).decode_all(raw.records.len(), records)
         })
     }
 }
@@ -324,9 +324,6 @@ impl Stage for Silver {
         out: &mpsc::Sender<Refined>,
     ) -> Result<(), StageError> {
         let meter = self.context.meters.of(Self::STAGE);
-        // What was there at the last look is on its way here as long as the rows that had been offered by
-        // then are: reading it from the table, too, would do the work twice. What is missing once they are
-        // taken was not handed over and has to be fetched.
         if meter.has_taken(&state.seen) {
             state.bronze.refresh().await?;
             let seen = std::mem::replace(&mut state.seen, meter.seen(state.bronze.positions()));

@@ -2,14 +2,14 @@
 //! throw the state away, rebuild it from the tables and take the batch again, which the positions make safe.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::meter::Meters;
+use super::meter::{Meters, locked};
 use super::status::{self, Component, StageState};
 use crate::backoff::{Backoff, jitter};
 use crate::lake::lock::Lock;
@@ -323,7 +323,7 @@ pub(super) async fn run<S: Stage>(
             }
         };
         state = None;
-        if !context.ownership.lock().unwrap_or_else(PoisonError::into_inner).is_mine() {
+        if !locked(&context.ownership).is_mine() {
             meter.state(StageState::Stopped);
             return Err(StageError::Fenced);
         }

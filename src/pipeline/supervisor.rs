@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use super::alerts::Alerts;
 use super::bronze::Bronze;
 use super::gold::Gold;
-use super::meter::{Meters, Rates};
+use super::meter::{Meters, Rates, locked};
 use super::publish::{Looking, Notices, Onlooker, Shared, snapshot};
 use super::silver::{self, SharedDecoder, Silver};
 use super::stage::{self, StageContext, StageError};
 use super::status::{Component, Failure, Role, Snapshot, StageKind, StageState};
+use super::summary::Summary;
+use super::{Connections, PipelineError, PipelineSettings, SourceSettings, WhenHeld};
 use crate::lake::lock::{Attempt, Lock};
 use crate::lake::{Storage, Table, TableKind};
 use crate::market::Micros;
@@ -36,8 +38,6 @@ use crate::text::cause_first;
 use crate::transport::direct::Batches;
 
 pub use super::publish::{monitor, picture};
-pub use super::summary::Summary;
-pub use super::{Connections, PipelineError, PipelineSettings, SourceSettings, WhenHeld};
 
 /// The shortest time between two snapshots.
 const PUBLISH_EVERY: Duration = Duration::from_millis(50);
@@ -309,7 +309,7 @@ async fn feed(
             shared.meters.changed.notified().await;
         };
         let _ = tokio::time::timeout(PUBLISH_AT_LEAST, changed).await;
-        ownership.lock().unwrap_or_else(PoisonError::into_inner).acquire_file_lock();
+        locked(&ownership).acquire_file_lock();
         if stop_source.is_cancelled() && deadline.is_none() {
             deadline = Some(Instant::now() + DRAIN);
         }

@@ -1,4 +1,5 @@
-//! DuckDB itself: connections without network or files of their own, and SQL over exactly the files that matter.
+//! DuckDB itself: connections without network or files of their own, and SQL over exactly the files that
+//! matter.
 
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt as _;

@@ -246,22 +246,32 @@ fn write_json<R: AsRef<[SqlValue]>>(
     out.write_all(if before == ",\n  " { b"\n]\n" } else { b"[]\n" })
 }
 
-/// A table's column: its head, what makes the cell of a row, and whether the cells lean to the right and are
-/// never cut.
+/// What the cells of a column are, and so to which side they lean and whether they may be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ColumnKind {
+    /// Leans to the left, and is cut where there is no room.
+    Text,
+    /// Leans to the left, and is never cut.
+    Time,
+    /// Leans to the right, and is never cut.
+    Number,
+}
+
 struct Column<'a> {
     head: String,
+    kind: ColumnKind,
+    /// Makes the cell of a row.
     cell: Box<dyn Fn(usize) -> String + 'a>,
-    is_number: bool,
 }
 
 impl<'a> Column<'a> {
-    fn new(head: &str, is_number: bool, cell: impl Fn(usize) -> String + 'a) -> Self {
-        Self { head: head.to_owned(), cell: Box::new(cell), is_number }
+    fn new(head: &str, kind: ColumnKind, cell: impl Fn(usize) -> String + 'a) -> Self {
+        Self { head: head.to_owned(), kind, cell: Box::new(cell) }
     }
 
     /// A column of numbers whose cells have to know each other.
     fn numbers(head: &str, cells: Vec<String>) -> Self {
-        Self::new(head, true, move |row| cells[row].clone())
+        Self::new(head, ColumnKind::Number, move |row| cells[row].clone())
     }
 
     /// The width of its widest cell, in characters. Makes every cell: an answer may be too large to keep
@@ -288,7 +298,7 @@ fn total(widths: &[usize]) -> usize {
 fn fit(columns: &[Column<'_>], mut widths: Vec<usize>, width: Option<usize>) -> Vec<usize> {
     let Some(width) = width else { return widths };
     while total(&widths) > width {
-        let texts = columns.iter().zip(&mut widths).filter(|(column, _)| !column.is_number);
+        let texts = columns.iter().zip(&mut widths).filter(|(column, _)| column.kind == ColumnKind::Text);
         match texts.map(|(_, width)| width).max() {
             Some(widest) if *widest > NARROWEST => *widest -= 1,
             _ => break,
@@ -314,7 +324,10 @@ fn write_table(
             let gap = if index == 0 { "" } else { GAP };
             text += gap;
             let room = " ".repeat(width.saturating_sub(length(&cell)));
-            text.extend(if column.is_number { [room, cell] } else { [cell, room] });
+            text.extend(match column.kind {
+                ColumnKind::Text | ColumnKind::Time => [cell, room],
+                ColumnKind::Number => [room, cell],
+            });
         }
         writeln!(out, "{}", text.trim_end())
     };
@@ -379,7 +392,7 @@ fn candle_table(out: &mut impl Write, series: &CandleSeries, width: Option<usize
         Column::numbers(&head, below_each_other(candles.iter().map(number)))
     };
     let mut columns = vec![
-        Column::new(&format!("{:16}", "start UTC"), true, start),
+        Column::new("start UTC", ColumnKind::Time, start),
         numbers(format!("open {quote}"), &|candle| shortest(candle.open)),
         numbers(format!("high {quote}"), &|candle| shortest(candle.high)),
         numbers(format!("low {quote}"), &|candle| shortest(candle.low)),
@@ -391,7 +404,7 @@ fn candle_table(out: &mut impl Write, series: &CandleSeries, width: Option<usize
         numbers("volatility %".to_owned(), &|candle| percent(candle.volatility_pct(), "")),
     ];
     if candles.iter().any(|candle| !candle.closed) {
-        columns.push(Column::new("", false, |row| {
+        columns.push(Column::new("", ColumnKind::Text, |row| {
             if candles[row].closed { String::new() } else { "open".to_owned() }
         }));
     }
@@ -420,14 +433,17 @@ fn answer_table(out: &mut impl Write, answer: &SqlAnswer, width: Option<usize>) 
     if answer.columns == ["explain_key", "explain_value"] {
         return answer.rows.iter().try_for_each(|row| writeln!(out, "{}", plain(&row[1]).trim_end()));
     }
-    let is_number = |index: usize| {
-        answer
-            .rows
-            .iter()
-            .all(|row| matches!(row[index], SqlValue::Null | SqlValue::Number(_) | SqlValue::Float(_)))
+    let kind = |index: usize| {
+        let is_number =
+            |value: &SqlValue| matches!(value, SqlValue::Null | SqlValue::Number(_) | SqlValue::Float(_));
+        if answer.rows.iter().all(|row| is_number(&row[index])) {
+            ColumnKind::Number
+        } else {
+            ColumnKind::Text
+        }
     };
     let column = |(index, name): (usize, &String)| {
-        Column::new(&printable(name), is_number(index), move |row| shown(&answer.rows[row][index]))
+        Column::new(&printable(name), kind(index), move |row| shown(&answer.rows[row][index]))
     };
     let columns: Vec<_> = answer.columns.iter().enumerate().map(column).collect();
     write_table(out, &columns, answer.rows.len(), width)?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use cryptostream::alert::rule::Rule;
 use cryptostream::lake::{Storage, Table, TableKind};
-use cryptostream::pipeline::supervisor::PipelineSettings;
+use cryptostream::pipeline::PipelineSettings;
 
 use crate::support::process::{simulating, succeed};
 use crate::support::tables::{assert_sound, replaying, run};

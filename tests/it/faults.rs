@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use cryptostream::lake::{Storage, Table, TableKind, gold};
 use cryptostream::market::{Candle, Interval, MINUTE};
-use cryptostream::pipeline::supervisor::Summary;
+use cryptostream::pipeline::summary::Summary;
 use cryptostream::query::{CandleQuery, MarketFilter, Queries};
 
 use crate::support::shared_data;

@@ -34,8 +34,8 @@ use cryptostream::alert::rule::Rule;
 use cryptostream::lake::verify::{Scope, verify};
 use cryptostream::lake::{Storage, TableKind};
 use cryptostream::market::SECOND;
+use cryptostream::pipeline::PipelineSettings;
 use cryptostream::pipeline::status::Totals;
-use cryptostream::pipeline::supervisor::PipelineSettings;
 use serde::Deserialize;
 
 use crate::support::process::{program, succeed};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cryptostream::lake::TableKind;
 use cryptostream::pipeline::status::{Role, Snapshot};
-use cryptostream::pipeline::supervisor::{self, Connections, PipelineSettings, WhenHeld};
+use cryptostream::pipeline::{Connections, PipelineSettings, WhenHeld, supervisor};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

@@ -29,7 +29,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     if app.is_paused() {
         left.push(Part::new(0, vec![Span::styled("‖ PAUSED", theme.warn.patch(theme.title))]));
     }
-    let state = state(app);
+    let state = headline(app);
     left.push(Part::new(1, vec![Span::styled(format!("{} {}", state.glyph, state.name), state.style)]));
     if !state.text.is_empty() {
         left.push(Part::new(2, vec![Span::styled(state.text, theme.muted)]));
@@ -45,7 +45,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     put_right(buffer, Rect { width: area.width.saturating_sub(1), ..area }, &right);
 }
 
-struct State {
+struct Headline {
     glyph: char,
     name: String,
     /// What is said beside the name, where there is room.
@@ -53,9 +53,9 @@ struct State {
     style: Style,
 }
 
-fn state(app: &App) -> State {
+fn headline(app: &App) -> Headline {
     let theme = &app.theme;
-    let of = |glyph, name: &str, text: String, style| State { glyph, name: name.to_owned(), text, style };
+    let of = |glyph, name: &str, text: String, style| Headline { glyph, name: name.to_owned(), text, style };
     let Some(snapshot) = &app.snapshot else { return of('○', "STARTING", String::new(), theme.muted) };
     let Some(source) = &snapshot.source else {
         return match &snapshot.role {

@@ -10,8 +10,9 @@ use cryptostream::alert::rule::Rule;
 use cryptostream::lake::table::{Change, Commit};
 use cryptostream::lake::verify::{Scope, verify};
 use cryptostream::lake::{DataFile, Storage, Table, TableKind};
-use cryptostream::pipeline::supervisor::{
-    self, Connections, PipelineError, PipelineSettings, SourceSettings, Summary, WhenHeld,
+use cryptostream::pipeline::summary::Summary;
+use cryptostream::pipeline::{
+    Connections, PipelineError, PipelineSettings, SourceSettings, WhenHeld, supervisor,
 };
 use cryptostream::source::replay::Speed;
 use cryptostream::transport::direct::BatchLimits;
