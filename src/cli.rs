@@ -5,6 +5,7 @@ mod dashboard;
 pub mod exit;
 mod feed;
 mod look;
+mod refused;
 mod signals;
 mod wiring;
 
@@ -12,10 +13,11 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::io::{BufWriter, Write};
 
-use crate::config::Settings;
+use crate::config::{Invalid, Purpose, Settings};
 use crate::source::record::Existing;
 use crate::telemetry::{self, Destination};
 use args::{Cli, Command, Parsed};
+use refused::Refused;
 
 /// Threads that run the pipeline's tasks, at least: a stage that computes must not hold up the others.
 const WORKERS: usize = 4;
@@ -28,16 +30,22 @@ const FILE_WORKERS: usize = 8;
 /// # Errors
 /// [`exit::Ending::of`] says what each means for the process.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
-    let cli = match Cli::read(args)? {
-        Parsed::Print(text) => return print(text.as_bytes()),
-        Parsed::Run(cli) => cli,
+    let cli = match Cli::read(args) {
+        Ok(Parsed::Print(text)) => return print(text.as_bytes()),
+        Ok(Parsed::Run(cli)) => cli,
+        Err(Refused { mut errors, rest }) => {
+            let settings =
+                rest.map_or_else(|| Settings::load(None, Vec::new(), Purpose::Read), |cli| cli.settings());
+            errors.extend(settings.err().into_iter().flat_map(|Invalid(errors)| errors));
+            return Err(Invalid(errors).into());
+        }
     };
     match &cli.command {
         Some(Command::Completions { shell }) => return print(&Cli::completions(*shell)),
         Some(Command::Man) => return print(&Cli::man()?),
         _ => {}
     }
-    let settings = Settings::load(cli.common.config.as_deref(), cli.common.overrides(), cli.purpose())?;
+    let settings = cli.settings()?;
     let quiet = |level: &str| {
         if settings.is_given("log.level") { settings.log.level.clone() } else { level.to_owned() }
     };
@@ -61,8 +69,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
         Some(command) => {
             to_stderr(quiet("warn"))?;
             match command {
-                Command::Candles { coin, quote, last, format } => {
-                    on_runtime(look::candles(&settings, &coin, quote.as_deref(), last, format))
+                Command::Candles { coin, last, format } => {
+                    on_runtime(look::candles(&settings, &coin, last, format))
                 }
                 Command::Query { sql, format } => on_runtime(look::query(&settings, sql, format)),
                 Command::Verify { layer } => on_runtime(look::verify(&settings, layer)),

@@ -36,6 +36,8 @@ pub struct Settings {
     pub speed: Speed,
     /// `CoinGecko` ids, trimmed, lower case, each once, in the order given; never empty.
     pub coins: Vec<Arc<str>>,
+    /// The currency of `CoinGecko`'s prices, lower case; where it is given, that of candles too.
+    pub quote: String,
     /// Time between two polls, at least a second.
     pub poll: Duration,
     /// How much history a first start fetches.
@@ -166,6 +168,7 @@ impl Default for Settings {
             input: None,
             speed: Speed::Times(1.0),
             coins: coins::default_ids().map(Arc::from).collect(),
+            quote: "usd".to_owned(),
             poll: Duration::from_secs(15),
             backfill: Backfill::Day,
             batch_latency: Duration::from_secs(1),

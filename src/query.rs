@@ -278,12 +278,13 @@ impl Queries {
     pub async fn gaps(
         &self,
         source: Arc<str>,
+        quote: Arc<str>,
         coins: Vec<Arc<str>>,
         from: Micros,
         to: Micros,
         longest: Micros,
     ) -> Result<Vec<CoinGaps>, QueryError> {
-        self.ask(move |worker| worker.gaps(&source, &coins, from, to, longest)).await
+        self.ask(move |worker| worker.gaps(&source, &quote, &coins, from, to, longest)).await
     }
 
     /// The market that [`Self::candles`] would answer for, with its candles' number and range; none where it

@@ -1,16 +1,15 @@
 //! The command line: what can be said, with help and examples. Values stay text: `config` judges them with
 //! all others, so that everything that is wrong is told at once.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::builder::PossibleValuesParser;
-use clap::error::ErrorKind;
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use super::exit::Usage;
-use crate::config::{Backfill, Override, Purpose, Theme};
+use super::refused::{self, Outcome, Refused};
+use crate::config::{Backfill, Invalid, Override, Purpose, Settings, Theme};
 
 const EXAMPLES: &str = "\
 Without a command: the pipeline and the dashboard in one process.
@@ -51,9 +50,6 @@ pub enum Command {
     Candles {
         /// The coin's id, such as bitcoin
         coin: String,
-        /// The currency of the prices, such as eur [default: usd, or the only one that there is]
-        #[arg(long, value_name = "CURRENCY")]
-        quote: Option<String>,
         /// Only the newest N
         #[arg(long, value_name = "N")]
         last: Option<usize>,
@@ -168,6 +164,27 @@ impl FromStr for Size {
     }
 }
 
+/// Text that help and completions list values for; `config` judges it.
+#[derive(Debug, Clone)]
+struct OneOf(&'static [&'static str]);
+
+impl TypedValueParser for OneOf {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(PossibleValue::new)))
+    }
+}
+
 /// Options that every command takes, before or after its name.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Common {
@@ -189,16 +206,19 @@ pub struct Common {
 
     /// Where prices come from [default: coingecko; replay when --input is given]
     #[arg(long, global = true, help_heading = "Source",
-        value_parser = PossibleValuesParser::new(["coingecko", "replay", "simulator"]))]
+        value_parser = OneOf(&["coingecko", "replay", "simulator"]))]
     pub source: Option<String>,
     /// Coins by id, with commas between
     #[arg(long, value_name = "A,B,C", global = true, help_heading = "Source")]
     pub coins: Option<String>,
+    /// Currency of CoinGecko's prices and of 'candles', such as eur [default: usd; for 'candles' else the only one]
+    #[arg(long, value_name = "CURRENCY", global = true, help_heading = "Source")]
+    pub quote: Option<String>,
     /// Time between polls of CoinGecko [default: 15s]
     #[arg(long, value_name = "TIME", global = true, help_heading = "Source")]
     pub poll: Option<String>,
     /// History that a first start fetches from CoinGecko [default: 1d]
-    #[arg(long, global = true, help_heading = "Source", value_parser = PossibleValuesParser::new(Backfill::LABELS))]
+    #[arg(long, global = true, help_heading = "Source", value_parser = OneOf(Backfill::LABELS))]
     pub backfill: Option<String>,
     /// The recording to replay: NDJSON, plain or .gz; - for stdin
     #[arg(long, value_name = "FILE", global = true, help_heading = "Source")]
@@ -230,7 +250,7 @@ pub struct Common {
     #[arg(long, value_name = "WIDTH", global = true, help_heading = "Display")]
     pub interval: Option<String>,
     /// Colours of the dashboard
-    #[arg(long, global = true, help_heading = "Display", value_parser = PossibleValuesParser::new(Theme::LABELS))]
+    #[arg(long, global = true, help_heading = "Display", value_parser = OneOf(Theme::LABELS))]
     pub theme: Option<String>,
     /// No colours, as with NO_COLOR
     #[arg(long, global = true, help_heading = "Display")]
@@ -256,6 +276,7 @@ impl Common {
             ("batch_records", self.batch_records.clone()),
             ("source", self.source.clone()),
             ("coins", self.coins.clone()),
+            ("quote", self.quote.clone()),
             ("poll", self.poll.clone()),
             ("backfill", self.backfill.clone()),
             ("input", self.input.clone()),
@@ -290,18 +311,31 @@ impl Cli {
     /// Reads a command line, the program's name first.
     ///
     /// # Errors
-    /// [`Usage`] in one line.
-    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Usage> {
-        match Self::try_parse_from(args) {
-            Ok(cli) if cli.no_tui && cli.command.is_some() => {
-                Err(Usage("'--no-tui' runs the pipeline and goes without a command".to_owned()))
+    /// [`Refused`] with everything that is wrong in it.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refused<Box<Self>>> {
+        let alone = |cli: &Self| {
+            (cli.no_tui && cli.command.is_some())
+                .then(|| "'--no-tui' runs the pipeline and goes without a command".to_owned())
+        };
+        match refused::parse::<Self>(args) {
+            Outcome::Text(text) => Ok(Parsed::Print(text)),
+            Outcome::Understood(cli) => match alone(&cli) {
+                Some(error) => Err(Refused { errors: vec![error], rest: Some(Box::new(cli)) }),
+                None => Ok(Parsed::Run(Box::new(cli))),
+            },
+            Outcome::Refused(Refused { mut errors, rest }) => {
+                errors.extend(rest.as_ref().and_then(alone));
+                Err(Refused { errors, rest: rest.map(Box::new) })
             }
-            Ok(cli) => Ok(Parsed::Run(Box::new(cli))),
-            Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-                Ok(Parsed::Print(error.to_string()))
-            }
-            Err(error) => Err(Usage(one_line(&error.to_string()))),
         }
+    }
+
+    /// The settings in force for this command line.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn settings(&self) -> Result<Settings, Invalid> {
+        Settings::load(self.common.config.as_deref(), self.common.overrides(), self.purpose())
     }
 
     /// What the command needs of the settings.
@@ -325,14 +359,4 @@ impl Cli {
         clap_mangen::Man::new(Self::command()).render(&mut page)?;
         Ok(page)
     }
-}
-
-/// Clap's words without its usage block: the error with its tips, and where to look.
-fn one_line(text: &str) -> String {
-    let told =
-        text.lines().take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"));
-    let told = told.map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
-    let told =
-        crate::market::printable(told.strip_prefix("error: ").unwrap_or(&told)).replace(" tip: ", "; ");
-    format!("{told}; see 'cryptostream --help'")
 }

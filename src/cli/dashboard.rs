@@ -12,8 +12,7 @@ use crate::tui;
 /// Refuses what is no terminal; sends the logs to the dashboard's pane and to a file.
 pub(super) fn with_logs(settings: &Settings) -> anyhow::Result<()> {
     tui::terminal::check()?;
-    let file = settings.log.file.clone().unwrap_or_else(|| settings.storage.join("logs/cryptostream.log"));
-    Ok(telemetry::init(&settings.log.level, &Destination::Dashboard { file })?)
+    Ok(telemetry::init(&settings.log.level, &Destination::Dashboard { file: settings.log_file() })?)
 }
 
 /// Pipeline and dashboard in one process. The dashboard stays when the pipeline ends (a recording is over, a

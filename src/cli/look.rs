@@ -38,7 +38,6 @@ const fn format(format: Format) -> output::Format {
 pub(super) async fn candles(
     settings: &Settings,
     coin: &str,
-    quote: Option<&str>,
     last: Option<usize>,
     as_format: Format,
 ) -> anyhow::Result<()> {
@@ -47,7 +46,7 @@ pub(super) async fn candles(
     let asked = matches!(settings.origin("ui.interval"), Origin::Flag(_));
     let interval = settings.ui.interval.filter(|_| asked).unwrap_or(Interval::Minute1);
     let queries = wiring::queries(settings)?;
-    let market = choose_market(settings, &coin_id, quote, &queries.known().await?)?;
+    let market = choose_market(settings, &coin_id, &queries.known().await?)?;
     let mut series = queries.candles(CandleQuery { market, interval, last, before: None }).await?;
     let Some(found) = &series.market else {
         bail!("the candles of '{coin_id}' are gone from {}", settings.storage.display())
@@ -63,18 +62,13 @@ pub(super) async fn candles(
 /// The market to answer for: of the source that `--from` or, if it has the coin, `--source` names, else of
 /// the one with the newest candle; in the currency that was asked for, else in usd, else in the only one that
 /// there is.
-fn choose_market(
-    settings: &Settings,
-    coin_id: &str,
-    quote: Option<&str>,
-    known: &[KnownMarket],
-) -> anyhow::Result<MarketFilter> {
+fn choose_market(settings: &Settings, coin_id: &str, known: &[KnownMarket]) -> anyhow::Result<MarketFilter> {
     let storage = settings.storage.display();
     let names = |pick: fn(&Market) -> &Arc<str>, of: &[&KnownMarket]| {
         of.iter().map(|known| pick(&known.market).to_string()).collect::<BTreeSet<_>>()
     };
     let told = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
-    let quote = quote.map(|quote| quote.trim().to_lowercase());
+    let quote = settings.is_given("quote").then(|| settings.quote.clone());
     let all: Vec<_> = known.iter().collect();
     let from: Vec<_> = known
         .iter()

@@ -61,6 +61,7 @@ pub(super) fn source(settings: &Settings) -> SourceSettings {
                     secret: key.expose().to_owned(),
                 }),
                 coins: coins(),
+                vs_currency: settings.quote.clone(),
                 poll: settings.poll,
                 connect_timeout: given.connect_timeout,
                 timeout: given.timeout,

@@ -89,6 +89,7 @@ pub static KEYS: &[Setting] = &[
         s.speed = value::max_or_number(t)?.map_or(Speed::Max, Speed::Times);
     }),
     key!("coins", Some("--coins"), |s| s.coins.join(","), |s, t| s.coins = value::coins(t)?),
+    key!("quote", Some("--quote"), |s| s.quote.clone(), |s, t| s.quote = value::currency(t)?),
     key!("poll", Some("--poll"), |s| value::show_duration(s.poll), |s, t| s.poll =
         value::duration(t, SECOND, DAY)?),
     key!("backfill", Some("--backfill"), |s| s.backfill.label().to_owned(), |s, t| s.backfill =

@@ -229,28 +229,19 @@ fn variable(line: &str) -> Option<(String, String)> {
     Some((name.to_owned(), quoted.unwrap_or_else(plain).to_owned()))
 }
 
-/// `: did you mean 'x'?` where a name is near enough.
+/// `: did you mean 'x'?` where a name is near enough: one without its section, or with few letters wrong.
 fn nearest(name: &str, names: impl Iterator<Item = String>) -> String {
+    let own = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+    let wanted = own(name);
     names
-        .map(|n| (distance(name, &n), n))
+        .map(|candidate| {
+            let known = own(&candidate);
+            let without_section = known.strip_suffix(&wanted).is_some_and(|rest| rest.ends_with(['.', '_']));
+            let distance = if without_section { 0 } else { strsim::osa_distance(&wanted, &known) };
+            (distance, known.len(), candidate)
+        })
         .min()
-        .filter(|(d, n)| *d <= (n.len() / 4).max(1))
-        .map(|(_, n)| format!(": did you mean '{n}'?"))
+        .filter(|(distance, length, _)| *distance <= (length / 4).max(1))
+        .map(|(.., candidate)| format!(": did you mean '{candidate}'?"))
         .unwrap_or_default()
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(x != *y)).min(above + 1).min(row[j] + 1);
-            diagonal = above;
-        }
-    }
-    row[b.len()]
 }

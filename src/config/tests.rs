@@ -127,7 +127,7 @@ fn everything_wrong_is_told_at_once_with_its_place() {
         [("poll", "10ms"), ("storage", "s3://bucket/x"), ("batch_latency", "2m"), ("batch_records", "0")];
     let told = errors(layers(file, "\nCRYPTOSTREAM_SPEED=-1", &environment, &flags), Purpose::Read);
     let expected = [
-        "CRYPTOSTREAM_RATE: there is no such setting: did you mean 'CRYPTOSTREAM_FROM'?",
+        "CRYPTOSTREAM_RATE: there is no such setting: did you mean 'CRYPTOSTREAM_SIMULATOR_RATE'?",
         "CRYPTOSTREAM_SPEDE: there is no such setting: did you mean 'CRYPTOSTREAM_SPEED'?",
         "x.toml line 1: pol: there is no such setting: did you mean 'poll'?",
         "x.toml line 4: coingecko.api_key: secrets come from the environment only: take it out of the file and set COINGECKO_API_KEY",
@@ -248,4 +248,20 @@ proptest::proptest! {
         }
         assert_eq!(again, settings);
     }
+}
+
+#[test]
+fn defaults_are_those_of_the_parts() {
+    use crate::source::{coingecko::CoinGeckoSettings, simulator};
+    let (settings, part) = (Settings::default(), CoinGeckoSettings::default());
+    assert_eq!(settings.coins.iter().map(ToString::to_string).collect::<Vec<_>>(), part.coins);
+    assert_eq!((settings.quote, settings.poll), (part.vs_currency, part.poll));
+    let given = settings.coingecko;
+    assert_eq!((given.connect_timeout, given.timeout), (part.connect_timeout, part.timeout));
+    let (given, part) = (settings.simulator, simulator::SimulatorSettings::default());
+    assert_eq!(
+        (given.seed, given.events, given.start, given.tick),
+        (part.seed, part.events, part.start, part.tick)
+    );
+    assert_eq!(given.rate.to_string(), part.rate.to_string());
 }

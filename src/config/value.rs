@@ -262,6 +262,17 @@ pub(super) fn coins(text: &str) -> Result<Vec<Arc<str>>, String> {
     }
 }
 
+/// A currency's code, trimmed and lower case.
+pub(super) fn currency(text: &str) -> Result<String, String> {
+    let code = text.trim().to_lowercase();
+    if code.is_empty()
+        || code.contains(|c: char| c.is_whitespace() || c.is_control() || ",/?#&=%".contains(c))
+    {
+        return Err(format!("'{text}' is not a currency such as usd or eur"));
+    }
+    Ok(code)
+}
+
 /// `bitcoin=0.05,ethereum=0.1`.
 pub(super) fn thresholds(text: &str) -> Result<BTreeMap<String, f64>, String> {
     text.split(',')

@@ -115,7 +115,9 @@ async fn fills(
     let queries = Queries::open(storage.clone(), None).map_err(PipelineError::Query)?;
     let coins: Vec<Arc<str>> = coingecko.coins.iter().map(|coin| coin.as_str().into()).collect();
     let (from, to) = (now() - reach, now());
-    let gaps = queries.gaps("coingecko".into(), coins, from, to, GAP).await.map_err(PipelineError::Query)?;
+    let quote = coingecko.vs_currency.as_str().into();
+    let gaps =
+        queries.gaps("coingecko".into(), quote, coins, from, to, GAP).await.map_err(PipelineError::Query)?;
     let fill = |(coin_id, gaps): (Arc<str>, Vec<(Micros, Micros)>)| {
         // The gap that reaches to now ends where live ticks begin, which only the first answer tells.
         gaps.into_iter().map(move |(from, end)| Fill {

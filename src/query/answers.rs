@@ -137,6 +137,7 @@ impl Worker {
     pub(super) fn gaps(
         &mut self,
         source: &Arc<str>,
+        quote: &str,
         coins: &[Arc<str>],
         from: Micros,
         to: Micros,
@@ -148,10 +149,12 @@ impl Worker {
         let mut windows: HashMap<String, Vec<Micros>> = HashMap::new();
         let bound = |time: Micros| time.clamp(0, END_OF_TIME);
         // A window that starts a little earlier reaches into the stretch.
-        let found =
-            self.rows("look for gaps", &sql, params![&**source, bound(from - MINUTE), bound(to)], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, Micros>(1)?))
-            })?;
+        let found = self.rows(
+            "look for gaps",
+            &sql,
+            params![&**source, bound(from - MINUTE), bound(to), quote],
+            |row| Ok((row.get::<_, String>(0)?, row.get::<_, Micros>(1)?)),
+        )?;
         for (coin, start) in found {
             windows.entry(coin).or_default().push(start);
         }

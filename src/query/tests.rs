@@ -200,7 +200,7 @@ async fn nothing_is_there_and_nothing_fails() {
         assert_eq!(queries.known().await.unwrap(), []);
         assert_eq!(queries.newest(market(None, "bitcoin")).await.unwrap(), None);
         let gaps = queries
-            .gaps("binance".into(), vec!["bitcoin".into()], START, START + HOUR, 15 * MINUTE)
+            .gaps("binance".into(), "usd".into(), vec!["bitcoin".into()], START, START + HOUR, 15 * MINUTE)
             .await
             .unwrap();
         assert_eq!(gaps, [("bitcoin".into(), vec![(START, START + HOUR)])]);
@@ -498,17 +498,23 @@ async fn gaps_are_those_of_one_source() {
     let queries = Queries::open(storage(folder.path()), None).unwrap();
     let midnight = START + DAY;
     let coins = vec!["bitcoin".into(), "ethereum".into(), "dogecoin".into()];
-    let gaps =
-        queries.gaps("kraken".into(), coins, midnight - HOUR, midnight + HOUR, 15 * MINUTE).await.unwrap();
+    let gaps = queries
+        .gaps("kraken".into(), "usd".into(), coins.clone(), midnight - HOUR, midnight + HOUR, 15 * MINUTE)
+        .await
+        .unwrap();
     let whole = vec![(midnight - HOUR, midnight + HOUR)];
     let bitcoin = vec![(midnight - HOUR, midnight + MINUTE), (midnight + 2 * MINUTE, midnight + HOUR)];
     assert_eq!(
         gaps,
-        [("bitcoin".into(), bitcoin), ("ethereum".into(), whole.clone()), ("dogecoin".into(), whole)]
+        [("bitcoin".into(), bitcoin), ("ethereum".into(), whole.clone()), ("dogecoin".into(), whole.clone())]
     );
+    let gaps =
+        queries.gaps("kraken".into(), "gbp".into(), coins, midnight - HOUR, midnight + HOUR, 15 * MINUTE);
+    assert!(gaps.await.unwrap().iter().all(|(_, gaps)| *gaps == whole), "candles in usd are none in gbp");
     let gaps = queries
         .gaps(
             "binance".into(),
+            "usd".into(),
             vec!["bitcoin".into()],
             midnight - 20 * MINUTE + 1,
             midnight + 8 * MINUTE,

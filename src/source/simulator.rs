@@ -76,7 +76,7 @@ pub struct SimulatorSettings {
 
 impl Default for SimulatorSettings {
     fn default() -> Self {
-        let rate = Rate::PerSecond(10.0);
+        let rate = Rate::PerSecond(20.0);
         Self { seed: 1, coins: coins(10), rate, events: None, start: START, tick: Duration::from_millis(100) }
     }
 }

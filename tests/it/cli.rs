@@ -26,7 +26,7 @@ fn lines(bytes: &[u8]) -> Vec<String> {
 
 fn read(words: &[&str]) -> Result<Parsed, String> {
     Cli::read(std::iter::once("cryptostream").chain(words.iter().copied()).map(OsString::from))
-        .map_err(|e| e.to_string())
+        .map_err(|refused| refused.errors.join("\n"))
 }
 
 #[test]
@@ -57,6 +57,7 @@ fn flags_of_the_settings_are_those_of_the_command_line() {
         batch_records: text.clone(),
         source: text.clone(),
         coins: text.clone(),
+        quote: text.clone(),
         poll: text.clone(),
         backfill: text.clone(),
         input: text.clone(),
@@ -106,7 +107,7 @@ fn what_is_wrong_is_told_in_one_line_each_with_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     for (args, expected) in [
         (
-            &["--sorce", "x"][..],
+            &["--sorce", "simulator"][..],
             &[
                 "error: unexpected argument '--sorce' found; a similar argument exists: '--source'; see 'cryptostream --help'",
             ][..],
@@ -151,6 +152,66 @@ fn what_is_wrong_is_told_in_one_line_each_with_exit_code_2() {
     );
     assert!(told[1].starts_with("error: --config: no.toml: "), "{told:?}");
     assert_eq!((told.len(), output.status.code()), (2, Some(2)));
+}
+
+#[test]
+fn command_line_variables_and_file_are_refused_in_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("cryptostream.toml"), "pol = 1\n").unwrap();
+    let args = [
+        "--qqq",
+        "1",
+        "--sorce=simulator",
+        "candles",
+        "bitcoin",
+        "--last",
+        "many",
+        "--format=xml",
+        "--poll",
+        "0s",
+        "--theme",
+        "pink",
+        "--input",
+        "no.ndjson",
+        "extra",
+    ];
+    let output = run(folder.path(), &args, &[("CRYPTOSTREAM_SPEED", "fast"), ("CRYPTOSTREAM_COIN", "x")]);
+    let see = "; see 'cryptostream --help'";
+    let mut expected = vec![
+        format!("error: unexpected argument '--qqq' found{see}"),
+        format!("error: unexpected argument '--sorce' found; a similar argument exists: '--source'{see}"),
+        format!("error: invalid value 'many' for '--last <N>': invalid digit found in string{see}"),
+        format!(
+            "error: invalid value 'xml' for '--format <FORMAT>' [possible values: table, csv, json]{see}"
+        ),
+        format!("error: unexpected argument 'extra' found{see}"),
+    ];
+    expected.extend(
+        [
+            "CRYPTOSTREAM_COIN: there is no such setting: did you mean 'CRYPTOSTREAM_COINS'?",
+            "CRYPTOSTREAM_SPEED: 'fast' is neither a number above 0 nor 'max'",
+            "cryptostream.toml line 1: pol: there is no such setting: did you mean 'poll'?",
+            "--poll: '0s' is too short: at least 1s",
+            "--theme: 'pink' is none of default, truecolor, colorblind and mono",
+        ]
+        .map(|line| format!("error: {line}")),
+    );
+    let mut found = lines(&output.stderr);
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert_eq!(output.status.code(), Some(2));
+    for (args, expected) in [
+        (&["candles", "--poll", "0s"][..], 2),
+        (&["--source"], 1),
+        (&["--coins", "a", "--coins", "b", "--speed", "fast"], 2),
+        (&["candels", "bitcoin", "--poll", "0s"], 2),
+        (&["verify", "brass", "--poll", "0s"], 2),
+    ] {
+        let output = run(folder.path(), args, &[]);
+        assert_eq!(lines(&output.stderr).len(), expected + 1, "{args:?}: {:?}", lines(&output.stderr));
+        assert_eq!(output.status.code(), Some(2));
+    }
 }
 
 #[test]

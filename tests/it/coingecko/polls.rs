@@ -115,3 +115,13 @@ async fn it_stops_at_once_in_the_middle_of_requests() {
     run.stop().await;
     assert!(started.elapsed() < Duration::from_secs(5));
 }
+
+#[tokio::test]
+async fn another_currency_is_asked_for_and_named_beside_each_record() {
+    let mut run = Run::start(vec![both()], vec![], vec![], |s| s.vs_currency = "eur".into()).await;
+    for (_, _, headers) in run.next().await {
+        assert_eq!(headers.as_deref(), Some(r#"{"quote":"eur"}"#));
+    }
+    assert!(run.server.requests()[0].path.contains("?vs_currency=eur&"));
+    run.stop().await;
+}
