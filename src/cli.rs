@@ -5,7 +5,7 @@ mod dashboard;
 pub mod exit;
 mod feed;
 mod look;
-mod refused;
+pub mod refused;
 mod signals;
 mod wiring;
 
@@ -16,8 +16,8 @@ use std::io::{BufWriter, Write};
 use crate::config::{Invalid, Purpose, Settings};
 use crate::source::record::Existing;
 use crate::telemetry::{self, Destination};
-use args::{Cli, Command, Parsed};
-use refused::Refused;
+use args::{Cli, Command};
+use refused::{Parsed, Refused};
 
 /// Threads that run the pipeline's tasks, at least: a stage that computes must not hold up the others.
 const WORKERS: usize = 4;
@@ -40,51 +40,50 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
             return Err(Invalid(errors).into());
         }
     };
+    // Commands that print an answer: only warnings are logged beside it, unless a level is given.
+    let answering = || {
+        let settings = cli.settings()?;
+        let level = if settings.is_given("log.level") { &settings.log.level } else { "warn" };
+        log_to_stderr(&settings, level)?;
+        anyhow::Ok(settings)
+    };
     match &cli.command {
-        Some(Command::Completions { shell }) => return print(&Cli::completions(*shell)),
-        Some(Command::Man) => return print(&Cli::man()?),
-        _ => {}
-    }
-    let settings = cli.settings()?;
-    let quiet = |level: &str| {
-        if settings.is_given("log.level") { settings.log.level.clone() } else { level.to_owned() }
-    };
-    let to_stderr = |level: String| {
-        telemetry::init(
-            &level,
-            &Destination::Stderr { file: settings.log.file.clone(), color: wiring::color(&settings) },
-        )
-    };
-    match cli.command {
         None if cli.no_tui => {
-            to_stderr(settings.log.level.clone())?;
+            let settings = cli.settings()?;
+            log_to_stderr(&settings, &settings.log.level)?;
             on_runtime(feed::pipeline(&settings))
         }
-        None => dashboard::with_logs(&settings).and_then(|()| on_runtime(dashboard::pipeline(&settings))),
+        None => {
+            let settings = cli.settings()?;
+            dashboard::with_logs(&settings)?;
+            on_runtime(dashboard::pipeline(&settings))
+        }
         Some(Command::Monitor) => {
-            dashboard::with_logs(&settings).and_then(|()| on_runtime(dashboard::monitor(&settings)))
+            let settings = cli.settings()?;
+            dashboard::with_logs(&settings)?;
+            on_runtime(dashboard::monitor(&settings))
         }
-        Some(Command::Config) => print(settings.table().as_bytes()),
-        Some(Command::Completions { .. } | Command::Man) => Ok(()),
-        Some(command) => {
-            to_stderr(quiet("warn"))?;
-            match command {
-                Command::Candles { coin, last, format } => {
-                    on_runtime(look::candles(&settings, &coin, last, format))
-                }
-                Command::Query { sql, format } => on_runtime(look::query(&settings, sql, format)),
-                Command::Verify { layer } => on_runtime(look::verify(&settings, layer)),
-                Command::Screenshot { size, output } => {
-                    on_runtime(look::screenshot(&settings, size, output.as_deref()))
-                }
-                Command::Compact => on_runtime(feed::compact(&settings)),
-                Command::Record { file, force, append } => {
-                    on_runtime(feed::record(&settings, file, existing(force, append)))
-                }
-                Command::Monitor | Command::Config | Command::Completions { .. } | Command::Man => Ok(()),
-            }
+        Some(Command::Candles { coin, last, format }) => {
+            on_runtime(look::candles(&answering()?, coin, *last, *format))
         }
+        Some(Command::Query { sql, format }) => on_runtime(look::query(&answering()?, sql.clone(), *format)),
+        Some(Command::Verify { layer }) => on_runtime(look::verify(&answering()?, *layer)),
+        Some(Command::Compact) => on_runtime(feed::compact(&answering()?)),
+        Some(Command::Record { file, force, append }) => {
+            on_runtime(feed::record(&answering()?, file.clone(), existing(*force, *append)))
+        }
+        Some(Command::Screenshot { size, output }) => {
+            on_runtime(look::screenshot(&answering()?, *size, output.as_deref()))
+        }
+        Some(Command::Config) => print(cli.settings()?.table().as_bytes()),
+        Some(Command::Completions { shell }) => print(&Cli::completions(*shell)),
+        Some(Command::Man) => print(&Cli::man()?),
     }
+}
+
+fn log_to_stderr(settings: &Settings, level: &str) -> anyhow::Result<()> {
+    let (file, color) = (settings.log.file.clone(), !settings.dashboard.no_color);
+    Ok(telemetry::init(level, &Destination::Stderr { file, color })?)
 }
 
 const fn existing(force: bool, append: bool) -> Existing {

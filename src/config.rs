@@ -1,9 +1,9 @@
 //! The settings, from four layers: command line > environment (and `.env`) > TOML file > defaults.
 //!
-//! Promises: every value knows where it came from; unknown keys and unknown `CRYPTOSTREAM_*` variables are
-//! errors; all errors are told at once, one line each, naming the place; secrets come from the environment
-//! only and are never shown. One table, [`KEYS`], feeds names, parsing, display and the test of the sample
-//! file.
+//! Every value knows where it came from. Unknown keys and unknown `CRYPTOSTREAM_*` variables are errors; all
+//! errors are reported at once, one line each, with their place. Secrets come from the environment only and
+//! are never shown. The values and their defaults are those of the parts that use them; one table, [`KEYS`],
+//! gives the names, the flags with their help, parsing and display.
 
 mod keys;
 mod layers;
@@ -14,115 +14,47 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::market::{Interval, Micros, coins};
-use crate::source::SourceKind;
+use crate::alert::rule::Rule;
+use crate::market::coins;
+use crate::secret::Secret;
+use crate::source::coingecko::{CoinGeckoSettings, Plan};
+use crate::source::replay::{ReplaySettings, Speed};
+use crate::source::simulator::{self, SimulatorSettings};
+use crate::source::{Source, SourceKind};
+use crate::transport::direct::BatchLimits;
+use crate::tui::DashboardSettings;
 
-pub use keys::{KEYS, Setting};
+pub use keys::{Flag, KEYS, Setting, Takes};
 pub use layers::Layers;
-pub use value::{Backfill, Color, Plan, Rate, Secret, Speed, Theme};
 
-/// What the program runs with. Times are durations, percents are percents, everything is within its bounds.
+/// What the program runs with; everything is within its bounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Folder of the tables.
     pub storage: PathBuf,
-    /// Where records come from.
     pub source: SourceKind,
     /// The recording that a replay reads; `-` is stdin.
     pub input: Option<PathBuf>,
-    /// How fast a replay runs.
+    /// Speed of a replay.
     pub speed: Speed,
-    /// `CoinGecko` ids, trimmed, lower case, each once, in the order given; never empty.
-    pub coins: Vec<Arc<str>>,
-    /// The currency of `CoinGecko`'s prices, lower case; where it is given, that of candles too.
-    pub quote: String,
-    /// Time between two polls, at least a second.
-    pub poll: Duration,
-    /// How much history a first start fetches.
-    pub backfill: Backfill,
-    /// A batch closes after this time, at most a minute …
-    pub batch_latency: Duration,
-    /// … or with so many records, at least one.
-    pub batch_records: usize,
+    /// Ids of the coins, lower case, each once, in the order given; never empty.
+    pub coins: Vec<String>,
+    /// So many made-up coins in the simulator instead of `coins`.
+    pub markets: Option<usize>,
+    pub coingecko: CoinGeckoSettings,
+    pub simulator: SimulatorSettings,
+    pub limits: BatchLimits,
+    pub rule: Rule,
     /// Queries answer for this source only.
     pub from: Option<Arc<str>>,
     /// Ignore the lock of the storage: the pipeline that holds it is fenced off.
     pub take_over: bool,
-    /// The `CoinGecko` source.
-    pub coingecko: CoinGecko,
-    /// The simulator.
-    pub simulator: Simulator,
-    /// The volatility rule.
-    pub alerts: Alerts,
-    /// The dashboard.
-    pub ui: Ui,
-    /// The log.
+    pub dashboard: DashboardSettings,
     pub log: Log,
-    /// Read from the environment today, used by a later version.
+    /// Accepted today, used by a later version.
     pub later: Later,
     origins: BTreeMap<&'static str, Origin>,
-}
-
-/// Settings of the `CoinGecko` source.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CoinGecko {
-    /// Up to and without `/coins/markets`, no slash at the end.
-    pub base_url: String,
-    /// The key, where there is one.
-    pub api_key: Option<Secret>,
-    /// What kind of key it is.
-    pub plan: Plan,
-    /// Limit for connecting.
-    pub connect_timeout: Duration,
-    /// Limit for a whole request.
-    pub timeout: Duration,
-}
-
-/// Settings of the simulator.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Simulator {
-    /// Ticks a second.
-    pub rate: Rate,
-    /// Ends after so many ticks; none: never.
-    pub events: Option<u64>,
-    /// The same seed makes the same market.
-    pub seed: u64,
-    /// Where virtual time starts (rate `max`).
-    pub start: Micros,
-    /// Mean virtual time between two ticks of a coin (rate `max`).
-    pub tick: Duration,
-    /// So many made-up coins instead of [`Settings::coins`].
-    pub markets: Option<usize>,
-}
-
-/// Settings of the volatility rule.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Alerts {
-    /// A candle above it raises an alert, percent.
-    pub threshold: f64,
-    /// A market stays silent so long after an alert.
-    pub cooldown: Duration,
-    /// Candles that closed later than this after their end raise none.
-    pub max_age: Duration,
-    /// Thresholds of single coins, percent.
-    pub overrides: BTreeMap<String, f64>,
-}
-
-/// Settings of the dashboard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ui {
-    /// Colours.
-    pub theme: Theme,
-    /// Whether colours are used at all.
-    pub color: Color,
-    /// Rising is red, as in East Asia.
-    pub red_up: bool,
-    /// Times in UTC; else in local time.
-    pub utc: bool,
-    /// Width of candles at the start; none: what suits the source.
-    pub interval: Option<Interval>,
 }
 
 /// Settings of the log.
@@ -135,30 +67,22 @@ pub struct Log {
     pub file: Option<PathBuf>,
 }
 
-/// What old `.env` files hold and this version does not use yet.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What `.env` files of the old stack hold and this version does not use yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Later {
-    /// `KAFKA_BROKERS`.
     pub kafka_brokers: Option<String>,
-    /// `KAFKA_SASL_PASSWORD`.
     pub kafka_sasl_password: Option<Secret>,
-    /// `MONGO_URI`, which may hold a password.
+    /// May hold a password.
     pub mongo_uri: Option<Secret>,
-    /// `MONGO_USERNAME`.
     pub mongo_username: Option<String>,
-    /// `MONGO_PASSWORD`.
     pub mongo_password: Option<Secret>,
-    /// `WEBHOOK_URL`, without the `[url](url)` form around it.
+    /// Without the `[url](url)` form around it.
     pub webhook_url: Option<Secret>,
 }
 
 const DEFAULT_STORAGE: &str = "./storage";
 /// Made-up prices never mix with real ones.
 const SIMULATED_STORAGE: &str = "./storage/simulated";
-const PUBLIC_API: &str = "https://api.coingecko.com/api/v3";
-const PRO_API: &str = "https://pro-api.coingecko.com/api/v3";
-/// 2025-01-01T00:00:00Z.
-const DEFAULT_START: Micros = 1_735_689_600_000_000;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -167,36 +91,15 @@ impl Default for Settings {
             source: SourceKind::Coingecko,
             input: None,
             speed: Speed::Times(1.0),
-            coins: coins::default_ids().map(Arc::from).collect(),
-            quote: "usd".to_owned(),
-            poll: Duration::from_secs(15),
-            backfill: Backfill::Day,
-            batch_latency: Duration::from_secs(1),
-            batch_records: 50_000,
+            coins: coins::default_ids().map(str::to_owned).collect(),
+            markets: None,
+            coingecko: CoinGeckoSettings::default(),
+            simulator: SimulatorSettings::default(),
+            limits: BatchLimits::default(),
+            rule: Rule::default(),
             from: None,
             take_over: false,
-            coingecko: CoinGecko {
-                base_url: PUBLIC_API.to_owned(),
-                api_key: None,
-                plan: Plan::Demo,
-                connect_timeout: Duration::from_secs(5),
-                timeout: Duration::from_secs(15),
-            },
-            simulator: Simulator {
-                rate: Rate::PerSecond(20.0),
-                events: None,
-                seed: 1,
-                start: DEFAULT_START,
-                tick: Duration::from_millis(100),
-                markets: None,
-            },
-            alerts: Alerts {
-                threshold: 0.02,
-                cooldown: Duration::from_mins(5),
-                max_age: Duration::from_mins(5),
-                overrides: BTreeMap::new(),
-            },
-            ui: Ui { theme: Theme::Default, color: Color::Auto, red_up: false, utc: true, interval: None },
+            dashboard: DashboardSettings::default(),
             log: Log { level: "info".to_owned(), file: None },
             later: Later::default(),
             origins: BTreeMap::new(),
@@ -316,9 +219,16 @@ impl Settings {
         self.origin(key).rank() > 0
     }
 
-    /// The log file while a dashboard has the terminal.
-    pub fn log_file(&self) -> PathBuf {
-        self.log.file.clone().unwrap_or_else(|| self.storage.join("logs").join("cryptostream.log"))
+    /// The source in force, with its settings.
+    pub fn source(&self) -> Source {
+        match self.source {
+            SourceKind::Coingecko => Source::CoinGecko(Box::new(self.coingecko.clone())),
+            SourceKind::Replay => Source::Replay(ReplaySettings {
+                input: self.input.clone().unwrap_or_default(),
+                speed: self.speed,
+            }),
+            SourceKind::Simulator => Source::Simulator(self.simulator.clone()),
+        }
     }
 
     /// The table of `cryptostream config`: key, value, origin. Secrets are masked.
@@ -381,9 +291,11 @@ impl Settings {
             self.origins.insert("storage", Origin::Implied("source"));
         }
         if self.coingecko.plan == Plan::Pro && !self.is_given("coingecko.base_url") {
-            PRO_API.clone_into(&mut self.coingecko.base_url);
+            Plan::Pro.url().clone_into(&mut self.coingecko.base_url);
             self.origins.insert("coingecko.base_url", Origin::Implied("coingecko.plan"));
         }
+        self.coingecko.coins.clone_from(&self.coins);
+        self.simulator.coins = self.markets.map_or_else(|| self.coins.clone(), simulator::coins);
     }
 }
 

@@ -12,7 +12,7 @@
 //!
 //! | layer | modules | what |
 //! |---|---|---|
-//! | 0 | [`text`], [`backoff`], [`staged`] | what is printable, errors with their causes; waits after failures; files that replace others when complete |
+//! | 0 | [`text`], [`secret`], [`backoff`], [`staged`] | what is printable, errors with their causes; text that must not be shown; waits after failures; files that replace others when complete |
 //! | 1 | [`market`] | domain types and the pure functions on them: decoding, deduplication, aggregation |
 //! | 2 | [`source`], [`transport`], [`lake`] | where records come from, the way to bronze, the Delta tables |
 //! | 3 | [`query`], [`alert`] | DuckDB on its thread; the volatility rule |
@@ -44,6 +44,7 @@ pub mod lake;
 pub mod market;
 pub mod pipeline;
 pub mod query;
+pub mod secret;
 pub mod source;
 pub mod staged;
 pub mod telemetry;

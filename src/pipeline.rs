@@ -1,13 +1,16 @@
-//! The pipeline: one file a stage, the supervisor that owns all tasks, the status that the screen sees.
+//! The pipeline: `start_stages` is the flow from top to bottom; each stage has a file of its own.
 //!
-//! A stage is one short loop, the same everywhere (`stage`): read from a position, apply a pure function,
-//! commit with the position, hand on. Between the stages of one process batches go through bounded channels;
-//! the tables are the truth, and whoever notices a gap in what was handed over reads it from them.
+//! A stage is one loop, the same for all (`stage`): read from a position, apply a pure function, commit with
+//! the position, hand on. Within one process batches go from stage to stage through bounded channels. The
+//! tables are the truth: a stage that finds a gap in what was handed to it reads the missing rows from them.
+//! The `supervisor` owns the tasks, `intake` runs the source, `publish` makes the snapshots that the screen
+//! shows, and `monitor` makes the same from the tables alone.
 
 mod alerts;
 mod bronze;
 mod follow;
 mod gold;
+mod intake;
 pub mod meter;
 pub mod monitor;
 mod publish;
@@ -19,35 +22,27 @@ pub mod supervisor;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::alerts::Alerts;
+use self::bronze::Bronze;
+use self::gold::Gold;
+use self::publish::Shared;
+use self::silver::{SharedDecoder, Silver};
+use self::stage::StageContext;
 use self::status::Snapshot;
+use self::supervisor::Tasks;
 use crate::alert::rule::Rule;
 use crate::lake::{LakeError, Storage};
-use crate::source::replay::Speed;
-use crate::source::{SourceError, coingecko, simulator};
-use crate::transport::direct::BatchLimits;
+use crate::market::records::Delivery;
+use crate::source::{Source, SourceError};
+use crate::transport::direct::{BatchLimits, Batches};
 
 pub use stage::StageError;
-
-/// The source to run, with its settings.
-#[derive(Debug, Clone)]
-pub enum SourceSettings {
-    /// Live prices.
-    CoinGecko(Box<coingecko::CoinGeckoSettings>),
-    /// A recording; `-` is standard input.
-    Replay {
-        /// The file.
-        input: PathBuf,
-        /// How fast.
-        speed: Speed,
-    },
-    /// A made-up market.
-    Simulator(simulator::SimulatorSettings),
-}
 
 /// What to do when another process feeds the storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +61,7 @@ pub struct PipelineSettings {
     /// Where the tables are.
     pub storage: Storage,
     /// Where records come from.
-    pub source: SourceSettings,
+    pub source: Source,
     /// When batches are closed.
     pub limits: BatchLimits,
     /// When candles raise alerts.
@@ -99,9 +94,6 @@ pub enum PipelineError {
     /// The storage cannot be used.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// The query engine cannot be used.
-    #[error("cannot look for gaps in the candles")]
-    Query(#[source] crate::query::QueryError),
     /// A task panicked: a defect of this program.
     #[error("{0} ended by a panic")]
     Panicked(&'static str),
@@ -116,4 +108,45 @@ pub struct Connections {
     pub selected: watch::Receiver<Option<Arc<str>>>,
     /// Ends the run in good order.
     pub cancel: CancellationToken,
+}
+
+/// Batches between two stages.
+const BATCHES: usize = 1;
+/// Commits of gold whose closed candles wait for the rule.
+const CLOSED: usize = 64;
+
+/// Starts the stages. Each ends when its input has ended and everything in it is committed.
+fn start_stages(
+    tasks: &mut Tasks,
+    context: &StageContext,
+    shared: &Shared,
+    settings: &PipelineSettings,
+    deliveries: mpsc::Receiver<Delivery>,
+    finished: &Arc<AtomicBool>,
+) {
+    let (to_bronze, batches) = mpsc::channel(BATCHES);
+    let (to_decoder, raw) = mpsc::channel(BATCHES);
+    let (to_silver, decoded) = mpsc::channel(BATCHES);
+    let (to_gold, refined) = mpsc::channel(BATCHES);
+    let (to_alerts, closed) = mpsc::channel(CLOSED);
+    let (to_nobody, _) = mpsc::channel(1);
+
+    let batching = Batches::new(deliveries, settings.limits);
+    tasks.stage("transport", intake::transport(batching, to_bronze, Arc::clone(&context.meters)));
+
+    let bronze = Bronze::new(context.clone());
+    tasks.stage("bronze", stage::run(bronze, batches, to_decoder));
+
+    let decoder = SharedDecoder::default();
+    tasks.stage("decoder", silver::decode(decoder.clone(), raw, to_silver));
+
+    let silver = Silver::new(context.clone(), decoder);
+    tasks.stage("silver", stage::run(silver, decoded, to_gold));
+
+    let (live, paced_since) = (Arc::clone(&shared.live), settings.source.paced_since());
+    let gold = Gold::new(context.clone(), live, Arc::clone(finished), paced_since);
+    tasks.stage("gold", stage::run(gold, refined, to_alerts));
+
+    let alerts = Alerts::new(context.clone(), settings.rule.clone(), Arc::clone(&shared.cooling));
+    tasks.stage("alerts", stage::run(alerts, closed, to_nobody));
 }

@@ -2,25 +2,33 @@
 //! it fares; it interprets nothing but what it needs to poll well.
 
 pub mod coingecko;
+mod error;
 mod peek;
 pub mod record;
 pub mod replay;
 pub mod simulator;
+mod status;
 
-use std::io;
+use std::error::Error;
+use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::market::Micros;
+use self::coingecko::{CoinGecko, CoinGeckoSettings};
+use self::replay::{Replay, ReplaySettings, Speed};
+use self::simulator::{Rate, Simulator, SimulatorSettings};
 use crate::market::records::Delivery;
 use crate::market::time::now;
+use crate::market::{Micros, Stream};
+
+pub use self::error::SourceError;
+pub use self::status::{SourceState, SourceStatus};
 
 /// The closed set of sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum SourceKind {
     /// Polls `CoinGecko`'s `/coins/markets`.
     Coingecko,
@@ -41,76 +49,121 @@ impl SourceKind {
     }
 }
 
-/// How a source fares, in the words of its kind.
+/// A source with its settings.
 #[derive(Debug, Clone, PartialEq)]
-pub enum SourceState {
-    /// Nothing has arrived yet.
-    Starting,
-    /// Answers come.
-    Live,
-    /// The last attempt failed; the next one is due at the given clock time.
-    Reconnecting {
-        /// Clock time of the next attempt.
-        at: Micros,
-        /// How many attempts in a row have failed.
-        attempt: u32,
-        /// Why, in words: `429 rate limited`, `connection refused` …
-        why: String,
-    },
-    /// A recording is being read; `done` of 0..=1 where its length is known.
-    Replaying {
-        /// Share of the lines delivered.
-        done: Option<f64>,
-    },
-    /// A made-up market.
-    Simulating,
-    /// A finite source has delivered everything.
-    Finished,
+pub enum Source {
+    CoinGecko(Box<CoinGeckoSettings>),
+    Replay(ReplaySettings),
+    Simulator(SimulatorSettings),
 }
 
-/// What the screen knows of the source.
-#[derive(Debug, Clone)]
-pub struct SourceStatus {
-    /// Which source.
-    pub kind: SourceKind,
-    /// How it fares.
-    pub state: SourceState,
-    /// Number of coins asked for (0: whatever the recording holds).
-    pub coins: usize,
-    /// Records delivered since the start.
-    pub records: u64,
-    /// Clock time of the last delivery.
-    pub last_delivery: Option<Micros>,
-    /// Clock time of the next poll.
-    pub next_poll: Option<Micros>,
-    /// Time between polls in force (may be longer than asked for, to keep within a quota).
-    pub poll: Option<Duration>,
-    /// How long the last answer took.
-    pub round_trip: Option<Duration>,
-    /// Share of the plan's calls still left, 0..=1, where a quota binds.
-    pub quota_left: Option<f64>,
-    /// Things the user should know, in words: a clock that is off, a coin that the source does not know …
-    pub notices: Vec<String>,
-    /// The last failure, in words.
-    pub last_error: Option<String>,
-}
-
-impl SourceStatus {
-    /// The status before the first delivery.
-    pub fn starting(kind: SourceKind, coins: usize) -> Self {
-        Self {
-            kind,
-            state: SourceState::Starting,
-            coins,
-            records: 0,
-            last_delivery: None,
-            next_poll: None,
-            poll: None,
-            round_trip: None,
-            quota_left: None,
-            notices: Vec::new(),
-            last_error: None,
+impl Source {
+    pub const fn kind(&self) -> SourceKind {
+        match self {
+            Self::CoinGecko(_) => SourceKind::Coingecko,
+            Self::Replay(_) => SourceKind::Replay,
+            Self::Simulator(_) => SourceKind::Simulator,
         }
+    }
+
+    /// Number of coins asked for; 0: whatever the recording holds.
+    pub const fn coins(&self) -> usize {
+        match self {
+            Self::CoinGecko(settings) => settings.coins.len(),
+            Self::Replay(_) => 0,
+            Self::Simulator(settings) => settings.coins.len(),
+        }
+    }
+
+    /// Whether it ends by itself.
+    pub const fn is_finite(&self) -> bool {
+        match self {
+            Self::CoinGecko(_) => false,
+            Self::Replay(_) => true,
+            Self::Simulator(settings) => settings.events.is_some(),
+        }
+    }
+
+    /// From when on its records come in as they happen, so that a market without records is silent; none:
+    /// they come in as fast as they are taken.
+    pub fn paced_since(&self) -> Option<Micros> {
+        match self {
+            // A file's records waited while it was not read.
+            Self::Replay(ReplaySettings { input, speed }) if input != Path::new("-") && input.is_file() => {
+                (*speed != Speed::Max).then(now)
+            }
+            Self::Simulator(SimulatorSettings { rate: Rate::Max, events: Some(_), .. }) => None,
+            Self::CoinGecko(_) | Self::Replay(_) | Self::Simulator(_) => Some(Micros::MIN),
+        }
+    }
+
+    /// Runs it until it ends or is told to: what the storage already holds is left out. History of the
+    /// `selected` coin is fetched first.
+    ///
+    /// # Errors
+    /// When it cannot start or cannot go on; passing failures are a [`SourceState`] instead.
+    pub async fn run(
+        self,
+        outlet: Outlet,
+        stored: impl Stored,
+        selected: watch::Receiver<Option<Arc<str>>>,
+    ) -> Result<End, SourceError> {
+        match self {
+            Self::CoinGecko(settings) => {
+                let fills = coingecko::backfill::fills(&settings, stored).await?;
+                CoinGecko::new(*settings)?.run(outlet, fills, selected).await
+            }
+            Self::Replay(ReplaySettings { input, speed }) => {
+                let opened = tokio::task::spawn_blocking(move || Replay::open(&input, speed)).await;
+                let replay = opened.map_err(|_| SourceError::Reader)??;
+                let resume_after = stored.position(replay.stream()).await.map_err(SourceError::Resume)?;
+                replay.run(outlet, resume_after).await
+            }
+            Self::Simulator(settings) => Simulator::new(settings).run(outlet).await,
+        }
+    }
+}
+
+/// Stretches of time, each from its start (inclusive) to its end (exclusive).
+pub type Stretches = Vec<(Micros, Micros)>;
+
+type StoredError = Box<dyn Error + Send + Sync>;
+
+/// What a storage holds of a source.
+pub trait Stored: Send {
+    /// The offset of the last record of a stream; none: it has none of them.
+    fn position(&self, stream: &Stream) -> impl Future<Output = Result<Option<i64>, StoredError>> + Send;
+
+    /// The stretches within `from..to`, each longer than `longest`, in which coins of a source have no
+    /// candles in a currency.
+    fn gaps(
+        &self,
+        source: SourceKind,
+        quote: &str,
+        coins: &[String],
+        range: (Micros, Micros),
+        longest: Micros,
+    ) -> impl Future<Output = Result<Vec<(Arc<str>, Stretches)>, StoredError>> + Send;
+}
+
+/// No storage: everything is delivered, and nothing is known to be missing.
+#[derive(Debug, Clone, Copy)]
+pub struct NothingStored;
+
+impl Stored for NothingStored {
+    async fn position(&self, _: &Stream) -> Result<Option<i64>, StoredError> {
+        Ok(None)
+    }
+
+    async fn gaps(
+        &self,
+        _: SourceKind,
+        _: &str,
+        _: &[String],
+        _: (Micros, Micros),
+        _: Micros,
+    ) -> Result<Vec<(Arc<str>, Stretches)>, StoredError> {
+        Ok(Vec::new())
     }
 }
 
@@ -119,124 +172,10 @@ impl SourceStatus {
 pub enum End {
     /// A finite source has delivered everything.
     Finished,
+    /// A finite source had nothing to deliver: the storage has all of it.
+    NothingNew,
     /// It was told to stop, or nobody takes its records any more.
     Stopped,
-}
-
-/// Why a source cannot be started or goes no further. What it gets over by itself is a [`SourceState`], not
-/// an error.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// The recording cannot be opened.
-    #[error("cannot open the recording '{name}'")]
-    Open {
-        /// The file as the user named it.
-        name: String,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The recording is a directory.
-    #[error(
-        "'{name}' is a directory, not a recording: name a file of JSON lines, plain or gzip, or - for standard input"
-    )]
-    Directory {
-        /// The file as the user named it.
-        name: String,
-    },
-    /// Reading failed on the way.
-    #[error("cannot read the recording '{name}' beyond line {line}")]
-    Read {
-        /// The file as the user named it.
-        name: String,
-        /// Lines read until then.
-        line: u64,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The compressed data is cut off or corrupt.
-    #[error("the recording '{name}' is damaged {}", behind(*.line))]
-    Damaged {
-        /// The file as the user named it.
-        name: String,
-        /// Whole lines before the damage.
-        line: u64,
-        /// What is wrong with it.
-        #[source]
-        source: io::Error,
-    },
-    /// The text begins as UTF-16 or UTF-32 does.
-    #[error(
-        "the recording '{name}' is UTF-16 or UTF-32 text: convert it to UTF-8 first, as 'iconv -f UTF-16 -t UTF-8' does"
-    )]
-    Encoding {
-        /// The file as the user named it.
-        name: String,
-    },
-    /// One line is longer than any record can be.
-    #[error(
-        "line {line} of the recording '{name}' is longer than {limit} bytes: is it a recording of one record a line?"
-    )]
-    LongLine {
-        /// The file as the user named it.
-        name: String,
-        /// The line, counted from 1.
-        line: u64,
-        /// The most bytes a line may have.
-        limit: usize,
-    },
-    /// The file is not what it was when the replay began.
-    #[error(
-        "the recording '{name}' changed while it was being replayed (after line {line}); start again to replay it as it is now"
-    )]
-    Changed {
-        /// The file as the user named it.
-        name: String,
-        /// Lines delivered until then.
-        line: u64,
-    },
-    /// A recording would destroy something, or nothing could read it: what is there stays as it is.
-    #[error("{0}")]
-    Refused(String),
-    /// A recording cannot be written.
-    #[error("cannot write the recording '{name}'{kept}")]
-    Write {
-        /// The file as the user named it.
-        name: String,
-        /// What has become of the records before, in words behind the name.
-        kept: String,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The source cannot work as it is set up.
-    #[error("{0}")]
-    Setting(String),
-    /// A thread of the source ended without a word.
-    #[error("the source's reader stopped unexpectedly")]
-    Reader,
-}
-
-impl SourceError {
-    /// Whether starting the source again may help without the user doing anything.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Read { source, .. } => {
-                matches!(
-                    source.kind(),
-                    io::ErrorKind::Interrupted | io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
-                )
-            }
-            Self::Reader => true,
-            _ => false,
-        }
-    }
-}
-
-/// Where a recording is damaged.
-fn behind(line: u64) -> String {
-    if line == 0 { "within its first line".into() } else { format!("behind line {line}, the last good one") }
 }
 
 /// What a running source is connected to.

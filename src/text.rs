@@ -138,6 +138,20 @@ fn uncapitalised(text: &str) -> String {
     }
 }
 
+/// `max` (none), or a number that is finite and above zero.
+///
+/// # Errors
+/// What the text is not.
+pub fn max_or_positive(text: &str) -> Result<Option<f64>, String> {
+    if text == "max" {
+        return Ok(None);
+    }
+    match text.parse::<f64>() {
+        Ok(n) if n.is_finite() && n > 0.0 => Ok(Some(n)),
+        _ => Err(format!("'{text}' is neither a number above 0 nor 'max'")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -65,7 +65,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
 }
 
 /// What the user chose about the dashboard.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DashboardSettings {
     pub theme: theme::ThemeKind,
     /// Rising is red, falling green.

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::refused::{self, Outcome, Refused};
-use crate::config::{Backfill, Invalid, Override, Purpose, Settings, Theme};
+use super::refused::{self, Parsed, Refused};
+use crate::config::{Invalid, KEYS, Override, Purpose, Setting, Settings, Takes};
+use crate::lake::verify::Scope;
+use crate::query::output::Format;
 
 const EXAMPLES: &str = "\
 Without a command: the pipeline and the dashboard in one process.
@@ -23,8 +25,8 @@ Examples:
   cryptostream candles bitcoin --interval 5m --last 12
   cryptostream query 'SELECT coin_id, count(*) FROM gold GROUP BY 1'
 
-Settings come from the command line, the environment (CRYPTOSTREAM_POLL=30s, also in .env), cryptostream.toml and the
-defaults, the first that has one. 'cryptostream config' shows them with where each came from.";
+Settings come from the command line, the environment (CRYPTOSTREAM_POLL=30s, also in .env), cryptostream.toml and \
+the defaults, in this order. 'cryptostream config' shows them with their origins.";
 
 /// A live crypto market monitor in the terminal, on top of a real lakehouse
 #[derive(Debug, Clone, Parser)]
@@ -70,7 +72,7 @@ pub enum Command {
     Verify {
         /// Which of them
         #[arg(value_enum, default_value_t)]
-        layer: Layer,
+        layer: Scope,
     },
     /// Compaction, vacuum, checkpoint and log clean-up now
     Compact,
@@ -111,35 +113,17 @@ impl Command {
     pub const fn purpose(&self) -> Purpose {
         match self {
             Self::Record { .. } => Purpose::Feed,
-            _ => Purpose::Read,
+            Self::Monitor
+            | Self::Candles { .. }
+            | Self::Query { .. }
+            | Self::Verify { .. }
+            | Self::Compact
+            | Self::Screenshot { .. }
+            | Self::Config
+            | Self::Completions { .. }
+            | Self::Man => Purpose::Read,
         }
     }
-}
-
-/// How rows are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// Aligned columns, for eyes.
-    #[default]
-    Table,
-    /// Comma-separated values with a header.
-    Csv,
-    /// A JSON array of objects.
-    Json,
-}
-
-/// What `verify` looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Layer {
-    /// Positions and files of the raw records.
-    Bronze,
-    /// Silver and quarantine against bronze.
-    Silver,
-    /// Gold against silver.
-    Gold,
-    /// Everything.
-    #[default]
-    All,
 }
 
 /// A screen's size in cells.
@@ -166,145 +150,84 @@ impl FromStr for Size {
 
 /// Text that help and completions list values for; `config` judges it.
 #[derive(Debug, Clone)]
-struct OneOf(&'static [&'static str]);
+struct Listed(Vec<PossibleValue>);
 
-impl TypedValueParser for OneOf {
+impl TypedValueParser for Listed {
     type Value = String;
 
     fn parse_ref(
         &self,
         command: &clap::Command,
-        argument: Option<&clap::Arg>,
+        argument: Option<&Arg>,
         value: &OsStr,
     ) -> Result<String, clap::Error> {
         StringValueParser::new().parse_ref(command, argument, value)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(self.0.iter().map(PossibleValue::new)))
+        Some(Box::new(self.0.iter().cloned()))
     }
 }
 
-/// Options that every command takes, before or after its name.
-#[derive(Debug, Clone, Default, Args)]
+/// Options that every command takes, before or after its name: the flags of the settings, and the file.
+#[derive(Debug, Clone, Default)]
 pub struct Common {
-    /// Folder of the tables [default: ./storage; ./storage/simulated for the simulator]
-    #[arg(long, value_name = "DIR", global = true, help_heading = "Storage")]
-    pub storage: Option<String>,
-    /// Take the storage from the pipeline that has it
-    #[arg(long, global = true, help_heading = "Storage")]
-    pub take_over: bool,
-    /// Queries answer for this source only
-    #[arg(long, value_name = "SOURCE", global = true, help_heading = "Storage")]
-    pub from: Option<String>,
-    /// A batch is committed after this time [default: 1s]
-    #[arg(long, value_name = "TIME", global = true, help_heading = "Storage")]
-    pub batch_latency: Option<String>,
-    /// … or with so many records [default: 50000]
-    #[arg(long, value_name = "N", global = true, help_heading = "Storage")]
-    pub batch_records: Option<String>,
-
-    /// Where prices come from [default: coingecko; replay when --input is given]
-    #[arg(long, global = true, help_heading = "Source",
-        value_parser = OneOf(&["coingecko", "replay", "simulator"]))]
-    pub source: Option<String>,
-    /// Coins by id, with commas between
-    #[arg(long, value_name = "A,B,C", global = true, help_heading = "Source")]
-    pub coins: Option<String>,
-    /// Currency of CoinGecko's prices and of 'candles', such as eur [default: usd; for 'candles' else the only one]
-    #[arg(long, value_name = "CURRENCY", global = true, help_heading = "Source")]
-    pub quote: Option<String>,
-    /// Time between polls of CoinGecko [default: 15s]
-    #[arg(long, value_name = "TIME", global = true, help_heading = "Source")]
-    pub poll: Option<String>,
-    /// History that a first start fetches from CoinGecko [default: 1d]
-    #[arg(long, global = true, help_heading = "Source", value_parser = OneOf(Backfill::LABELS))]
-    pub backfill: Option<String>,
-    /// The recording to replay: NDJSON, plain or .gz; - for stdin
-    #[arg(long, value_name = "FILE", global = true, help_heading = "Source")]
-    pub input: Option<String>,
-    /// Speed of a replay: N times real time, or max [default: 1]
-    #[arg(long, value_name = "N|max", global = true, help_heading = "Source")]
-    pub speed: Option<String>,
-
-    /// Ticks a second, or max (on virtual time) [default: 20]
-    #[arg(long, value_name = "N|max", global = true, help_heading = "Simulator")]
-    pub rate: Option<String>,
-    /// End after N ticks
-    #[arg(long, value_name = "N", global = true, help_heading = "Simulator")]
-    pub events: Option<String>,
-    /// The same seed makes the same market [default: 1]
-    #[arg(long, value_name = "N", global = true, help_heading = "Simulator")]
-    pub seed: Option<String>,
-    /// Start of virtual time [default: 2025-01-01T00:00:00Z]
-    #[arg(long, value_name = "WHEN", global = true, help_heading = "Simulator")]
-    pub start: Option<String>,
-    /// Virtual time between two ticks of a coin [default: 100ms]
-    #[arg(long, value_name = "TIME", global = true, help_heading = "Simulator")]
-    pub tick: Option<String>,
-    /// N made-up coins instead of --coins
-    #[arg(long, value_name = "N", global = true, help_heading = "Simulator")]
-    pub markets: Option<String>,
-
-    /// Width of candles: 1m, 5m, 15m, 1h, 4h, 1d [default: what suits the source; 1m for 'candles']
-    #[arg(long, value_name = "WIDTH", global = true, help_heading = "Display")]
-    pub interval: Option<String>,
-    /// Colours of the dashboard
-    #[arg(long, global = true, help_heading = "Display", value_parser = OneOf(Theme::LABELS))]
-    pub theme: Option<String>,
-    /// No colours, as with NO_COLOR
-    #[arg(long, global = true, help_heading = "Display")]
-    pub no_color: bool,
-
-    /// The settings file [default: ./cryptostream.toml where it exists]
-    #[arg(long, value_name = "FILE", global = true, help_heading = "Settings")]
+    /// The settings file.
     pub config: Option<PathBuf>,
-    /// error, warn, info, debug, trace, or as in RUST_LOG [default: info]
-    #[arg(long, value_name = "LEVEL", global = true, help_heading = "Settings")]
-    pub log_level: Option<String>,
+    /// The layer above all others.
+    pub overrides: Vec<Override>,
 }
 
-impl Common {
-    /// What was given, as the layer above all others.
-    pub fn overrides(&self) -> Vec<Override> {
-        let switch = |on: bool, text: &str| on.then(|| text.to_owned());
-        [
-            ("storage", self.storage.clone()),
-            ("take_over", switch(self.take_over, "true")),
-            ("from", self.from.clone()),
-            ("batch_latency", self.batch_latency.clone()),
-            ("batch_records", self.batch_records.clone()),
-            ("source", self.source.clone()),
-            ("coins", self.coins.clone()),
-            ("quote", self.quote.clone()),
-            ("poll", self.poll.clone()),
-            ("backfill", self.backfill.clone()),
-            ("input", self.input.clone()),
-            ("speed", self.speed.clone()),
-            ("simulator.rate", self.rate.clone()),
-            ("simulator.events", self.events.clone()),
-            ("simulator.seed", self.seed.clone()),
-            ("simulator.start", self.start.clone()),
-            ("simulator.tick", self.tick.clone()),
-            ("simulator.markets", self.markets.clone()),
-            ("ui.interval", self.interval.clone()),
-            ("ui.theme", self.theme.clone()),
-            ("ui.color", switch(self.no_color, "never")),
-            ("log.level", self.log_level.clone()),
-        ]
-        .into_iter()
-        .filter_map(|(key, text)| Some((key, text?)))
-        .collect()
+const CONFIG: &str = "config";
+
+impl Args for Common {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let flag = |key: &'static Setting| {
+            let flag = key.flag.as_ref()?;
+            let arg = Arg::new(key.name)
+                .long(flag.name.trim_start_matches('-'))
+                .help(key.help().unwrap_or_default());
+            let arg = match flag.takes {
+                Takes::Text(name) => arg.value_name(name),
+                Takes::OneOf(name, values) => arg.value_name(name).value_parser(Listed(values())),
+                Takes::Nothing(_) => arg.action(ArgAction::SetTrue),
+            };
+            Some(arg.global(true).help_heading(flag.heading))
+        };
+        let config = Arg::new(CONFIG)
+            .long(CONFIG)
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .global(true)
+            .help_heading("Settings")
+            .help("The settings file [default: ./cryptostream.toml where it exists]");
+        command.args(KEYS.iter().filter_map(flag)).arg(config)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
     }
 }
 
-/// What a command line asks for.
-#[derive(Debug)]
-pub enum Parsed {
-    /// To run.
-    Run(Box<Cli>),
-    /// To print this: help or version.
-    Print(String),
+impl FromArgMatches for Common {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |key: &'static Setting| {
+            let text = match key.flag.as_ref()?.takes {
+                Takes::Nothing(text) => matches.get_flag(key.name).then(|| text.to_owned()),
+                Takes::Text(_) | Takes::OneOf(..) => matches.get_one::<String>(key.name).cloned(),
+            };
+            Some((key.name, text?))
+        };
+        Ok(Self {
+            config: matches.get_one(CONFIG).cloned(),
+            overrides: KEYS.iter().filter_map(given).collect(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 impl Cli {
@@ -312,21 +235,18 @@ impl Cli {
     ///
     /// # Errors
     /// [`Refused`] with everything that is wrong in it.
-    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refused<Box<Self>>> {
-        let alone = |cli: &Self| {
-            (cli.no_tui && cli.command.is_some())
-                .then(|| "'--no-tui' runs the pipeline and goes without a command".to_owned())
-        };
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Parsed<Self>, Refused<Self>> {
+        let is_wrong = |cli: &Self| cli.no_tui && cli.command.is_some();
+        let message = || "'--no-tui' runs the pipeline and goes without a command".to_owned();
         match refused::parse::<Self>(args) {
-            Outcome::Text(text) => Ok(Parsed::Print(text)),
-            Outcome::Understood(cli) => match alone(&cli) {
-                Some(error) => Err(Refused { errors: vec![error], rest: Some(Box::new(cli)) }),
-                None => Ok(Parsed::Run(Box::new(cli))),
-            },
-            Outcome::Refused(Refused { mut errors, rest }) => {
-                errors.extend(rest.as_ref().and_then(alone));
-                Err(Refused { errors, rest: rest.map(Box::new) })
+            Ok(Parsed::Run(cli)) if is_wrong(&cli) => {
+                Err(Refused { errors: vec![message()], rest: Some(cli) })
             }
+            Err(Refused { mut errors, rest: Some(cli) }) if is_wrong(&cli) => {
+                errors.push(message());
+                Err(Refused { errors, rest: Some(cli) })
+            }
+            read => read,
         }
     }
 
@@ -335,12 +255,8 @@ impl Cli {
     /// # Errors
     /// As [`Settings::load`].
     pub fn settings(&self) -> Result<Settings, Invalid> {
-        Settings::load(self.common.config.as_deref(), self.common.overrides(), self.purpose())
-    }
-
-    /// What the command needs of the settings.
-    pub fn purpose(&self) -> Purpose {
-        self.command.as_ref().map_or(Purpose::Feed, Command::purpose)
+        let purpose = self.command.as_ref().map_or(Purpose::Feed, Command::purpose);
+        Settings::load(self.common.config.as_deref(), self.common.overrides.clone(), purpose)
     }
 
     /// The completion script for a shell.

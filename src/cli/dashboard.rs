@@ -12,7 +12,9 @@ use crate::tui;
 /// Refuses what is no terminal; sends the logs to the dashboard's pane and to a file.
 pub(super) fn with_logs(settings: &Settings) -> anyhow::Result<()> {
     tui::terminal::check()?;
-    Ok(telemetry::init(&settings.log.level, &Destination::Dashboard { file: settings.log_file() })?)
+    let default = || settings.storage.join("logs").join("cryptostream.log");
+    let file = settings.log.file.clone().unwrap_or_else(default);
+    Ok(telemetry::init(&settings.log.level, &Destination::Dashboard { file })?)
 }
 
 /// Pipeline and dashboard in one process. The dashboard stays when the pipeline ends (a recording is over, a
@@ -23,7 +25,7 @@ pub(super) async fn pipeline(settings: &Settings) -> anyhow::Result<()> {
     let (connections, shown, select) = wiring::connections(supervisor::blank(&pipeline), cancel.clone());
     let backend = Backend { queries: wiring::queries(settings)?, from: settings.from.clone() };
     let running = tokio::spawn(supervisor::run(pipeline, connections));
-    let options = tui::Options { settings: wiring::dashboard(settings), selected: Some(select) };
+    let options = tui::Options { settings: settings.dashboard.clone(), selected: Some(select) };
     let shown = tui::run(shown, backend, options, cancel.clone()).await;
     cancel.cancel();
     let ended = running.await.context("the pipeline ended by a panic")?;
@@ -39,7 +41,7 @@ pub(super) async fn monitor(settings: &Settings) -> anyhow::Result<()> {
     let (connections, shown, _) = wiring::connections(supervisor::blank(&pipeline), cancel.clone());
     let backend = Backend { queries: wiring::queries(settings)?, from: settings.from.clone() };
     let looking = tokio::spawn(supervisor::monitor(pipeline.storage, pipeline.rule.threshold, connections));
-    let options = tui::Options { settings: wiring::dashboard(settings), selected: None };
+    let options = tui::Options { settings: settings.dashboard.clone(), selected: None };
     let shown = tui::run(shown, backend, options, cancel.clone()).await;
     cancel.cancel();
     looking.await.context("the monitor ended by a panic")?;

@@ -16,12 +16,9 @@ use crate::lake::lock::{Attempt, Lock};
 use crate::lake::maintenance::{Effort, Maintenance, Report};
 use crate::lake::{LakeError, Storage, Table, TableKind};
 use crate::pipeline::status::{Snapshot, SourceState};
-use crate::pipeline::{SourceSettings, WhenHeld, supervisor};
-use crate::source::coingecko::CoinGecko;
+use crate::pipeline::{WhenHeld, supervisor};
 use crate::source::record::{self, Existing, Recorder};
-use crate::source::replay::Replay;
-use crate::source::simulator::Simulator;
-use crate::source::{Outlet, SourceError, SourceStatus};
+use crate::source::{NothingStored, Outlet, Source, SourceError, SourceStatus};
 use crate::text::chain;
 
 /// The pipeline alone; at its end a summary on stdout.
@@ -63,41 +60,25 @@ async fn progress(mut shown: watch::Receiver<Arc<Snapshot>>) {
 /// Writes what the source delivers to a file that replay reads back.
 pub(super) async fn record(settings: &Settings, file: PathBuf, existing: Existing) -> anyhow::Result<()> {
     let cancel = signals::cancel_on_signal()?;
-    let source = wiring::source(settings);
-    if let SourceSettings::Replay { input, .. } = &source {
-        record::refuse_input(&file, input).map_err(usage)?;
+    let source = settings.source();
+    if let Source::Replay(replay) = &source {
+        record::refuse_input(&file, &replay.input).map_err(usage)?;
     }
     let name = file.display().to_string();
     let created = tokio::task::spawn_blocking(move || Recorder::create(&file, existing)).await;
     let recorder = created.context("the recorder ended by a panic")?.map_err(usage)?;
     let (deliveries, inbox) = mpsc::channel(8);
-    let (status, _watched) = watch::channel(SourceStatus::starting(settings.source, settings.coins.len()));
+    let (status, _watched) = watch::channel(SourceStatus::starting(source.kind(), source.coins()));
+    let (_select, selected) = watch::channel(None);
     let outlet = Outlet { deliveries, status, cancel: cancel.child_token() };
     let recording = tokio::spawn(recorder.run(inbox, cancel));
     // However the source ends: what it has delivered is recorded.
-    let delivered = deliver(source, outlet).await;
+    let delivered = source.run(outlet, NothingStored, selected).await;
     match recording.await.context("the recorder ended by a panic")?? {
         0 => tracing::warn!(file = name, "nothing was delivered, so nothing was recorded"),
         records => tracing::info!(records, file = name, "recorded"),
     }
-    delivered
-}
-
-/// Runs a source to its end.
-async fn deliver(source: SourceSettings, outlet: Outlet) -> anyhow::Result<()> {
-    let (_select, selected) = watch::channel(None);
-    match source {
-        SourceSettings::CoinGecko(coingecko) => {
-            CoinGecko::new(*coingecko)?.run(outlet, Vec::new(), selected).await?
-        }
-        SourceSettings::Replay { input, speed } => {
-            let replay = tokio::task::spawn_blocking(move || Replay::open(&input, speed))
-                .await
-                .context("the reader ended by a panic")?;
-            replay?.run(outlet, None).await?
-        }
-        SourceSettings::Simulator(simulator) => Simulator::new(simulator).run(outlet).await?,
-    };
+    delivered?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::args::{Format, Layer, Size};
+use super::args::Size;
 use super::exit::{AlreadyTold, Interrupted};
 use super::signals;
 use super::wiring::{self, Backend};
@@ -16,7 +16,7 @@ use crate::config::{Origin, Settings};
 use crate::lake::verify::{self, Scope};
 use crate::market::{Interval, Market, candle};
 use crate::pipeline::{WhenHeld, monitor, supervisor};
-use crate::query::output::{self, write_answer, write_candles};
+use crate::query::output::{Format, write_answer, write_candles};
 use crate::query::{CandleQuery, KnownMarket, MarketFilter, QueryError};
 use crate::{staged, tui};
 
@@ -26,25 +26,17 @@ const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
 /// rows that it works on.
 const QUERY_MEMORY: u64 = 1536 << 20;
 
-const fn format(format: Format) -> output::Format {
-    match format {
-        Format::Table => output::Format::Table,
-        Format::Csv => output::Format::Csv,
-        Format::Json => output::Format::Json,
-    }
-}
-
 /// Candles of a coin, the open one last.
 pub(super) async fn candles(
     settings: &Settings,
     coin: &str,
     last: Option<usize>,
-    as_format: Format,
+    format: Format,
 ) -> anyhow::Result<()> {
     let coin_id = coin.trim().to_lowercase();
     // A width that the settings file names is the dashboard's.
     let asked = matches!(settings.origin("ui.interval"), Origin::Flag(_));
-    let interval = settings.ui.interval.filter(|_| asked).unwrap_or(Interval::Minute1);
+    let interval = settings.dashboard.interval.filter(|_| asked).unwrap_or(Interval::Minute1);
     let queries = wiring::queries(settings)?;
     let market = choose_market(settings, &coin_id, &queries.known().await?)?;
     let mut series = queries.candles(CandleQuery { market, interval, last, before: None }).await?;
@@ -56,7 +48,7 @@ pub(super) async fn candles(
     if let Some(last) = last {
         series.candles.drain(..series.candles.len().saturating_sub(last));
     }
-    print_with(|mut out| write_candles(&mut out, format(as_format), &series, wiring::width()))
+    print_with(|mut out| write_candles(&mut out, format, &series, wiring::width()))
 }
 
 /// The market to answer for: of the source that `--from` or, if it has the coin, `--source` names, else of
@@ -68,7 +60,7 @@ fn choose_market(settings: &Settings, coin_id: &str, known: &[KnownMarket]) -> a
         of.iter().map(|known| pick(&known.market).to_string()).collect::<BTreeSet<_>>()
     };
     let told = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
-    let quote = settings.is_given("quote").then(|| settings.quote.clone());
+    let quote = settings.is_given("quote").then(|| settings.coingecko.vs_currency.clone());
     let all: Vec<_> = known.iter().collect();
     let from: Vec<_> = known
         .iter()
@@ -114,7 +106,7 @@ fn choose_market(settings: &Settings, coin_id: &str, known: &[KnownMarket]) -> a
 }
 
 /// A user's SQL. A signal ends it wherever it is, also while a pager does not read on.
-pub(super) async fn query(settings: &Settings, sql: String, as_format: Format) -> anyhow::Result<()> {
+pub(super) async fn query(settings: &Settings, sql: String, format: Format) -> anyhow::Result<()> {
     let bound = wiring::bound_memory(QUERY_MEMORY);
     let cancel = signals::cancel_on_signal()?;
     let answer = match wiring::queries(settings)?.sql(sql, QUERY_TIMEOUT, &cancel).await {
@@ -125,7 +117,7 @@ pub(super) async fn query(settings: &Settings, sql: String, as_format: Format) -
     // written.
     drop(bound);
     let printing = tokio::task::spawn_blocking(move || {
-        print_with(|mut out| write_answer(&mut out, format(as_format), &answer, wiring::width()))
+        print_with(|mut out| write_answer(&mut out, format, &answer, wiring::width()))
     });
     tokio::select! {
         () = cancel.cancelled() => Err(Interrupted.into()),
@@ -134,13 +126,7 @@ pub(super) async fn query(settings: &Settings, sql: String, as_format: Format) -
 }
 
 /// Checks the promises; what is wrong is told on stdout.
-pub(super) async fn verify(settings: &Settings, layer: Layer) -> anyhow::Result<()> {
-    let scope = match layer {
-        Layer::Bronze => Scope::Bronze,
-        Layer::Silver => Scope::Silver,
-        Layer::Gold => Scope::Gold,
-        Layer::All => Scope::All,
-    };
+pub(super) async fn verify(settings: &Settings, scope: Scope) -> anyhow::Result<()> {
     let storage = wiring::storage(settings)?;
     if !storage.root().is_dir() {
         bail!("there is no storage at {}", storage.root().display());
@@ -155,7 +141,7 @@ pub(super) async fn screenshot(settings: &Settings, size: Size, output: Option<&
     let pipeline = wiring::pipeline(settings, WhenHeld::Wait)?;
     let backend = Backend { queries: wiring::queries(settings)?, from: settings.from.clone() };
     let snapshot = supervisor::picture(&pipeline).await?;
-    let svg = tui::picture(snapshot, backend, &wiring::dashboard(settings), (size.columns, size.rows)).await;
+    let svg = tui::picture(snapshot, backend, &settings.dashboard, (size.columns, size.rows)).await;
     match output {
         Some(path) => {
             staged::write(path, svg.as_bytes()).with_context(|| format!("cannot write {}", path.display()))

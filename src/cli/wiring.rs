@@ -8,34 +8,20 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::alert::rule::Rule;
-use crate::config::{Backfill, Color, Plan, Rate, Settings, Speed, Theme};
+use crate::config::Settings;
 use crate::lake::{LakeError, Storage};
-use crate::market::{Alert, Micros};
+use crate::market::Alert;
 use crate::pipeline::status::Snapshot;
-use crate::pipeline::{Connections, PipelineSettings, SourceSettings, WhenHeld};
+use crate::pipeline::{Connections, PipelineSettings, WhenHeld};
 use crate::query::{CandleQuery, CandleSeries, MarketRow, Queries};
 use crate::source::SourceKind;
-use crate::source::coingecko::{self, ApiKey, History, KeyKind};
-use crate::source::replay;
-use crate::source::simulator;
-use crate::transport::direct::BatchLimits;
 use crate::tui;
 
 /// How long a run that is to end tries to get over a failure.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
 
-fn micros(time: Duration) -> Micros {
-    Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX)
-}
-
 pub(super) fn storage(settings: &Settings) -> Result<Storage, LakeError> {
     Storage::new(&settings.storage)
-}
-
-/// Whether colours are wanted, terminal or not.
-pub(super) fn color(settings: &Settings) -> bool {
-    settings.ui.color == Color::Auto
 }
 
 /// Columns of the terminal that stdout is, if it is one.
@@ -46,80 +32,15 @@ pub(super) fn width() -> Option<usize> {
         .flatten()
 }
 
-pub(super) fn source(settings: &Settings) -> SourceSettings {
-    let coins = || settings.coins.iter().map(ToString::to_string).collect::<Vec<_>>();
-    match settings.source {
-        SourceKind::Coingecko => {
-            let given = &settings.coingecko;
-            SourceSettings::CoinGecko(Box::new(coingecko::CoinGeckoSettings {
-                base_url: Some(given.base_url.clone()),
-                key: given.api_key.as_ref().map(|key| ApiKey {
-                    kind: match given.plan {
-                        Plan::Demo => KeyKind::Demo,
-                        Plan::Pro => KeyKind::Pro,
-                    },
-                    secret: key.expose().to_owned(),
-                }),
-                coins: coins(),
-                vs_currency: settings.quote.clone(),
-                poll: settings.poll,
-                connect_timeout: given.connect_timeout,
-                timeout: given.timeout,
-                history: match settings.backfill {
-                    Backfill::Off => History::Off,
-                    Backfill::Day => History::Day,
-                    Backfill::Week => History::Week,
-                },
-                ..coingecko::CoinGeckoSettings::default()
-            }))
-        }
-        SourceKind::Replay => SourceSettings::Replay {
-            input: settings.input.clone().unwrap_or_default(),
-            speed: match settings.speed {
-                Speed::Max => replay::Speed::Max,
-                Speed::Times(times) => replay::Speed::Times(times),
-            },
-        },
-        SourceKind::Simulator => {
-            let given = &settings.simulator;
-            SourceSettings::Simulator(simulator::SimulatorSettings {
-                seed: given.seed,
-                coins: given.markets.map_or_else(coins, simulator::coins),
-                rate: match given.rate {
-                    Rate::Max => simulator::Rate::Max,
-                    Rate::PerSecond(rate) => simulator::Rate::PerSecond(rate),
-                },
-                events: given.events,
-                start: given.start,
-                tick: given.tick,
-            })
-        }
-    }
-}
-
-pub(super) fn rule(settings: &Settings) -> Rule {
-    let given = &settings.alerts;
-    Rule {
-        threshold: given.threshold,
-        overrides: given.overrides.clone(),
-        cooldown: micros(given.cooldown),
-        max_age: micros(given.max_age),
-    }
-}
-
 pub(super) fn pipeline(settings: &Settings, when_held: WhenHeld) -> Result<PipelineSettings, LakeError> {
-    let is_finite = match settings.source {
-        SourceKind::Replay => true,
-        SourceKind::Simulator => settings.simulator.events.is_some(),
-        SourceKind::Coingecko => false,
-    };
+    let source = settings.source();
     Ok(PipelineSettings {
         storage: storage(settings)?,
-        source: source(settings),
-        limits: BatchLimits { latency: settings.batch_latency, records: settings.batch_records },
-        rule: rule(settings),
+        limits: settings.limits,
+        rule: settings.rule.clone(),
         when_held: if settings.take_over { WhenHeld::TakeOver } else { when_held },
-        give_up_after: is_finite.then_some(GIVE_UP_AFTER),
+        give_up_after: source.is_finite().then_some(GIVE_UP_AFTER),
+        source,
     })
 }
 
@@ -185,21 +106,5 @@ impl tui::Backend for Backend {
 
     async fn alerts(&self, limit: usize) -> Result<Vec<Alert>, String> {
         self.queries.alerts(limit).await.map_err(|error| super::exit::chain(&error))
-    }
-}
-
-pub(super) fn dashboard(settings: &Settings) -> tui::DashboardSettings {
-    tui::DashboardSettings {
-        theme: match settings.ui.theme {
-            Theme::Default => tui::theme::ThemeKind::Default,
-            Theme::Truecolor => tui::theme::ThemeKind::Truecolor,
-            Theme::Colorblind => tui::theme::ThemeKind::Colorblind,
-            Theme::Mono => tui::theme::ThemeKind::Mono,
-        },
-        red_up: settings.ui.red_up,
-        no_color: !color(settings),
-        zone: if settings.ui.utc { tui::format::Zone::Utc } else { tui::format::Zone::Local },
-        interval: settings.ui.interval,
-        coin: None,
     }
 }

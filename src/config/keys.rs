@@ -1,20 +1,23 @@
-//! The table of settings: one row a key, which gives its name everywhere and says how its text is read and
-//! shown.
+//! The table of settings: a row for each key gives its name everywhere, its flag, and how its text is read
+//! and shown. A new setting is a row here, a field where it acts, and a line in the sample file.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::value::{self, Backfill, Color, Plan, Rate, Secret, Speed, Theme};
-use super::{Settings, SourceKind};
-use crate::market::Interval;
+use clap::builder::PossibleValue;
+
+use super::{Settings, value};
+use crate::secret::Secret;
+use crate::source::SourceKind;
+use crate::source::coingecko::{History, Plan};
+use crate::tui::format::Zone;
+use crate::tui::theme::ThemeKind;
 
 /// A key of the settings.
 #[derive(Debug)]
 pub struct Setting {
     /// As in the TOML file, sections with dots: `coingecko.base_url`.
     pub name: &'static str,
-    /// The flag of the command line, where it has one.
-    pub flag: Option<&'static str>,
+    pub flag: Option<Flag>,
     /// Variables that mean it too, beside `CRYPTOSTREAM_<KEY>`; with a text: what being set at all means.
     pub aliases: &'static [(&'static str, Option<&'static str>)],
     /// It comes from the environment only and is never shown.
@@ -25,50 +28,102 @@ pub struct Setting {
     pub(super) set: fn(&mut Settings, &str) -> Result<(), String>,
 }
 
+/// A setting on the command line.
+#[derive(Debug)]
+pub struct Flag {
+    /// With its dashes.
+    pub name: &'static str,
+    pub takes: Takes,
+    /// The section of the help that it is listed in.
+    pub heading: &'static str,
+    /// One line of help. The default follows from the setting unless the line names one.
+    help: &'static str,
+}
+
+/// What follows a flag.
+#[derive(Debug)]
+pub enum Takes {
+    /// A text, which the help calls so.
+    Text(&'static str),
+    /// One of these names, which the help calls so.
+    OneOf(&'static str, fn() -> Vec<PossibleValue>),
+    /// Nothing: the flag stands for this text.
+    Nothing(&'static str),
+}
+
 impl Setting {
+    const fn new(
+        name: &'static str,
+        get: fn(&Settings) -> String,
+        set: fn(&mut Settings, &str) -> Result<(), String>,
+    ) -> Self {
+        Self { name, flag: None, aliases: &[], secret: false, later: false, get, set }
+    }
+
+    const fn flag(
+        mut self,
+        name: &'static str,
+        takes: Takes,
+        heading: &'static str,
+        help: &'static str,
+    ) -> Self {
+        self.flag = Some(Flag { name, takes, heading, help });
+        self
+    }
+
+    const fn aliases(mut self, aliases: &'static [(&'static str, Option<&'static str>)]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    const fn later(mut self) -> Self {
+        self.later = true;
+        self
+    }
+
     /// `CRYPTOSTREAM_COINGECKO_BASE_URL` for `coingecko.base_url`.
     pub fn variable(&self) -> String {
         format!("{PREFIX}{}", self.name.replace('.', "_").to_uppercase())
     }
+
+    /// The help of its flag, with the default that is in force.
+    pub fn help(&self) -> Option<String> {
+        let Flag { takes, help, .. } = self.flag.as_ref()?;
+        let default = (self.get)(&Settings::default());
+        let is_said = matches!(takes, Takes::Nothing(_)) || default.is_empty() || help.contains("[default");
+        Some(if is_said { (*help).to_owned() } else { format!("{help} [default: {default}]") })
+    }
 }
 
-/// What our own variables start with.
+/// What this program's variables start with.
 pub(super) const PREFIX: &str = "CRYPTOSTREAM_";
 
+const MICROSECOND: Duration = Duration::from_micros(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
+const YEAR: Duration = Duration::from_hours(365 * 24);
 
-/// A key that may stand in the file; the macro keeps a row on few lines.
-macro_rules! key {
-    ($name:literal, $flag:expr, |$g:ident| $get:expr, |$s:ident, $t:ident| $set:expr) => {
-        Setting {
-            name: $name,
-            flag: $flag,
-            aliases: &[],
-            secret: false,
-            later: false,
-            get: |$g| $get,
-            set: |$s, $t| {
-                $set;
-                Ok(())
-            },
-        }
-    };
-}
+const STORAGE: &str = "Storage";
+const SOURCE: &str = "Source";
+const SIMULATOR: &str = "Simulator";
+const DISPLAY: &str = "Display";
+const SETTINGS: &str = "Settings";
 
+use Takes::{Nothing, OneOf, Text};
+
+/// The text of a value that may be absent; empty where it is.
 fn shown<T: ToString>(value: Option<&T>) -> String {
     value.map(T::to_string).unwrap_or_default()
 }
 
-fn parse_source(text: &str) -> Result<SourceKind, String> {
-    let all = [SourceKind::Coingecko, SourceKind::Replay, SourceKind::Simulator];
-    all.into_iter()
-        .find(|k| k.label() == text)
-        .ok_or_else(|| value::not_one_of(text, &all.map(SourceKind::label)))
-}
-
-fn parse_level(text: &str) -> Result<String, String> {
+fn level(text: &str) -> Result<String, String> {
     tracing_subscriber::EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|_| {
         format!("'{text}' is neither a level (error, warn, info, debug, trace) nor a list of TARGET=LEVEL")
     })
@@ -76,165 +131,306 @@ fn parse_level(text: &str) -> Result<String, String> {
 
 /// All keys, in the order of the sample file.
 pub static KEYS: &[Setting] = &[
-    key!("storage", Some("--storage"), |s| s.storage.display().to_string(), |s, t| s.storage =
-        value::folder(t)?),
-    key!("source", Some("--source"), |s| s.source.label().to_owned(), |s, t| s.source = parse_source(t)?),
-    key!(
+    Setting::new(
+        "storage",
+        |s| s.storage.display().to_string(),
+        |s, t| value::folder(t).map(|folder| s.storage = folder),
+    )
+    .flag(
+        "--storage",
+        Text("DIR"),
+        STORAGE,
+        "Folder of the tables [default: ./storage; ./storage/simulated for the simulator]",
+    ),
+    Setting::new(
+        "source",
+        |s| value::name(&s.source),
+        |s, t| value::one_of(t).map(|source| s.source = source),
+    )
+    .flag(
+        "--source",
+        OneOf("SOURCE", value::names::<SourceKind>),
+        SOURCE,
+        "Where prices come from [default: coingecko; replay when --input is given]",
+    ),
+    Setting::new(
         "input",
-        Some("--input"),
-        |s| s.input.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
-        |s, t| s.input = Some(t.into())
+        |s| s.input.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        |s, t| {
+            s.input = Some(t.into());
+            Ok(())
+        },
+    )
+    .flag("--input", Text("FILE"), SOURCE, "The recording to replay: NDJSON, plain or .gz; - for stdin"),
+    Setting::new("speed", |s| s.speed.to_string(), |s, t| t.parse().map(|speed| s.speed = speed)).flag(
+        "--speed",
+        Text("N|max"),
+        SOURCE,
+        "Speed of a replay: N times real time, or max",
     ),
-    key!("speed", Some("--speed"), |s| s.speed.to_string(), |s, t| {
-        s.speed = value::max_or_number(t)?.map_or(Speed::Max, Speed::Times);
-    }),
-    key!("coins", Some("--coins"), |s| s.coins.join(","), |s, t| s.coins = value::coins(t)?),
-    key!("quote", Some("--quote"), |s| s.quote.clone(), |s, t| s.quote = value::currency(t)?),
-    key!("poll", Some("--poll"), |s| value::show_duration(s.poll), |s, t| s.poll =
-        value::duration(t, SECOND, DAY)?),
-    key!("backfill", Some("--backfill"), |s| s.backfill.label().to_owned(), |s, t| s.backfill =
-        Backfill::parse(t)?),
-    key!("batch_latency", Some("--batch-latency"), |s| value::show_duration(s.batch_latency), |s, t| {
-        s.batch_latency = value::duration(t, Duration::from_millis(1), MINUTE)?;
-    }),
-    key!("batch_records", Some("--batch-records"), |s| s.batch_records.to_string(), |s, t| {
-        s.batch_records = value::count(t, 1)?;
-    }),
-    key!("from", Some("--from"), |s| shown(s.from.as_ref()), |s, t| s.from = Some(Arc::from(t.trim()))),
-    key!("take_over", Some("--take-over"), |s| s.take_over.to_string(), |s, t| s.take_over = value::flag(t)?),
-    Setting {
-        aliases: &[("COINGECKO_BASE_URL", None)],
-        ..key!("coingecko.base_url", None, |s| s.coingecko.base_url.clone(), |s, t| s.coingecko.base_url =
-            value::address(t)?)
-    },
-    Setting {
-        aliases: &[("COINGECKO_API_PLAN", None)],
-        ..key!("coingecko.plan", None, |s| s.coingecko.plan.label().to_owned(), |s, t| s.coingecko.plan =
-            Plan::parse(&t.to_lowercase())?)
-    },
-    Setting {
-        aliases: &[("COINGECKO_API_KEY", None)],
-        secret: true,
-        ..key!("coingecko.api_key", None, |s| shown(s.coingecko.api_key.as_ref()), |s, t| s
-            .coingecko
-            .api_key =
-            Some(Secret::new(t)))
-    },
-    key!("coingecko.connect_timeout", None, |s| value::show_duration(s.coingecko.connect_timeout), |s, t| {
-        s.coingecko.connect_timeout = value::duration(t, Duration::from_millis(1), 10 * MINUTE)?;
-    }),
-    key!("coingecko.timeout", None, |s| value::show_duration(s.coingecko.timeout), |s, t| {
-        s.coingecko.timeout = value::duration(t, Duration::from_millis(1), 10 * MINUTE)?;
-    }),
-    key!("simulator.rate", Some("--rate"), |s| s.simulator.rate.to_string(), |s, t| {
-        s.simulator.rate = value::max_or_number(t)?.map_or(Rate::Max, Rate::PerSecond);
-    }),
-    key!("simulator.events", Some("--events"), |s| shown(s.simulator.events.as_ref()), |s, t| {
-        s.simulator.events = Some(value::count(t, 1)?);
-    }),
-    key!("simulator.seed", Some("--seed"), |s| s.simulator.seed.to_string(), |s, t| s.simulator.seed =
-        value::count(t, 0)?),
-    key!("simulator.start", Some("--start"), |s| value::show_time(s.simulator.start), |s, t| {
-        s.simulator.start = value::time(t)?;
-    }),
-    key!("simulator.tick", Some("--tick"), |s| value::show_duration(s.simulator.tick), |s, t| {
-        s.simulator.tick = value::duration(t, Duration::from_micros(1), DAY)?;
-    }),
-    key!("simulator.markets", Some("--markets"), |s| shown(s.simulator.markets.as_ref()), |s, t| {
-        s.simulator.markets = Some(value::count(t, 1)?);
-    }),
-    key!("alerts.threshold", None, |s| s.alerts.threshold.to_string(), |s, t| s.alerts.threshold =
-        value::percent(t)?),
-    key!("alerts.cooldown", None, |s| value::show_duration(s.alerts.cooldown), |s, t| {
-        s.alerts.cooldown = value::duration(t, Duration::ZERO, 365 * DAY)?;
-    }),
-    key!("alerts.max_age", None, |s| value::show_duration(s.alerts.max_age), |s, t| {
-        s.alerts.max_age = value::duration(t, Duration::ZERO, 365 * DAY)?;
-    }),
-    key!(
+    Setting::new("coins", |s| s.coins.join(","), |s, t| value::coins(t).map(|coins| s.coins = coins)).flag(
+        "--coins",
+        Text("A,B,C"),
+        SOURCE,
+        "Coins by CoinGecko's id, with commas between [default: ten large ones]",
+    ),
+    Setting::new(
+        "quote",
+        |s| s.coingecko.vs_currency.clone(),
+        |s, t| value::currency(t).map(|currency| s.coingecko.vs_currency = currency),
+    )
+    .flag(
+        "--quote",
+        Text("CURRENCY"),
+        SOURCE,
+        "Currency of CoinGecko's prices and of 'candles', such as eur [default: usd; for 'candles' else the only one]",
+    ),
+    Setting::new(
+        "poll",
+        |s| value::show_duration(s.coingecko.poll),
+        |s, t| value::duration(t, SECOND, DAY).map(|poll| s.coingecko.poll = poll),
+    )
+    .flag("--poll", Text("TIME"), SOURCE, "Time between polls of CoinGecko"),
+    Setting::new(
+        "backfill",
+        |s| value::name(&s.coingecko.history),
+        |s, t| value::one_of(t).map(|history| s.coingecko.history = history),
+    )
+    .flag(
+        "--backfill",
+        OneOf("REACH", value::names::<History>),
+        SOURCE,
+        "History that a first start fetches from CoinGecko",
+    ),
+    Setting::new(
+        "batch_latency",
+        |s| value::show_duration(s.limits.latency),
+        |s, t| value::duration(t, MILLISECOND, MINUTE).map(|latency| s.limits.latency = latency),
+    )
+    .flag("--batch-latency", Text("TIME"), STORAGE, "A batch is committed after this time"),
+    Setting::new(
+        "batch_records",
+        |s| s.limits.records.to_string(),
+        |s, t| value::count(t, 1).map(|records| s.limits.records = records),
+    )
+    .flag("--batch-records", Text("N"), STORAGE, "… or with so many records"),
+    Setting::new(
+        "from",
+        |s| shown(s.from.as_ref()),
+        |s, t| {
+            s.from = Some(t.trim().into());
+            Ok(())
+        },
+    )
+    .flag("--from", Text("SOURCE"), STORAGE, "Queries answer for this source only"),
+    Setting::new(
+        "take_over",
+        |s| s.take_over.to_string(),
+        |s, t| value::flag(t).map(|take_over| s.take_over = take_over),
+    )
+    .flag("--take-over", Nothing("true"), STORAGE, "Take the storage from the pipeline that has it"),
+    Setting::new(
+        "coingecko.base_url",
+        |s| s.coingecko.base_url.clone(),
+        |s, t| value::address(t).map(|address| s.coingecko.base_url = address),
+    )
+    .aliases(&[("COINGECKO_BASE_URL", None)]),
+    Setting::new(
+        "coingecko.plan",
+        |s| value::name(&s.coingecko.plan),
+        |s, t| value::one_of::<Plan>(&t.to_lowercase()).map(|plan| s.coingecko.plan = plan),
+    )
+    .aliases(&[("COINGECKO_API_PLAN", None)]),
+    Setting::new(
+        "coingecko.api_key",
+        |s| shown(s.coingecko.api_key.as_ref()),
+        |s, t| {
+            s.coingecko.api_key = Some(Secret::new(t));
+            Ok(())
+        },
+    )
+    .aliases(&[("COINGECKO_API_KEY", None)])
+    .secret(),
+    Setting::new(
+        "coingecko.connect_timeout",
+        |s| value::show_duration(s.coingecko.connect_timeout),
+        |s, t| value::duration(t, MILLISECOND, 10 * MINUTE).map(|limit| s.coingecko.connect_timeout = limit),
+    ),
+    Setting::new(
+        "coingecko.timeout",
+        |s| value::show_duration(s.coingecko.timeout),
+        |s, t| value::duration(t, MILLISECOND, 10 * MINUTE).map(|limit| s.coingecko.timeout = limit),
+    ),
+    Setting::new(
+        "simulator.rate",
+        |s| s.simulator.rate.to_string(),
+        |s, t| t.parse().map(|rate| s.simulator.rate = rate),
+    )
+    .flag("--rate", Text("N|max"), SIMULATOR, "Ticks a second, or max (on virtual time)"),
+    Setting::new(
+        "simulator.events",
+        |s| shown(s.simulator.events.as_ref()),
+        |s, t| value::count(t, 1).map(|events| s.simulator.events = Some(events)),
+    )
+    .flag("--events", Text("N"), SIMULATOR, "End after N ticks"),
+    Setting::new(
+        "simulator.seed",
+        |s| s.simulator.seed.to_string(),
+        |s, t| value::count(t, 0).map(|seed| s.simulator.seed = seed),
+    )
+    .flag("--seed", Text("N"), SIMULATOR, "The same seed makes the same market"),
+    Setting::new(
+        "simulator.start",
+        |s| value::show_time(s.simulator.start),
+        |s, t| value::time(t).map(|start| s.simulator.start = start),
+    )
+    .flag("--start", Text("WHEN"), SIMULATOR, "Start of virtual time"),
+    Setting::new(
+        "simulator.tick",
+        |s| value::show_duration(s.simulator.tick),
+        |s, t| value::duration(t, MICROSECOND, DAY).map(|tick| s.simulator.tick = tick),
+    )
+    .flag("--tick", Text("TIME"), SIMULATOR, "Virtual time between two ticks of a coin"),
+    Setting::new(
+        "simulator.markets",
+        |s| shown(s.markets.as_ref()),
+        |s, t| value::count(t, 1).map(|markets| s.markets = Some(markets)),
+    )
+    .flag("--markets", Text("N"), SIMULATOR, "N made-up coins instead of --coins"),
+    Setting::new(
+        "alerts.threshold",
+        |s| s.rule.threshold.to_string(),
+        |s, t| value::percent(t).map(|threshold| s.rule.threshold = threshold),
+    ),
+    Setting::new(
+        "alerts.cooldown",
+        |s| value::show_micros(s.rule.cooldown),
+        |s, t| value::micros(t, Duration::ZERO, YEAR).map(|cooldown| s.rule.cooldown = cooldown),
+    ),
+    Setting::new(
+        "alerts.max_age",
+        |s| value::show_micros(s.rule.max_age),
+        |s, t| value::micros(t, Duration::ZERO, YEAR).map(|max_age| s.rule.max_age = max_age),
+    ),
+    Setting::new(
         "alerts.overrides",
-        None,
-        |s| s
-            .alerts
-            .overrides
-            .iter()
-            .map(|(coin, percent)| format!("{coin}={percent}"))
-            .collect::<Vec<_>>()
-            .join(","),
-        |s, t| s.alerts.overrides = value::thresholds(t)?
+        |s| value::show_thresholds(&s.rule.overrides),
+        |s, t| value::thresholds(t).map(|overrides| s.rule.overrides = overrides),
     ),
-    key!("ui.theme", Some("--theme"), |s| s.ui.theme.label().to_owned(), |s, t| s.ui.theme =
-        Theme::parse(t)?),
-    Setting {
-        aliases: &[("NO_COLOR", Some("never"))],
-        ..key!("ui.color", Some("--no-color"), |s| s.ui.color.label().to_owned(), |s, t| s.ui.color =
-            Color::parse(t)?)
-    },
-    key!("ui.red_up", None, |s| s.ui.red_up.to_string(), |s, t| s.ui.red_up = value::flag(t)?),
-    key!("ui.utc", None, |s| s.ui.utc.to_string(), |s, t| s.ui.utc = value::flag(t)?),
-    key!(
+    Setting::new(
+        "ui.theme",
+        |s| value::name(&s.dashboard.theme),
+        |s, t| value::one_of(t).map(|theme| s.dashboard.theme = theme),
+    )
+    .flag("--theme", OneOf("THEME", value::names::<ThemeKind>), DISPLAY, "Colours of the dashboard"),
+    Setting::new(
+        "ui.color",
+        |s| if s.dashboard.no_color { "never" } else { "auto" }.to_owned(),
+        |s, t| value::one_of_two(t, ["auto", "never"]).map(|never| s.dashboard.no_color = never),
+    )
+    .aliases(&[("NO_COLOR", Some("never"))])
+    .flag("--no-color", Nothing("never"), DISPLAY, "No colours, as with NO_COLOR"),
+    Setting::new(
+        "ui.red_up",
+        |s| s.dashboard.red_up.to_string(),
+        |s, t| value::flag(t).map(|red_up| s.dashboard.red_up = red_up),
+    ),
+    Setting::new(
+        "ui.utc",
+        |s| (s.dashboard.zone == Zone::Utc).to_string(),
+        |s, t| value::flag(t).map(|utc| s.dashboard.zone = if utc { Zone::Utc } else { Zone::Local }),
+    ),
+    Setting::new(
         "ui.interval",
-        Some("--interval"),
-        |s| s.ui.interval.map_or_else(|| "auto".to_owned(), |i| i.to_string()),
-        |s, t| s.ui.interval = if t == "auto" { None } else { Some(t.parse::<Interval>()?) }
+        |s| s.dashboard.interval.map_or_else(|| "auto".to_owned(), |interval| interval.to_string()),
+        |s, t| {
+            s.dashboard.interval = if t == "auto" { None } else { Some(t.parse()?) };
+            Ok(())
+        },
+    )
+    .flag(
+        "--interval",
+        Text("WIDTH"),
+        DISPLAY,
+        "Width of candles: 1m, 5m, 15m, 1h, 4h, 1d [default: what suits the source; 1m for 'candles']",
     ),
-    Setting {
-        aliases: &[("RUST_LOG", None)],
-        ..key!("log.level", Some("--log-level"), |s| s.log.level.clone(), |s, t| s.log.level =
-            parse_level(t)?)
-    },
-    key!(
+    Setting::new(
+        "log.level",
+        |s| s.log.level.clone(),
+        |s, t| level(t).map(|level| s.log.level = level),
+    )
+    .aliases(&[("RUST_LOG", None)])
+    .flag("--log-level", Text("LEVEL"), SETTINGS, "error, warn, info, debug, trace, or as in RUST_LOG"),
+    Setting::new(
         "log.file",
-        None,
-        |s| s.log.file.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
-        |s, t| s.log.file = Some(t.into())
+        |s| s.log.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        |s, t| {
+            s.log.file = Some(t.into());
+            Ok(())
+        },
     ),
-    Setting {
-        aliases: &[("KAFKA_BROKERS", None)],
-        later: true,
-        ..key!("kafka.brokers", None, |s| shown(s.later.kafka_brokers.as_ref()), |s, t| s
-            .later
-            .kafka_brokers =
-            Some(t.to_owned()))
-    },
-    Setting {
-        aliases: &[("KAFKA_SASL_PASSWORD", None)],
-        secret: true,
-        later: true,
-        ..key!("kafka.sasl_password", None, |s| shown(s.later.kafka_sasl_password.as_ref()), |s, t| {
+    Setting::new(
+        "kafka.brokers",
+        |s| shown(s.later.kafka_brokers.as_ref()),
+        |s, t| {
+            s.later.kafka_brokers = Some(t.to_owned());
+            Ok(())
+        },
+    )
+    .aliases(&[("KAFKA_BROKERS", None)])
+    .later(),
+    Setting::new(
+        "kafka.sasl_password",
+        |s| shown(s.later.kafka_sasl_password.as_ref()),
+        |s, t| {
             s.later.kafka_sasl_password = Some(Secret::new(t));
-        })
-    },
-    Setting {
-        aliases: &[("MONGO_URI", None)],
-        secret: true,
-        later: true,
-        ..key!("mongodb.uri", None, |s| shown(s.later.mongo_uri.as_ref()), |s, t| s.later.mongo_uri =
-            Some(Secret::new(t)))
-    },
-    Setting {
-        aliases: &[("MONGO_USERNAME", None)],
-        later: true,
-        ..key!("mongodb.username", None, |s| shown(s.later.mongo_username.as_ref()), |s, t| s
-            .later
-            .mongo_username =
-            Some(t.to_owned()))
-    },
-    Setting {
-        aliases: &[("MONGO_PASSWORD", None)],
-        secret: true,
-        later: true,
-        ..key!("mongodb.password", None, |s| shown(s.later.mongo_password.as_ref()), |s, t| s
-            .later
-            .mongo_password =
-            Some(Secret::new(t)))
-    },
-    Setting {
-        aliases: &[("WEBHOOK_URL", None)],
-        secret: true,
-        later: true,
-        ..key!("discord.webhook_url", None, |s| shown(s.later.webhook_url.as_ref()), |s, t| {
+            Ok(())
+        },
+    )
+    .aliases(&[("KAFKA_SASL_PASSWORD", None)])
+    .secret()
+    .later(),
+    Setting::new(
+        "mongodb.uri",
+        |s| shown(s.later.mongo_uri.as_ref()),
+        |s, t| {
+            s.later.mongo_uri = Some(Secret::new(t));
+            Ok(())
+        },
+    )
+    .aliases(&[("MONGO_URI", None)])
+    .secret()
+    .later(),
+    Setting::new(
+        "mongodb.username",
+        |s| shown(s.later.mongo_username.as_ref()),
+        |s, t| {
+            s.later.mongo_username = Some(t.to_owned());
+            Ok(())
+        },
+    )
+    .aliases(&[("MONGO_USERNAME", None)])
+    .later(),
+    Setting::new(
+        "mongodb.password",
+        |s| shown(s.later.mongo_password.as_ref()),
+        |s, t| {
+            s.later.mongo_password = Some(Secret::new(t));
+            Ok(())
+        },
+    )
+    .aliases(&[("MONGO_PASSWORD", None)])
+    .secret()
+    .later(),
+    Setting::new(
+        "discord.webhook_url",
+        |s| shown(s.later.webhook_url.as_ref()),
+        |s, t| {
             s.later.webhook_url = Some(Secret::new(value::unlinked(t)));
-        })
-    },
+            Ok(())
+        },
+    )
+    .aliases(&[("WEBHOOK_URL", None)])
+    .secret()
+    .later(),
 ];

@@ -69,7 +69,7 @@ impl Layers {
                 self.values.push(Value {
                     key,
                     text,
-                    origin: Origin::Flag(key.flag.unwrap_or(key.name)),
+                    origin: Origin::Flag(key.flag.as_ref().map_or(key.name, |flag| flag.name)),
                     alias: false,
                 });
             }

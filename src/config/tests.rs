@@ -1,8 +1,11 @@
 //! Layers, origins, errors, secrets, and the sample file.
 
+use std::time::Duration;
+
 use proptest::prelude::any;
 
 use super::*;
+use crate::source::simulator::Rate;
 
 const SAMPLE: &str = include_str!("../../cryptostream.toml.example");
 const DOT_ENV_SAMPLE: &str = include_str!("../../.env.example");
@@ -36,7 +39,7 @@ fn names_are_unique_and_known() {
         .flat_map(|k| {
             [k.name.to_owned(), k.variable()].into_iter().chain(k.aliases.iter().map(|a| a.0.to_owned()))
         })
-        .chain(KEYS.iter().filter_map(|k| k.flag.map(str::to_owned)))
+        .chain(KEYS.iter().filter_map(|k| k.flag.as_ref().map(|flag| flag.name.to_owned())))
         .collect();
     let count = names.len();
     names.sort_unstable();
@@ -99,9 +102,10 @@ fn the_higher_layer_wins_and_is_named() {
     let file = "poll = '20s'\nspeed = 7\ncoins = [' Bitcoin ', 'ethereum', 'bitcoin']\n[alerts.overrides]\nbitcoin = 0.5";
     let dot_env = "# mine\nCRYPTOSTREAM_POLL=25s\nexport CRYPTOSTREAM_SPEED='8' # fast\n";
     let at = settings(file, dot_env, &[("CRYPTOSTREAM_POLL", "30s")], &[("poll", "35s")]);
-    assert_eq!((at.poll, at.speed), (Duration::from_secs(35), Speed::Times(8.0)));
-    assert_eq!(at.coins, ["bitcoin".into(), "ethereum".into()]);
-    assert_eq!(at.alerts.overrides["bitcoin"].to_string(), "0.5");
+    assert_eq!((at.coingecko.poll, at.speed), (Duration::from_secs(35), Speed::Times(8.0)));
+    assert_eq!(at.coins, ["bitcoin", "ethereum"]);
+    assert_eq!(at.coingecko.coins, at.coins);
+    assert_eq!(at.rule.overrides["bitcoin"].to_string(), "0.5");
     assert_eq!(at.origin("poll").to_string(), "command line (--poll)");
     assert_eq!(at.origin("speed").to_string(), ".env line 3 (CRYPTOSTREAM_SPEED)");
     assert_eq!(at.origin("coins").to_string(), "x.toml line 3");
@@ -114,8 +118,8 @@ fn the_higher_layer_wins_and_is_named() {
 fn our_own_name_beats_another_programs() {
     let names = [("CRYPTOSTREAM_LOG_LEVEL", "debug"), ("RUST_LOG", "trace"), ("NO_COLOR", "1")];
     let at = settings("", "", &names, &[]);
-    assert_eq!((at.log.level.as_str(), at.ui.color), ("debug", Color::Never));
-    assert_eq!(settings("", "NO_COLOR=\nRUST_LOG=warn", &[], &[]).ui.color, Color::Auto);
+    assert_eq!((at.log.level.as_str(), at.dashboard.no_color), ("debug", true));
+    assert!(!settings("", "NO_COLOR=\nRUST_LOG=warn", &[], &[]).dashboard.no_color);
 }
 
 #[test]
@@ -174,6 +178,15 @@ fn simulated_data_has_its_own_storage() {
 }
 
 #[test]
+fn made_up_coins_take_the_place_of_real_ones_in_the_simulator_alone() {
+    let at = settings("", "", &[], &[("coins", "monero"), ("simulator.markets", "12")]);
+    assert_eq!((at.simulator.coins.len(), at.simulator.coins[11].as_str()), (12, "coin-0012"));
+    assert_eq!(at.coingecko.coins, ["monero"]);
+    let at = settings("", "", &[], &[("coins", "monero")]);
+    assert_eq!(at.simulator.coins, ["monero"]);
+}
+
+#[test]
 fn old_dot_env_files_are_taken_and_secrets_never_shown() {
     let old = "MONGO_URI=mongodb+srv://u:s3cret@host/?x=1\nMONGO_USERNAME=me\nMONGO_PASSWORD=\"s3cret $x\"\n\
         WEBHOOK_URL=[https://discord.com/api/webhooks/1/s3cret](https://discord.com/api/webhooks/1/s3cret)\n\
@@ -182,7 +195,7 @@ fn old_dot_env_files_are_taken_and_secrets_never_shown() {
     assert_eq!(at.later.webhook_url.as_ref().unwrap().expose(), "https://discord.com/api/webhooks/1/s3cret");
     assert_eq!(at.later.mongo_password.as_ref().unwrap().expose(), "s3cret $x");
     assert_eq!(at.coingecko.api_key.as_ref().unwrap().expose(), "s3cret");
-    assert_eq!(at.coingecko.base_url, PRO_API);
+    assert_eq!(at.coingecko.base_url, Plan::Pro.url());
     let shown = format!("{}{at:?}", at.table());
     assert!(!shown.contains("s3cret"), "{shown}");
     assert!(at.table().contains("not used by this version"));
@@ -234,11 +247,12 @@ proptest::proptest! {
         (rate, threshold) in (1e-9..1e12_f64, 0.0..100.0_f64),
         start in 1_300_000_000_000_000_i64..3_000_000_000_000_000,
     ) {
-        let mut settings = Settings { poll: Duration::from_millis(poll), ..Settings::default() };
+        let mut settings = Settings::default();
+        settings.coingecko.poll = Duration::from_millis(poll);
         settings.simulator.tick = Duration::from_micros(tick);
         settings.simulator.rate = Rate::PerSecond(rate);
         settings.simulator.start = start;
-        settings.alerts.overrides = BTreeMap::from([("a".to_owned(), threshold), ("b".to_owned(), 0.1)]);
+        settings.rule.overrides = BTreeMap::from([("a".to_owned(), threshold), ("b".to_owned(), 0.1)]);
         let mut again = Settings::default();
         for key in KEYS {
             let text = (key.get)(&settings);
@@ -248,20 +262,4 @@ proptest::proptest! {
         }
         assert_eq!(again, settings);
     }
-}
-
-#[test]
-fn defaults_are_those_of_the_parts() {
-    use crate::source::{coingecko::CoinGeckoSettings, simulator};
-    let (settings, part) = (Settings::default(), CoinGeckoSettings::default());
-    assert_eq!(settings.coins.iter().map(ToString::to_string).collect::<Vec<_>>(), part.coins);
-    assert_eq!((settings.quote, settings.poll), (part.vs_currency, part.poll));
-    let given = settings.coingecko;
-    assert_eq!((given.connect_timeout, given.timeout), (part.connect_timeout, part.timeout));
-    let (given, part) = (settings.simulator, simulator::SimulatorSettings::default());
-    assert_eq!(
-        (given.seed, given.events, given.start, given.tick),
-        (part.seed, part.events, part.start, part.tick)
-    );
-    assert_eq!(given.rate.to_string(), part.rate.to_string());
 }

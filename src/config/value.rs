@@ -1,183 +1,36 @@
-//! Values of settings: their types, and the words for what they are not. Each type's text is what it parses.
+//! Texts of settings and the values that they mean, with the message for what they do not.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat};
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 
 use crate::market::Micros;
 
-/// Text that is never shown, logged or written: `Debug` and `Display` mask it, and it cannot be serialised.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps the text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the one call that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
+/// The names of a closed set of values.
+pub(super) fn names<T: ValueEnum>() -> Vec<PossibleValue> {
+    let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    values.map(|value| value.help(None::<&'static str>)).collect()
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(***)")
-    }
+pub(super) fn name<T: ValueEnum>(value: &T) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// A closed set of values with names.
-macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant),+
+/// One of a closed set of values, by its name.
+pub(super) fn one_of<T: ValueEnum>(text: &str) -> Result<T, String> {
+    T::from_str(text, false).map_err(|_| {
+        let names: Vec<_> = T::value_variants().iter().map(name).collect();
+        match names.as_slice() {
+            [a, b] => format!("'{text}' is neither {a} nor {b}"),
+            [head @ .., last] => format!("'{text}' is none of {} and {last}", head.join(", ")),
+            [] => format!("'{text}' is not known"),
         }
-
-        impl $name {
-            /// Their names, in order.
-            pub const LABELS: &[&str] = &[$($label),+];
-
-            /// The name in settings.
-            pub const fn label(self) -> &'static str {
-                match self { $(Self::$variant => $label),+ }
-            }
-
-            pub(super) fn parse(text: &str) -> Result<Self, String> {
-                match text {
-                    $($label => Ok(Self::$variant),)+
-                    _ => Err(not_one_of(text, Self::LABELS)),
-                }
-            }
-        }
-    };
-}
-
-choice! {
-    /// How much history a first start fetches.
-    Backfill {
-        /// None.
-        Off = "off",
-        /// The last day.
-        Day = "1d",
-        /// The last week.
-        Week = "7d",
-    }
-}
-
-impl Backfill {
-    /// The stretch of time, zero for [`Backfill::Off`].
-    pub const fn span(self) -> Duration {
-        Duration::from_hours(match self {
-            Self::Off => 0,
-            Self::Day => 24,
-            Self::Week => 7 * 24,
-        })
-    }
-}
-
-choice! {
-    /// What kind of `CoinGecko` key is used.
-    Plan {
-        /// A demo key, or none.
-        Demo = "demo",
-        /// A paid key, with a host of its own.
-        Pro = "pro",
-    }
-}
-
-choice! {
-    /// The dashboard's colours.
-    Theme {
-        /// The terminal's own 16 colours.
-        Default = "default",
-        /// 24-bit colours.
-        Truecolor = "truecolor",
-        /// Blue up, orange down.
-        Colorblind = "colorblind",
-        /// No colours.
-        Mono = "mono",
-    }
-}
-
-choice! {
-    /// Whether colours are used.
-    Color {
-        /// On a terminal.
-        Auto = "auto",
-        /// Nowhere (`NO_COLOR`, `--no-color`).
-        Never = "never",
-    }
-}
-
-/// How fast a replay runs.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Speed {
-    /// As fast as it is taken.
-    Max,
-    /// So many seconds of event time a second, above zero.
-    Times(f64),
-}
-
-/// How many ticks a second the simulator makes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Rate {
-    /// As many as are taken, on virtual time.
-    Max,
-    /// So many, above zero.
-    PerSecond(f64),
-}
-
-impl fmt::Display for Speed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Max => f.write_str("max"),
-            Self::Times(n) => n.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Max => f.write_str("max"),
-            Self::PerSecond(n) => n.fmt(f),
-        }
-    }
-}
-
-pub(super) fn not_one_of(text: &str, labels: &[&str]) -> String {
-    match labels {
-        [head @ .., last] if !head.is_empty() => {
-            format!("'{text}' is none of {} and {last}", head.join(", "))
-        }
-        _ => format!("'{text}' is not {}", labels.join(", ")),
-    }
-}
-
-/// `max`, or a number above zero.
-pub(super) fn max_or_number(text: &str) -> Result<Option<f64>, String> {
-    if text == "max" {
-        return Ok(None);
-    }
-    match text.parse::<f64>() {
-        Ok(n) if n.is_finite() && n > 0.0 => Ok(Some(n)),
-        _ => Err(format!("'{text}' is neither a number above 0 nor 'max'")),
-    }
+    })
 }
 
 pub(super) fn percent(text: &str) -> Result<f64, String> {
@@ -187,11 +40,20 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A truth value, in the words that such files use.
 pub(super) fn flag(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
         _ => Err(format!("'{text}' is neither true nor false")),
+    }
+}
+
+/// Which of two names a text is: `true` for the second.
+pub(super) fn one_of_two(text: &str, names: [&str; 2]) -> Result<bool, String> {
+    match names.iter().position(|name| *name == text) {
+        Some(index) => Ok(index == 1),
+        None => Err(format!("'{text}' is neither {} nor {}", names[0], names[1])),
     }
 }
 
@@ -224,6 +86,15 @@ pub(super) fn show_duration(span: Duration) -> String {
     humantime::format_duration(span).to_string()
 }
 
+/// As [`duration`], in microseconds.
+pub(super) fn micros(text: &str, least: Duration, most: Duration) -> Result<Micros, String> {
+    duration(text, least, most).map(|span| Micros::try_from(span.as_micros()).unwrap_or(Micros::MAX))
+}
+
+pub(super) fn show_micros(span: Micros) -> String {
+    show_duration(Duration::from_micros(span.unsigned_abs()))
+}
+
 /// An RFC 3339 time or a UTC date, from 2009-01-03 on (the decoder takes nothing earlier).
 pub(super) fn time(text: &str) -> Result<Micros, String> {
     let time = DateTime::parse_from_rfc3339(text)
@@ -245,14 +116,14 @@ pub(super) fn show_time(time: Micros) -> String {
 }
 
 /// Comma-separated coin ids: trimmed, lower case, each once, at least one.
-pub(super) fn coins(text: &str) -> Result<Vec<Arc<str>>, String> {
-    let mut coins: Vec<Arc<str>> = Vec::new();
+pub(super) fn coins(text: &str) -> Result<Vec<String>, String> {
+    let mut coins: Vec<String> = Vec::new();
     for coin in text.split(',').map(|c| c.trim().to_lowercase()).filter(|c| !c.is_empty()) {
         if coin.contains(|c: char| c.is_whitespace() || c.is_control() || "/?#&=%".contains(c)) {
             return Err(format!("'{coin}' is not a coin's id such as bitcoin"));
         }
-        if !coins.iter().any(|c| **c == *coin) {
-            coins.push(coin.into());
+        if !coins.contains(&coin) {
+            coins.push(coin);
         }
     }
     if coins.is_empty() {
@@ -288,6 +159,10 @@ pub(super) fn thresholds(text: &str) -> Result<BTreeMap<String, f64>, String> {
             }
         })
         .collect()
+}
+
+pub(super) fn show_thresholds(thresholds: &BTreeMap<String, f64>) -> String {
+    thresholds.iter().map(|(coin, percent)| format!("{coin}={percent}")).collect::<Vec<_>>().join(",")
 }
 
 /// A folder of this machine.

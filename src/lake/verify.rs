@@ -28,7 +28,7 @@ use super::{DataFile, LakeError, Storage, Table, TableContext as _, TableKind};
 use crate::market::{Micros, Stream};
 
 /// What is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Scope {
     /// Positions and files of bronze.
     Bronze,
@@ -37,6 +37,7 @@ pub enum Scope {
     /// Gold against silver.
     Gold,
     /// All of it, and the alert log against gold and silver.
+    #[default]
     All,
 }
 

@@ -149,6 +149,10 @@ impl Stage for Alerts {
 
     const STAGE: status::StageKind = status::StageKind::Alerts;
 
+    fn context(&self) -> &StageContext {
+        &self.context
+    }
+
     fn rows(input: &Closed) -> u64 {
         input.rows.len() as u64
     }

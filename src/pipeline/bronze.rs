@@ -62,6 +62,10 @@ impl Stage for Bronze {
 
     const STAGE: status::StageKind = status::StageKind::Bronze;
 
+    fn context(&self) -> &StageContext {
+        &self.context
+    }
+
     fn rows(input: &Batch) -> u64 {
         input.delivery.records.len() as u64
     }

@@ -151,7 +151,7 @@ impl Gold {
 }
 
 /// What one commit writes.
-struct Plan {
+struct CommitPlan {
     /// Rows of windows that gold did not have.
     fresh: Vec<ClosedCandle>,
     /// Files to replace, each with all of its rows as they are to be.
@@ -160,17 +160,17 @@ struct Plan {
     restated: u64,
 }
 
-impl Plan {
+impl CommitPlan {
     fn is_empty(&self) -> bool {
         self.fresh.is_empty() && self.restated == 0
     }
 }
 
 impl State {
-    async fn plan(&mut self, outcome: &Outcome, version: i64) -> Result<Plan, LakeError> {
+    async fn plan(&mut self, outcome: &Outcome, version: i64) -> Result<CommitPlan, LakeError> {
         let mut fresh: BTreeMap<(Arc<Market>, Micros), ClosedCandle> =
             outcome.closed.iter().map(|row| (row.key(), row.clone())).collect();
-        let mut plan = Plan { fresh: Vec::new(), replaced: Vec::new(), restated: 0 };
+        let mut plan = CommitPlan { fresh: Vec::new(), replaced: Vec::new(), restated: 0 };
         if !outcome.late.is_empty() {
             self.silver.refresh().await?;
             let wanted: BTreeSet<_> = outcome.late.keys().cloned().collect();
@@ -212,7 +212,7 @@ impl State {
         Ok(plan)
     }
 
-    async fn write(&mut self, plan: Plan) -> Result<(), LakeError> {
+    async fn write(&mut self, plan: CommitPlan) -> Result<(), LakeError> {
         let mut adds = gold::write(&self.gold, &plan.fresh).await?;
         let mut removes = Vec::new();
         for (file, rows) in plan.replaced {
@@ -239,6 +239,10 @@ impl Stage for Gold {
     type State = State;
 
     const STAGE: status::StageKind = status::StageKind::Gold;
+
+    fn context(&self) -> &StageContext {
+        &self.context
+    }
 
     fn rows(input: &Refined) -> u64 {
         input.batch.ticks.ticks.len() as u64

@@ -4,16 +4,23 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::meter::{Meters, Rates, locked, memory};
 use super::monitor::Monitor;
-use super::status::{Component, Cooling, Failure, Live, Role, Snapshot};
+use super::status::{Component, Cooling, Failure, Live, Role, Snapshot, StageState};
 use super::{Connections, PipelineSettings};
 use crate::lake::{LakeError, Storage};
 use crate::market::time::now;
-use crate::source;
+use crate::source::SourceStatus;
 use crate::text::cause_first;
 
-/// What the stages tell the supervisor.
+/// The shortest time between two snapshots.
+const PUBLISH_EVERY: Duration = Duration::from_millis(50);
+/// The longest.
+const PUBLISH_AT_LEAST: Duration = Duration::from_millis(500);
+
+/// What the stages write for snapshots.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Shared {
     pub(super) meters: Arc<Meters>,
@@ -27,7 +34,7 @@ pub(super) struct Shared {
 pub(super) struct Notices(Vec<String>);
 
 impl Notices {
-    pub(super) fn log(&mut self, source: &source::SourceStatus) {
+    pub(super) fn log(&mut self, source: &SourceStatus) {
         let (gone, new) = self.change(&source.notices);
         for notice in new {
             tracing::warn!(source = source.kind.label(), "{notice}");
@@ -55,6 +62,56 @@ impl Notices {
     }
 }
 
+/// Publishes snapshots of a running pipeline, and writes the source's notices to the log.
+pub(super) struct Publisher {
+    shared: Shared,
+    source: watch::Receiver<SourceStatus>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    alert_threshold: f64,
+    rates: Rates,
+    notices: Notices,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        shared: Shared,
+        source: watch::Receiver<SourceStatus>,
+        snapshots: watch::Sender<Arc<Snapshot>>,
+        alert_threshold: f64,
+    ) -> Self {
+        let (rates, notices) = (Rates::default(), Notices::default());
+        Self { shared, source, snapshots, alert_threshold, rates, notices }
+    }
+
+    pub(super) fn publish(&mut self) {
+        let source = self.source.borrow().clone();
+        self.notices.log(&source);
+        let snapshot =
+            snapshot(&self.shared, Some(source), Role::Pipeline, &mut self.rates, self.alert_threshold);
+        self.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    /// Waits until the next snapshot is due.
+    pub(super) async fn due(&self) {
+        let changed = async {
+            tokio::time::sleep(PUBLISH_EVERY).await;
+            self.shared.meters.changed.notified().await;
+        };
+        let _ = tokio::time::timeout(PUBLISH_AT_LEAST, changed).await;
+    }
+}
+
+/// Shows a failure that ends the run, in the last snapshot.
+pub(super) fn failed(snapshots: &watch::Sender<Arc<Snapshot>>, why: String) {
+    snapshots.send_modify(|last| {
+        let mut snapshot = Snapshot::clone(last);
+        let at = now();
+        snapshot.last_error = Some(Failure { component: Component::Pipeline, why, at, ended: None });
+        snapshot.stages.iter_mut().for_each(|stage| stage.state = StageState::Stopped);
+        *last = Arc::new(snapshot);
+    });
+}
+
 /// The newest failure that is not over, else the newest of those that are.
 fn last_error(meters: &Meters) -> Option<Failure> {
     meters.failures().into_iter().max_by_key(|failure| (failure.ended.is_none(), failure.at))
@@ -62,7 +119,7 @@ fn last_error(meters: &Meters) -> Option<Failure> {
 
 pub(super) fn snapshot(
     shared: &Shared,
-    source: Option<source::SourceStatus>,
+    source: Option<SourceStatus>,
     role: Role,
     rates: &mut Rates,
     alert_threshold: f64,

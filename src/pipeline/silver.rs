@@ -61,13 +61,14 @@ pub(super) async fn decode(
     decoder: SharedDecoder,
     mut inbox: mpsc::Receiver<Raw>,
     out: mpsc::Sender<Arriving>,
-) {
+) -> Result<(), StageError> {
     while let Some(Raw { batch, after, received }) = inbox.recv().await {
         let ready = Some(decoder.decode(&batch));
         if out.send(Arriving { raw: batch, decoded: ready, after, received }).await.is_err() {
-            break;
+            break; // silver has failed, and says why
         }
     }
+    Ok(())
 }
 
 pub(super) struct State {
@@ -271,6 +272,10 @@ impl Stage for Silver {
     type State = State;
 
     const STAGE: status::StageKind = status::StageKind::Silver;
+
+    fn context(&self) -> &StageContext {
+        &self.context
+    }
 
     fn rows(input: &Arriving) -> u64 {
         input.raw.records.len() as u64

@@ -60,6 +60,8 @@ pub(super) trait Stage: Send {
 
     const STAGE: status::StageKind;
 
+    fn context(&self) -> &StageContext;
+
     /// Number of rows in a batch, for the figures.
     fn rows(input: &Self::Input) -> u64;
 
@@ -256,8 +258,8 @@ pub(super) async fn run<S: Stage>(
     mut stage: S,
     mut inbox: mpsc::Receiver<S::Input>,
     out: mpsc::Sender<S::Output>,
-    context: StageContext,
 ) -> Result<(), StageError> {
+    let context = stage.context().clone();
     let (name, meter) = (S::STAGE.label(), context.meters.of(S::STAGE));
     let mut work = None;
     let mut state: Option<S::State> = None;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::meter::{Meters, memory};
 use super::status::{StageKind, Totals};
+use crate::source::End;
 
 /// Median and 99th percentile.
 pub type Percentiles = (Duration, Duration);
@@ -27,9 +28,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// `finished`: a finite source has delivered everything; `resumed`: the storage had some of the
-    /// recording.
-    pub(super) fn new(meters: &Meters, elapsed: Duration, finished: bool, resumed: bool) -> Self {
+    pub(super) fn new(meters: &Meters, elapsed: Duration, end: End) -> Self {
         let stage = |stage: StageKind| {
             let meter = meters.of(stage);
             (stage, meter.committed.load(Ordering::Relaxed), meter.commits.percentiles())
@@ -41,8 +40,8 @@ impl Summary {
             stages: StageKind::ALL.map(stage).to_vec(),
             latency: meters.latency.percentiles(),
             peak_memory: memory().map(|(_, peak)| peak),
-            finished,
-            nothing_new: resumed && totals == Totals::default(),
+            finished: end != End::Stopped,
+            nothing_new: end == End::NothingNew && totals == Totals::default(),
         }
     }
 }

@@ -1,60 +1,55 @@
-//! The supervisor: owns the storage's lock, the source and the stages, publishes what the screen sees, and
-//! ends it all in order.
+//! The supervisor: owns the storage's lock and the tasks of a run, and ends them in order.
 //!
-//! Shutdown runs with the data: the source stops, each stage commits what it holds and then sees its input
-//! end.
+//! Shutdown follows the data: the source stops, each stage commits what it holds and then sees its input end.
+//! The first task that fails stops the source; its error is the run's.
 
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::alerts::Alerts;
-use super::bronze::Bronze;
-use super::gold::Gold;
-use super::meter::{Meters, Rates, locked};
-use super::publish::{Looking, Notices, Onlooker, Shared, snapshot};
-use super::silver::{self, SharedDecoder, Silver};
-use super::stage::{self, StageContext, StageError};
-use super::status::{Component, Failure, Role, Snapshot, StageKind, StageState};
+use super::meter::{Rates, locked};
+use super::publish::{self, Looking, Onlooker, Publisher, Shared, snapshot};
+use super::stage::{StageContext, StageError};
+use super::status::{Role, Snapshot};
 use super::summary::Summary;
-use super::{Connections, PipelineError, PipelineSettings, SourceSettings, WhenHeld};
+use super::{Connections, PipelineError, PipelineSettings, WhenHeld, intake, start_stages};
 use crate::lake::lock::{Attempt, Lock};
-use crate::lake::{Storage, Table, TableKind};
-use crate::market::Micros;
-use crate::market::records::Delivery;
-use crate::market::time::now;
-use crate::query::Queries;
-use crate::source::coingecko::{self, CoinGecko, History};
-use crate::source::replay::{Replay, Speed};
-use crate::source::simulator::{self, Simulator};
-use crate::source::{self, End, Fill, Outlet, SourceError};
+use crate::lake::{Table, TableKind};
+use crate::source::{End, Outlet, SourceStatus};
 use crate::text::cause_first;
-use crate::transport::direct::Batches;
 
 pub use super::publish::{monitor, picture};
 
-/// The shortest time between two snapshots.
-const PUBLISH_EVERY: Duration = Duration::from_millis(50);
-/// The longest.
-const PUBLISH_AT_LEAST: Duration = Duration::from_millis(500);
-/// How long the stages may take to commit what they hold once the source has stopped.
+/// How long the stages may take to commit what they hold once the source was told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
-/// Deliveries between source and bronze.
+/// Deliveries between source and transport.
 const DELIVERIES: usize = 4;
-/// Batches between two stages.
-const BATCHES: usize = 1;
-/// A gap in a coin's candles that is worth a request.
-const GAP: Micros = 15 * crate::market::MINUTE;
 
 /// The first snapshot, before anything is known.
 pub fn blank(settings: &PipelineSettings) -> Snapshot {
     snapshot(&Shared::default(), None, Role::Pipeline, &mut Rates::default(), settings.rule.threshold)
+}
+
+/// Runs source and stages until a finite source is drained, the run is cancelled, or something fails for
+/// good. None: it was cancelled before it could begin.
+///
+/// # Errors
+/// [`PipelineError`], after everything that could be committed was. The last snapshot has it, too.
+pub async fn run(
+    settings: PipelineSettings,
+    connections: Connections,
+) -> Result<Option<Summary>, PipelineError> {
+    let snapshots = connections.snapshots.clone();
+    let ended = supervise(settings, connections).await;
+    if let Err(error) = &ended {
+        publish::failed(&snapshots, cause_first(error));
+    }
+    ended
 }
 
 /// Waits for the storage's lock as its settings say; none: cancelled before it was free.
@@ -76,211 +71,18 @@ async fn acquire(
     }
 }
 
-/// Runs the source until it ends or is told to.
-async fn run_source(
-    settings: PipelineSettings,
-    outlet: Outlet,
-    selected: watch::Receiver<Option<Arc<str>>>,
-) -> Result<(End, bool), PipelineError> {
-    match settings.source {
-        SourceSettings::CoinGecko(coingecko) => {
-            let fills = fills(&settings.storage, &coingecko).await?;
-            Ok((CoinGecko::new(*coingecko)?.run(outlet, fills, selected).await?, false))
-        }
-        SourceSettings::Replay { input, speed } => {
-            let replay = tokio::task::spawn_blocking(move || Replay::open(&input, speed))
-                .await
-                .map_err(|_| PipelineError::Panicked("source"))??;
-            let bronze = Table::open_or_create(&settings.storage, TableKind::Bronze).await?;
-            let resume_after = bronze.position(replay.stream());
-            let status = outlet.status.clone();
-            let end = replay.run(outlet, resume_after).await?;
-            let nothing_new = resume_after.is_some() && status.borrow().records == 0;
-            Ok((end, nothing_new))
-        }
-        SourceSettings::Simulator(simulator) => Ok((Simulator::new(simulator).run(outlet).await?, false)),
-    }
-}
-
-/// The stretches without candles that history can fill.
-async fn fills(
-    storage: &Storage,
-    coingecko: &coingecko::CoinGeckoSettings,
-) -> Result<Vec<Fill>, PipelineError> {
-    let reach = match coingecko.history {
-        History::Off => return Ok(Vec::new()),
-        History::Day => crate::market::DAY,
-        History::Week => 7 * crate::market::DAY,
-    };
-    let queries = Queries::open(storage.clone(), None).map_err(PipelineError::Query)?;
-    let coins: Vec<Arc<str>> = coingecko.coins.iter().map(|coin| coin.as_str().into()).collect();
-    let (from, to) = (now() - reach, now());
-    let quote = coingecko.vs_currency.as_str().into();
-    let gaps =
-        queries.gaps("coingecko".into(), quote, coins, from, to, GAP).await.map_err(PipelineError::Query)?;
-    let fill = |(coin_id, gaps): (Arc<str>, Vec<(Micros, Micros)>)| {
-        // The gap that reaches to now ends where live ticks begin, which only the first answer tells.
-        gaps.into_iter().map(move |(from, end)| Fill {
-            coin_id: Arc::clone(&coin_id),
-            from,
-            to: (end < to).then_some(end),
-        })
-    };
-    Ok(gaps.into_iter().flat_map(fill).collect())
-}
-
-type StageTask = (&'static str, JoinHandle<Result<(), StageError>>);
-
-fn start_stages(
-    context: &StageContext,
-    shared: &Shared,
-    settings: &PipelineSettings,
-    deliveries: mpsc::Receiver<Delivery>,
-    finished: &Arc<AtomicBool>,
-) -> Vec<StageTask> {
-    let (to_bronze, bronze_inbox) = mpsc::channel(BATCHES);
-    let (to_decoder, decoder_inbox) = mpsc::channel(1);
-    let (to_silver, silver_inbox) = mpsc::channel(1);
-    let (to_gold, gold_inbox) = mpsc::channel(BATCHES);
-    let (to_alerts, alerts_inbox) = mpsc::channel(64);
-    let (to_nobody, _) = mpsc::channel(1);
-    let mut batches = Batches::new(deliveries, settings.limits);
-    let meters = Arc::clone(&context.meters);
-    let transport = tokio::spawn(async move {
-        while let Some(batch) = batches.next().await {
-            meters
-                .of(StageKind::Bronze)
-                .offered
-                .fetch_add(batch.delivery.records.len() as u64, Ordering::Relaxed);
-            if to_bronze.send(batch).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    });
-    let decoder = SharedDecoder::default();
-    let decoding = silver::decode(decoder.clone(), decoder_inbox, to_silver);
-    let gold = Gold::new(
-        context.clone(),
-        Arc::clone(&shared.live),
-        Arc::clone(finished),
-        paced_since(&settings.source),
-    );
-    let alerts = Alerts::new(context.clone(), settings.rule.clone(), Arc::clone(&shared.cooling));
-    vec![
-        ("transport", transport),
-        (
-            "bronze",
-            tokio::spawn(stage::run(Bronze::new(context.clone()), bronze_inbox, to_decoder, context.clone())),
-        ),
-        (
-            "decoder",
-            tokio::spawn(async {
-                let _: () = decoding.await;
-                Ok(())
-            }),
-        ),
-        (
-            "silver",
-            tokio::spawn(stage::run(
-                Silver::new(context.clone(), decoder),
-                silver_inbox,
-                to_gold,
-                context.clone(),
-            )),
-        ),
-        ("gold", tokio::spawn(stage::run(gold, gold_inbox, to_alerts, context.clone()))),
-        ("alerts", tokio::spawn(stage::run(alerts, alerts_inbox, to_nobody, context.clone()))),
-    ]
-}
-
-/// From when on the source keeps the clock's pace; none: it runs as fast as it is taken, and the clock says
-/// nothing of its markets.
-fn paced_since(source: &SourceSettings) -> Option<Micros> {
-    match source {
-        SourceSettings::Replay { input, speed } if input != Path::new("-") && input.is_file() => {
-            (*speed != Speed::Max).then(now) // while nobody read it, its records waited
-        }
-        SourceSettings::Simulator(simulator)
-            if simulator.rate == simulator::Rate::Max && simulator.events.is_some() =>
-        {
-            None
-        }
-        SourceSettings::CoinGecko(_) | SourceSettings::Replay { .. } | SourceSettings::Simulator(_) => {
-            Some(Micros::MIN)
-        }
-    }
-}
-
-fn source_kind(settings: &SourceSettings) -> (source::SourceKind, usize) {
-    match settings {
-        SourceSettings::CoinGecko(settings) => (source::SourceKind::Coingecko, settings.coins.len()),
-        SourceSettings::Replay { .. } => (source::SourceKind::Replay, 0),
-        SourceSettings::Simulator(settings) => (source::SourceKind::Simulator, settings.coins.len()),
-    }
-}
-
-/// Runs source and stages until a finite source is drained, the run is cancelled, or something fails for
-/// good. None: it was cancelled before it could begin.
-///
-/// # Errors
-/// [`PipelineError`], after everything that could be committed was. The last snapshot tells it, too.
-pub async fn run(
-    settings: PipelineSettings,
-    connections: Connections,
-) -> Result<Option<Summary>, PipelineError> {
-    let snapshots = connections.snapshots.clone();
-    let ended = feed(settings, connections).await;
-    if let Err(error) = &ended {
-        snapshots.send_modify(|last| {
-            let mut snapshot = Snapshot::clone(last);
-            snapshot.last_error = Some(Failure {
-                component: Component::Pipeline,
-                why: cause_first(error),
-                at: now(),
-                ended: None,
-            });
-            snapshot.stages.iter_mut().for_each(|stage| stage.state = StageState::Stopped);
-            *last = Arc::new(snapshot);
-        });
-    }
-    ended
-}
-
-/// Runs the source, and says that it has finished before the stages see the end of their input.
-async fn until_its_end(
-    run: impl Future<Output = Result<(End, bool), PipelineError>>,
-    finished: Arc<AtomicBool>,
-    meters: Arc<Meters>,
-) -> Result<(End, bool), PipelineError> {
-    let end = run.await;
-    let is_finished = match &end {
-        Ok((End::Finished, _)) => true,
-        Ok((End::Stopped, _)) => false,
-        Err(error) => {
-            meters.failed(Component::Source, cause_first(error));
-            // All of a damaged recording that can be read has been delivered: that is its end.
-            matches!(error, PipelineError::Source(SourceError::Damaged { .. }))
-        }
-    };
-    if is_finished {
-        finished.store(true, Ordering::Release);
-    }
-    end
-}
-
-async fn feed(
+async fn supervise(
     settings: PipelineSettings,
     connections: Connections,
 ) -> Result<Option<Summary>, PipelineError> {
     let Some(lock) = acquire(&settings, &connections).await? else { return Ok(None) };
-    // One after the other, before anything runs: tables are made once, and a storage that cannot be used is
-    // told at once.
+    // One after the other, before anything runs: tables are created once, and a storage that cannot be used
+    // is reported at once.
     for kind in TableKind::ALL {
         Table::open_or_create(&settings.storage, kind).await?;
     }
-    let (started, shared, finished) = (Instant::now(), Shared::default(), Arc::new(AtomicBool::new(false)));
-    let ownership = Arc::new(Mutex::new(lock));
+    let (started, shared, source) = (Instant::now(), Shared::default(), settings.source.clone());
+    let (ownership, finished) = (Arc::new(Mutex::new(lock)), Arc::default());
     let context = StageContext {
         storage: settings.storage.clone(),
         fence: settings.when_held == WhenHeld::TakeOver,
@@ -289,46 +91,37 @@ async fn feed(
         give_up_after: settings.give_up_after,
         ownership: Arc::clone(&ownership),
     };
-    let (kind, coins) = source_kind(&settings.source);
-    let (status, source_status) = watch::channel(source::SourceStatus::starting(kind, coins));
     let (deliveries, inbox) = mpsc::channel(DELIVERIES);
-    let mut stages = start_stages(&context, &shared, &settings, inbox, &finished);
-    let outlet = Outlet { deliveries, status, cancel: connections.cancel.child_token() };
-    let (stop_source, meters) = (outlet.cancel.clone(), Arc::clone(&shared.meters));
-    let run = run_source(settings.clone(), outlet, connections.selected.clone());
-    let source = tokio::spawn(until_its_end(run, Arc::clone(&finished), meters));
+    let (status, source_status) = watch::channel(SourceStatus::starting(source.kind(), source.coins()));
+    let stop_source = connections.cancel.child_token();
+    let outlet = Outlet { deliveries, status, cancel: stop_source.clone() };
 
-    let (mut rates, mut notices) = (Rates::default(), Notices::default());
-    let mut deadline = None;
-    let mut failure = None;
-    while !stages.is_empty() {
-        let source = source_status.borrow().clone();
-        notices.log(&source);
-        let now = snapshot(&shared, Some(source), Role::Pipeline, &mut rates, settings.rule.threshold);
-        connections.snapshots.send_replace(Arc::new(now));
-        let changed = async {
-            tokio::time::sleep(PUBLISH_EVERY).await;
-            shared.meters.changed.notified().await;
-        };
-        let _ = tokio::time::timeout(PUBLISH_AT_LEAST, changed).await;
+    let mut tasks = Tasks::default();
+    start_stages(&mut tasks, &context, &shared, &settings, inbox, &finished);
+    let meters = Arc::clone(&shared.meters);
+    let intake = intake::run(source, settings.storage, outlet, connections.selected, finished, meters);
+    tasks.spawn("source", async move { Ok(Some(intake.await?)) });
+
+    let mut publisher =
+        Publisher::new(shared.clone(), source_status, connections.snapshots, settings.rule.threshold);
+    let mut time_is_up = std::pin::pin!(async {
+        stop_source.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+        context.give_up.cancel();
+    });
+    let (mut end, mut failure) = (End::Stopped, None);
+    loop {
+        publisher.publish();
         locked(&ownership).acquire_file_lock();
-        if stop_source.is_cancelled() && deadline.is_none() {
-            deadline = Some(Instant::now() + DRAIN);
-        }
-        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            context.give_up.cancel();
-        }
-        let mut running = Vec::new();
-        for (name, task) in stages {
-            if !task.is_finished() {
-                running.push((name, task));
-                continue;
-            }
-            let ended = task
-                .await
-                .map_err(|_| PipelineError::Panicked(name))
-                .and_then(|end| end.map_err(|source| PipelineError::Stage { stage: name, source }));
-            if let Err(error) = ended {
+        let ended = tokio::select! {
+            ended = tasks.next() => ended,
+            () = publisher.due() => continue,
+            () = &mut time_is_up, if !context.give_up.is_cancelled() => continue,
+        };
+        match ended {
+            None => break,
+            Some(Ok(of_source)) => end = of_source.unwrap_or(end),
+            Some(Err(error)) => {
                 stop_source.cancel();
                 // A stage that failed only because the next one ended is not the cause.
                 let follows = |error: &PipelineError| {
@@ -339,16 +132,47 @@ async fn feed(
                 }
             }
         }
-        stages = running;
     }
-    let source_end = source.await.map_err(|_| PipelineError::Panicked("source"))?;
-    let last_status = source_status.borrow().clone();
-    notices.log(&last_status);
-    let last = snapshot(&shared, Some(last_status), Role::Pipeline, &mut rates, settings.rule.threshold);
-    connections.snapshots.send_replace(Arc::new(last));
-    if let Some(failure) = failure {
-        return Err(failure);
+    publisher.publish();
+    match failure {
+        Some(failure) => Err(failure),
+        None => Ok(Some(Summary::new(&shared.meters, started.elapsed(), end))),
     }
-    let (end, resumed) = source_end?;
-    Ok(Some(Summary::new(&shared.meters, started.elapsed(), end == End::Finished, resumed)))
+}
+
+/// The tasks of a run, by name.
+#[derive(Default)]
+pub(super) struct Tasks {
+    set: JoinSet<Result<Option<End>, PipelineError>>,
+    names: HashMap<Id, &'static str>,
+}
+
+impl Tasks {
+    /// Starts a task; the source's gives how it ended.
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = Result<Option<End>, PipelineError>> + Send + 'static,
+    ) {
+        self.names.insert(self.set.spawn(task).id(), name);
+    }
+
+    /// Starts the task of a stage.
+    pub(super) fn stage(
+        &mut self,
+        stage: &'static str,
+        task: impl Future<Output = Result<(), StageError>> + Send + 'static,
+    ) {
+        self.spawn(stage, async move {
+            task.await.map(|()| None).map_err(|source| PipelineError::Stage { stage, source })
+        });
+    }
+
+    /// What the next task that ends gives; none when all have ended.
+    async fn next(&mut self) -> Option<Result<Option<End>, PipelineError>> {
+        let ended = self.set.join_next().await?;
+        Some(ended.unwrap_or_else(|error| {
+            Err(PipelineError::Panicked(self.names.get(&error.id()).copied().unwrap_or("a task")))
+        }))
+    }
 }

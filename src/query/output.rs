@@ -8,15 +8,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
 use std::io::{self, Write};
-use std::str::FromStr;
 
 use super::{CandleSeries, SqlAnswer, SqlValue, strict};
 use crate::market::{Candle, Market, printable, rfc3339};
 
 /// How an answer is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
     /// Aligned columns.
     #[default]
@@ -25,37 +23,6 @@ pub enum Format {
     Csv,
     /// An array of objects, one a line.
     Json,
-}
-
-impl Format {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Table, Self::Csv, Self::Json];
-
-    /// `table`, `csv`, `json`.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Table => "table",
-            Self::Csv => "csv",
-            Self::Json => "json",
-        }
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.label())
-    }
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|format| format.label() == text)
-            .ok_or_else(|| format!("'{text}' is not a format: use table, csv or json"))
-    }
 }
 
 const CANDLE_COLUMNS: [&str; 13] = [

@@ -17,7 +17,6 @@ pub mod headers;
 pub mod quota;
 mod session;
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,73 +26,78 @@ use tokio::sync::watch;
 use url::Url;
 
 use self::client::Client;
-use self::quota::Plan;
+use self::quota::Allowance;
 use self::session::Session;
 use super::{End, Fill, Outlet, SourceError};
 use crate::backoff::Backoff;
+use crate::market::{DAY, Micros, coins};
+use crate::secret::Secret;
 
-/// `CoinGecko`'s API without a key, or with a demo key.
-pub const PUBLIC_URL: &str = "https://api.coingecko.com/api/v3";
-/// `CoinGecko`'s API with a paid key.
-pub const PRO_URL: &str = "https://pro-api.coingecko.com/api/v3";
 /// Coins asked for at once: the most that an answer holds.
 const PAGE: usize = 250;
 
-/// Which kind of key: they go into different headers, to different hosts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyKind {
-    /// Free: 30 calls a minute, 10,000 a month.
+/// `CoinGecko`'s plans: each has a host and a header for its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Plan {
+    /// Without a key, or with a free one: 30 calls a minute, 10,000 a month.
     Demo,
     /// Paid.
     Pro,
 }
 
-/// A key; its text is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey {
-    /// Demo or pro.
-    pub kind: KeyKind,
-    /// The key itself.
-    pub secret: String,
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiKey").field("kind", &self.kind).finish_non_exhaustive()
+impl Plan {
+    /// Where its API is.
+    pub const fn url(self) -> &'static str {
+        match self {
+            Self::Demo => "https://api.coingecko.com/api/v3",
+            Self::Pro => "https://pro-api.coingecko.com/api/v3",
+        }
     }
 }
 
 /// How far back history is fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum History {
-    /// Not at all.
+    #[value(name = "off")]
     Off,
-    /// A day, in points of 5 minutes.
+    /// In points of 5 minutes.
+    #[value(name = "1d")]
     Day,
-    /// A week where a stretch reaches that far back, in points of an hour.
+    /// In points of an hour where a stretch reaches back beyond a day, else of 5 minutes.
+    #[value(name = "7d")]
     Week,
 }
 
+impl History {
+    /// In microseconds; none: no history is fetched.
+    pub const fn reach(self) -> Option<Micros> {
+        match self {
+            Self::Off => None,
+            Self::Day => Some(DAY),
+            Self::Week => Some(7 * DAY),
+        }
+    }
+}
+
 /// What to poll, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CoinGeckoSettings {
-    /// Where the API is; none: `CoinGecko`'s own, by the kind of key.
-    pub base_url: Option<String>,
-    /// The key, if any.
-    pub key: Option<ApiKey>,
-    /// Ids of the coins.
+    /// Up to and without `/coins/markets`; [`Plan::url`] as a rule.
+    pub base_url: String,
+    pub plan: Plan,
+    pub api_key: Option<Secret>,
+    /// Ids of the coins, lower case.
     pub coins: Vec<String>,
-    /// The currency of prices.
+    /// The currency of prices, lower case.
     pub vs_currency: String,
     /// Time between polls; longer where a quota binds.
     pub poll: Duration,
-    /// How long a connection may take.
+    /// Limit for connecting.
     pub connect_timeout: Duration,
-    /// How long a whole answer may take.
+    /// Limit for a whole answer.
     pub timeout: Duration,
     /// Most bytes that an answer may have, decompressed.
     pub max_bytes: usize,
-    /// How far back history is fetched.
     pub history: History,
     /// Time without prices after which history fills the gap.
     pub gap: Duration,
@@ -104,9 +108,10 @@ pub struct CoinGeckoSettings {
 impl Default for CoinGeckoSettings {
     fn default() -> Self {
         Self {
-            base_url: None,
-            key: None,
-            coins: super::simulator::coins(10),
+            base_url: Plan::Demo.url().to_owned(),
+            plan: Plan::Demo,
+            api_key: None,
+            coins: coins::default_ids().map(str::to_owned).collect(),
             vs_currency: "usd".into(),
             poll: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(5),
@@ -124,7 +129,7 @@ impl Default for CoinGeckoSettings {
 pub struct CoinGecko {
     settings: CoinGeckoSettings,
     client: Client,
-    plan: Option<Plan>,
+    allowance: Option<Allowance>,
 }
 
 impl CoinGecko {
@@ -133,11 +138,7 @@ impl CoinGecko {
     /// # Errors
     /// When the base URL is none, there are no coins, or the key cannot be sent.
     pub fn new(mut settings: CoinGeckoSettings) -> Result<Self, SourceError> {
-        let default = match &settings.key {
-            Some(ApiKey { kind: KeyKind::Pro, .. }) => PRO_URL,
-            _ => PUBLIC_URL,
-        };
-        let text = settings.base_url.as_deref().unwrap_or(default).trim();
+        let text = settings.base_url.trim();
         let wrong =
             || SourceError::Setting(format!("'{text}' is not the URL of an API: use http(s)://host/path"));
         let mut base = Url::parse(text).map_err(|_| wrong())?;
@@ -161,16 +162,17 @@ impl CoinGecko {
         if settings.poll.is_zero() {
             return Err(SourceError::Setting("the time between polls must be above zero".into()));
         }
-        if let Some(key) = &settings.key
-            && (key.secret.is_empty() || !key.secret.bytes().all(|b| b.is_ascii_graphic()))
+        if let Some(key) = settings.api_key.as_ref().map(Secret::expose)
+            && (key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()))
         {
             return Err(SourceError::Setting(
                 "the CoinGecko API key is not one: it is empty or holds blanks or odd characters".into(),
             ));
         }
-        let plan = Plan::of(base.host_str().unwrap_or_default(), settings.key.as_ref().map(|key| key.kind));
+        let plan = settings.api_key.as_ref().map(|_| settings.plan);
+        let allowance = Allowance::of(base.host_str().unwrap_or_default(), plan);
         let client = Client::new(&settings, base)?;
-        Ok(Self { settings, client, plan })
+        Ok(Self { settings, client, allowance })
     }
 
     /// Calls that one poll takes.
@@ -246,23 +248,28 @@ mod tests {
             CoinGecko::new(settings).expect_err("refused").to_string()
         };
         assert!(
-            refused(|s| s.base_url = Some("api.coingecko.com".into()))
+            refused(|s| s.base_url = "api.coingecko.com".into())
                 .contains("'api.coingecko.com' is not the URL")
         );
-        assert!(refused(|s| s.base_url = Some("ftp://x/".into())).contains("http(s)"));
+        assert!(refused(|s| s.base_url = "ftp://x/".into()).contains("http(s)"));
         assert!(refused(|s| s.coins = vec![" ".into()]).contains("no coins"));
-        let key = refused(|s| s.key = Some(ApiKey { kind: KeyKind::Demo, secret: "CG 1".into() }));
+        let key = refused(|s| s.api_key = Some(Secret::new("CG 1")));
         assert!(key.contains("key") && !key.contains("CG 1"));
     }
 
     #[test]
-    fn coins_are_tidied_and_hosts_follow_the_key() {
+    fn coins_are_tidied_and_the_allowance_follows_the_key() {
         let coins = [" Bitcoin", "bitcoin", "", "ethereum "].map(str::to_owned).to_vec();
-        let key = Some(ApiKey { kind: KeyKind::Pro, secret: "CG-1".into() });
-        let source =
-            CoinGecko::new(CoinGeckoSettings { key, coins, ..CoinGeckoSettings::default() }).expect("sound");
+        let source = CoinGecko::new(CoinGeckoSettings {
+            base_url: Plan::Pro.url().to_owned(),
+            plan: Plan::Pro,
+            api_key: Some(Secret::new("CG-1")),
+            coins,
+            ..CoinGeckoSettings::default()
+        })
+        .expect("sound");
         assert_eq!(source.settings.coins, ["bitcoin", "ethereum"]);
-        assert_eq!(source.plan.map(|p| p.per_minute), Some(500));
+        assert_eq!(source.allowance.map(|allowance| allowance.per_minute), Some(500));
         assert!(!format!("{source:?}").contains("CG-1"));
     }
 }

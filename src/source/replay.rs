@@ -19,7 +19,7 @@ mod gunzip;
 mod lines;
 pub mod pace;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -36,6 +36,14 @@ use crate::market::records::Delivery;
 pub const MAX_LINE: usize = 64 << 20;
 /// Batches read ahead of the one being delivered.
 const READ_AHEAD: usize = 2;
+
+/// What to replay, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplaySettings {
+    /// The recording; `-` is standard input.
+    pub input: PathBuf,
+    pub speed: Speed,
+}
 
 /// A recording, opened and hashed.
 #[derive(Debug)]
@@ -113,7 +121,12 @@ impl Replay {
                 }
                 Batch::End => {
                     outlet.status.send_modify(|s| s.state = SourceState::Finished);
-                    return Ok(End::Finished);
+                    let delivered = outlet.status.borrow().records > 0;
+                    return Ok(if resume_after.is_some() && !delivered {
+                        End::NothingNew
+                    } else {
+                        End::Finished
+                    });
                 }
                 Batch::Failed(error) => return Err(error),
             }

@@ -14,6 +14,7 @@ use super::{End, Outlet, SourceError, SourceState};
 use crate::market::records::Delivery;
 use crate::market::time::now;
 use crate::market::{Micros, Records, SECOND};
+use crate::text::max_or_positive;
 
 /// Ticks delivered at once at most.
 const BATCH: usize = 4_096;
@@ -47,13 +48,7 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.eq_ignore_ascii_case("max") {
-            return Ok(Self::Max);
-        }
-        match text.parse::<f64>() {
-            Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Self::PerSecond(rate)),
-            _ => Err(format!("'{text}' is not a rate: use a number of ticks a second above 0, or max")),
-        }
+        Ok(max_or_positive(text)?.map_or(Self::Max, Self::PerSecond))
     }
 }
 
@@ -187,6 +182,7 @@ mod tests {
 
     use super::super::{SourceKind, SourceStatus};
     use super::*;
+    use crate::market::coins;
 
     async fn run(settings: SimulatorSettings) -> (Vec<Vec<u8>>, SourceStatus) {
         let (deliveries, mut received) = mpsc::channel(1);
@@ -257,6 +253,11 @@ mod tests {
             (coins[0].as_str(), coins[10].as_str(), coins[999].as_str()),
             ("bitcoin", "coin-0011", "coin-1000")
         );
+    }
+
+    #[test]
+    fn the_known_coins_are_the_programs_own() {
+        assert_eq!(coins(10), coins::default_ids().collect::<Vec<_>>());
     }
 
     #[test]

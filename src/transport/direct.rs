@@ -24,6 +24,12 @@ pub struct BatchLimits {
     pub records: usize,
 }
 
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { latency: Duration::from_secs(1), records: 50_000 }
+    }
+}
+
 /// A closed batch.
 #[derive(Debug)]
 pub struct Batch {

@@ -20,9 +20,9 @@ const MAX_DECIMALS: usize = 12;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Zone {
     /// Coordinated universal time.
+    #[default]
     Utc,
     /// The machine's time zone.
-    #[default]
     Local,
 }
 

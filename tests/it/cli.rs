@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use clap::CommandFactory;
-use cryptostream::cli::args::{Cli, Common, Parsed};
+use cryptostream::cli::args::Cli;
+use cryptostream::cli::refused::Parsed;
 use cryptostream::config::KEYS;
 
 /// Runs the program in an empty folder and an empty environment.
@@ -24,7 +25,7 @@ fn lines(bytes: &[u8]) -> Vec<String> {
     String::from_utf8(bytes.to_vec()).unwrap().lines().map(str::to_owned).collect()
 }
 
-fn read(words: &[&str]) -> Result<Parsed, String> {
+fn read(words: &[&str]) -> Result<Parsed<Cli>, String> {
     Cli::read(std::iter::once("cryptostream").chain(words.iter().copied()).map(OsString::from))
         .map_err(|refused| refused.errors.join("\n"))
 }
@@ -38,47 +39,8 @@ fn the_definition_is_sound() {
 fn common_options_stand_before_or_after_the_command() {
     for words in [["--coins", "bitcoin", "candles", "tron"], ["candles", "tron", "--coins", "bitcoin"]] {
         let Ok(Parsed::Run(cli)) = read(&words) else { panic!("{words:?}") };
-        assert_eq!(cli.common.overrides(), [("coins", "bitcoin".to_owned())]);
+        assert_eq!(cli.common.overrides, [("coins", "bitcoin".to_owned())]);
     }
-}
-
-#[test]
-fn flags_of_the_settings_are_those_of_the_command_line() {
-    let command = Cli::command();
-    for flag in KEYS.iter().filter_map(|k| k.flag) {
-        assert!(command.get_arguments().any(|a| a.get_long() == flag.strip_prefix("--")), "{flag}");
-    }
-    let text = Some("x".to_owned());
-    let all = Common {
-        storage: text.clone(),
-        take_over: true,
-        from: text.clone(),
-        batch_latency: text.clone(),
-        batch_records: text.clone(),
-        source: text.clone(),
-        coins: text.clone(),
-        quote: text.clone(),
-        poll: text.clone(),
-        backfill: text.clone(),
-        input: text.clone(),
-        speed: text.clone(),
-        rate: text.clone(),
-        events: text.clone(),
-        seed: text.clone(),
-        start: text.clone(),
-        tick: text.clone(),
-        markets: text.clone(),
-        interval: text.clone(),
-        theme: text.clone(),
-        no_color: true,
-        config: None,
-        log_level: text,
-    };
-    let mut given: Vec<_> = all.overrides().into_iter().map(|(key, _)| key).collect();
-    let mut keys: Vec<_> = KEYS.iter().filter(|k| k.flag.is_some()).map(|k| k.name).collect();
-    given.sort_unstable();
-    keys.sort_unstable();
-    assert_eq!(given, keys);
 }
 
 #[test]

@@ -12,7 +12,8 @@ use std::time::Duration;
 use cryptostream::backoff::Backoff;
 use cryptostream::market::records::Delivery;
 use cryptostream::market::{MINUTE, Micros, SECOND};
-use cryptostream::source::coingecko::{ApiKey, CoinGecko, CoinGeckoSettings, History, KeyKind};
+use cryptostream::secret::Secret;
+use cryptostream::source::coingecko::{CoinGecko, CoinGeckoSettings, History, Plan};
 use cryptostream::source::{End, Fill, Outlet, SourceError, SourceKind, SourceState, SourceStatus};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -71,7 +72,7 @@ impl Run {
     ) -> Self {
         let server = Server::start(markets, charts).await;
         let mut settings = settings();
-        settings.base_url = Some(server.url().to_owned());
+        server.url().clone_into(&mut settings.base_url);
         change(&mut settings);
         let (sender, deliveries) = mpsc::channel(1);
         let (status, seen) =

@@ -8,8 +8,8 @@ use cryptostream::lake::TableKind;
 use cryptostream::market::{MINUTE, Micros};
 use cryptostream::pipeline::status::Snapshot;
 use cryptostream::pipeline::summary::Summary;
-use cryptostream::pipeline::{Connections, PipelineSettings, SourceSettings, supervisor};
-use cryptostream::source::coingecko;
+use cryptostream::pipeline::{Connections, PipelineSettings, supervisor};
+use cryptostream::source::{Source, coingecko};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -41,13 +41,13 @@ async fn run_until(
     wanted: impl FnMut(&Arc<Snapshot>) -> bool,
 ) -> Summary {
     let coingecko = coingecko::CoinGeckoSettings {
-        base_url: Some(server.url().to_owned()),
+        base_url: server.url().to_owned(),
         coins: coins.iter().map(|coin| (*coin).to_owned()).collect(),
         poll: Duration::from_millis(50),
         ..coingecko::CoinGeckoSettings::default()
     };
     let mut settings = PipelineSettings {
-        source: SourceSettings::CoinGecko(Box::new(coingecko)),
+        source: Source::CoinGecko(Box::new(coingecko)),
         ..replaying(storage, Path::new("-"), 50_000)
     };
     settings.limits.latency = Duration::from_millis(50);

@@ -9,16 +9,20 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("backoff", &[]),
+    ("secret", &[]),
     ("staged", &["text"]),
     ("market", &["text"]),
-    ("source", &["text", "backoff", "staged", "market"]),
+    ("source", &["text", "backoff", "secret", "staged", "market"]),
     ("transport", &["text", "market"]),
     ("lake", &["text", "staged", "market"]),
     ("query", &["text", "market", "source", "transport", "lake"]),
     ("alert", &["text", "market", "source", "transport", "lake"]),
     ("pipeline", &["text", "backoff", "market", "source", "transport", "lake", "query", "alert"]),
     ("tui", &["text", "market", "pipeline::status", "query"]),
-    ("config", &["text", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"]),
+    (
+        "config",
+        &["text", "secret", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"],
+    ),
     ("telemetry", &["text", "market", "source", "transport", "lake", "query", "alert", "pipeline", "tui"]),
     (
         "cli",

@@ -15,7 +15,7 @@ struct Fake<F> {
     steps: Arc<Mutex<Vec<(Instant, Step)>>>,
     look_around_takes: Duration,
     recovery: Recovery,
-    meters: Arc<Meters>,
+    context: StageContext,
     fails: F,
 }
 
@@ -40,6 +40,10 @@ impl<F: FnMut(Step) -> Option<LakeError> + Send> Stage for Fake<F> {
 
     const STAGE: status::StageKind = status::StageKind::Silver;
 
+    fn context(&self) -> &StageContext {
+        &self.context
+    }
+
     fn rows(_: &u32) -> u64 {
         1
     }
@@ -47,7 +51,7 @@ impl<F: FnMut(Step) -> Option<LakeError> + Send> Stage for Fake<F> {
     async fn recover(&mut self, _: &mpsc::Sender<()>) -> Result<(), StageError> {
         tokio::time::sleep(self.recovery.takes).await;
         if self.recovery.commits {
-            self.meters.of(Self::STAGE).commits.note(Duration::from_millis(1));
+            self.context.meters.of(Self::STAGE).commits.note(Duration::from_millis(1));
         }
         self.step(Step::Recover)
     }
@@ -132,10 +136,9 @@ async fn ran_with(
         stop.cancel();
     });
     let steps = Arc::new(Mutex::new(Vec::new()));
-    let stage =
-        Fake { steps: Arc::clone(&steps), look_around_takes, recovery, meters: Arc::clone(&meters), fails };
+    let stage = Fake { steps: Arc::clone(&steps), look_around_takes, recovery, context, fails };
     let (started, (out, _nobody)) = (Instant::now(), mpsc::channel(1));
-    let end = run(stage, inbox, out, context).await;
+    let end = run(stage, inbox, out).await;
     let steps = steps.lock().unwrap().clone();
     Ran { end, took: started.elapsed(), steps, meters }
 }

@@ -3,8 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::Fill;
-use crate::market::Micros;
+use super::super::{Fill, SourceError, SourceKind, Stored};
+use super::CoinGeckoSettings;
+use crate::market::time::now;
+use crate::market::{MINUTE, Micros};
+
+/// A gap in a coin's candles that is worth a request.
+const GAP: Micros = 15 * MINUTE;
+
+/// The stretches of history that the storage lacks.
+pub async fn fills(settings: &CoinGeckoSettings, stored: impl Stored) -> Result<Vec<Fill>, SourceError> {
+    let Some(reach) = settings.history.reach() else { return Ok(Vec::new()) };
+    let to = now();
+    let gaps = stored
+        .gaps(SourceKind::Coingecko, &settings.vs_currency, &settings.coins, (to - reach, to), GAP)
+        .await
+        .map_err(SourceError::Resume)?;
+    let fills = gaps.into_iter().flat_map(|(coin_id, gaps)| {
+        gaps.into_iter().map(move |(from, end)| Fill {
+            coin_id: Arc::clone(&coin_id),
+            from,
+            // The gap that reaches to now ends where live ticks begin, which only the first answer tells.
+            to: (end < to).then_some(end),
+        })
+    });
+    Ok(fills.collect())
+}
 
 /// A stretch that can be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

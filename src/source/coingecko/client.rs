@@ -12,9 +12,10 @@ use url::{Host, Url};
 
 use super::super::SourceError;
 use super::headers::{http_date, retry_after};
-use super::{ApiKey, CoinGeckoSettings, KeyKind, answer};
+use super::{CoinGeckoSettings, Plan, answer};
 use crate::market::time::now;
 use crate::market::{Micros, SECOND, printable};
+use crate::secret::Secret;
 
 /// Most bytes of a refusal that are read for its words.
 const REFUSAL: usize = 64 << 10;
@@ -66,7 +67,8 @@ pub struct Reply {
 pub struct Client {
     http: reqwest::Client,
     base: Url,
-    key: Option<ApiKey>,
+    plan: Plan,
+    api_key: Option<Secret>,
     connect_timeout: Duration,
     timeout: Duration,
     max_bytes: usize,
@@ -78,7 +80,8 @@ impl Client {
     /// # Errors
     /// When no HTTP client can be set up.
     pub fn new(settings: &CoinGeckoSettings, base: Url) -> Result<Self, SourceError> {
-        let CoinGeckoSettings { connect_timeout, timeout, max_bytes, .. } = *settings;
+        let CoinGeckoSettings { plan, connect_timeout, timeout, max_bytes, .. } = *settings;
+        let api_key = settings.api_key.clone();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("cryptostream/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(connect_timeout)
@@ -91,7 +94,7 @@ impl Client {
         let http = builder
             .build()
             .map_err(|e| SourceError::Setting(format!("cannot set up an HTTP client: {}", innermost(&e))))?;
-        Ok(Self { http, base, key: settings.key.clone(), connect_timeout, timeout, max_bytes })
+        Ok(Self { http, base, plan, api_key, connect_timeout, timeout, max_bytes })
     }
 
     /// The `page` of prices of `ids`.
@@ -121,8 +124,8 @@ impl Client {
         }
         let started = Instant::now();
         let mut request = self.http.get(url).header(ACCEPT, "application/json");
-        if let Some(key) = &self.key {
-            request = request.header(key.header(), key.secret.as_str());
+        if let Some(key) = &self.api_key {
+            request = request.header(key_header(self.plan), key.expose());
         }
         let mut clocks = None;
         let body = match request.send().await {
@@ -147,7 +150,7 @@ impl Client {
         let (headers, cap) = (response.headers().clone(), REFUSAL.min(self.max_bytes));
         // Without its words a refusal is still one.
         let body = self.body(response, cap).await.map(|(body, _)| body).unwrap_or_default();
-        Err(refused(status, &headers, &body, self.key.as_ref()))
+        Err(refused(status, &headers, &body, self.api_key.is_some()))
     }
 
     /// The decompressed body up to `cap` bytes, and whether that is all of it.
@@ -197,21 +200,19 @@ impl Client {
     }
 }
 
-impl ApiKey {
-    const fn header(&self) -> HeaderName {
-        match self.kind {
-            KeyKind::Demo => HeaderName::from_static("x-cg-demo-api-key"),
-            KeyKind::Pro => HeaderName::from_static("x-cg-pro-api-key"),
-        }
+const fn key_header(plan: Plan) -> HeaderName {
+    match plan {
+        Plan::Demo => HeaderName::from_static("x-cg-demo-api-key"),
+        Plan::Pro => HeaderName::from_static("x-cg-pro-api-key"),
     }
 }
 
 /// Words for an answer that is no success.
-fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], key: Option<&ApiKey>) -> Failure {
+fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], with_key: bool) -> Failure {
     let code = status.as_u16();
     let (kind, what) = match code {
         300..400 => (FailureKind::Refused, "redirected"),
-        401 | 403 if key.is_some() => {
+        401 | 403 if with_key => {
             (FailureKind::Denied, "access denied: is the API key right, and of the right kind?")
         }
         401 => (FailureKind::Denied, "access denied: it wants an API key"),
@@ -291,14 +292,7 @@ mod tests {
     use super::*;
 
     fn why(code: u16, body: &str, key: bool) -> String {
-        let key = key.then(|| ApiKey { kind: KeyKind::Demo, secret: "secret".into() });
-        refused(
-            StatusCode::from_u16(code).expect("a status"),
-            &HeaderMap::new(),
-            body.as_bytes(),
-            key.as_ref(),
-        )
-        .why
+        refused(StatusCode::from_u16(code).expect("a status"), &HeaderMap::new(), body.as_bytes(), key).why
     }
 
     #[test]
@@ -326,12 +320,12 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, HeaderValue::from_static("53"));
         headers.insert(LOCATION, HeaderValue::from_static("https://example.org/x?key=1"));
-        let limited = refused(StatusCode::TOO_MANY_REQUESTS, &headers, b"", None);
+        let limited = refused(StatusCode::TOO_MANY_REQUESTS, &headers, b"", false);
         assert_eq!(
             (limited.kind, limited.retry_after),
             (FailureKind::RateLimited, Some(Duration::from_secs(53)))
         );
-        let moved = refused(StatusCode::MOVED_PERMANENTLY, &headers, b"", None);
+        let moved = refused(StatusCode::MOVED_PERMANENTLY, &headers, b"", false);
         assert_eq!(moved.why, "301 redirected: to https://example.org/x: is the base URL right?");
     }
 

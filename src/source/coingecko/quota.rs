@@ -3,32 +3,32 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::KeyKind;
+use super::Plan;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const MONTH: Duration = Duration::from_hours(30 * 24);
 
-/// What `CoinGecko` allows.
+/// The calls that `CoinGecko` allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
+pub struct Allowance {
     /// Calls in any 60 seconds.
     pub per_minute: u32,
     /// Calls a month.
     pub per_month: Option<u32>,
 }
 
-impl Plan {
-    /// The plan that binds calls to `host` with a key of this kind; none on hosts that are not `CoinGecko`'s.
+impl Allowance {
+    /// The allowance of calls to `host` with a key of this plan, if any; none on hosts that are not `CoinGecko`'s.
     /// Keyless calls are limited to 5 to 15 a minute, depending on the load of the world.
-    pub fn of(host: &str, key: Option<KeyKind>) -> Option<Self> {
+    pub fn of(host: &str, key: Option<Plan>) -> Option<Self> {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         if host != "coingecko.com" && !host.ends_with(".coingecko.com") {
             return None;
         }
         Some(match key {
             None => Self { per_minute: 10, per_month: None },
-            Some(KeyKind::Demo) => Self { per_minute: 30, per_month: Some(10_000) },
-            Some(KeyKind::Pro) => Self { per_minute: 500, per_month: None },
+            Some(Plan::Demo) => Self { per_minute: 30, per_month: Some(10_000) },
+            Some(Plan::Pro) => Self { per_minute: 500, per_month: None },
         })
     }
 
@@ -78,20 +78,20 @@ pub enum CallKind {
 /// Keeps count of calls.
 #[derive(Debug, Clone)]
 pub struct Quota {
-    plan: Option<Plan>,
+    allowance: Option<Allowance>,
     recent: VecDeque<(Duration, CallKind)>,
     spent: u64,
 }
 
 impl Quota {
-    /// A count of zero; without a plan nothing is limited.
-    pub const fn new(plan: Option<Plan>) -> Self {
-        Self { plan, recent: VecDeque::new(), spent: 0 }
+    /// A count of zero; without an allowance nothing is limited.
+    pub const fn new(allowance: Option<Allowance>) -> Self {
+        Self { allowance, recent: VecDeque::new(), spent: 0 }
     }
 
     /// Counts a call made `now`. Times must not step back.
     pub fn spend(&mut self, now: Duration, purpose: CallKind) {
-        if self.plan.is_some() {
+        if self.allowance.is_some() {
             self.recent.push_back((now, purpose));
         }
         self.spent += 1;
@@ -102,28 +102,28 @@ impl Quota {
 
     /// When a poll of `pages` calls may be made, `now` or later.
     pub fn poll_at(&self, now: Duration, pages: u32) -> Duration {
-        let Some(plan) = self.plan else { return now };
-        let allowed = plan.per_minute.saturating_sub(pages) as usize;
+        let Some(allowance) = self.allowance else { return now };
+        let allowed = allowance.per_minute.saturating_sub(pages) as usize;
         free_at(now, allowed, self.recent.iter().map(|(at, _)| *at))
     }
 
     /// When history may be asked for, with polls of `pages` calls every `poll`: `now` or later.
     pub fn history_at(&self, now: Duration, poll: Duration, pages: u32) -> Duration {
-        let Some(plan) = self.plan else { return now };
+        let Some(allowance) = self.allowance else { return now };
         let history =
             self.recent.iter().filter(|(_, purpose)| *purpose == CallKind::History).map(|(at, _)| *at);
-        free_at(now, plan.for_history(poll, pages) - 1, history).max(self.poll_at(now, 1))
+        free_at(now, allowance.for_history(poll, pages) - 1, history).max(self.poll_at(now, 1))
     }
 
     /// Share of the plan's calls left: of the month's, as far as this run knows, else of this minute's.
     pub fn left(&self, now: Duration) -> Option<f64> {
-        let plan = self.plan?;
+        let allowance = self.allowance?;
         #[expect(clippy::cast_precision_loss, reason = "a share for the screen")]
-        let (used, all) = match plan.per_month {
+        let (used, all) = match allowance.per_month {
             Some(month) => (self.spent as f64, f64::from(month)),
             None => (
                 self.recent.iter().filter(|(at, _)| *at + MINUTE > now).count() as f64,
-                f64::from(plan.per_minute),
+                f64::from(allowance.per_minute),
             ),
         };
         Some((1.0 - used / all).clamp(0.0, 1.0))
@@ -151,15 +151,15 @@ mod tests {
 
     use super::*;
 
-    const KEYLESS: Plan = Plan { per_minute: 10, per_month: None };
+    const KEYLESS: Allowance = Allowance { per_minute: 10, per_month: None };
 
     #[test]
     fn a_plan_binds_coingecko_only() {
-        assert_eq!(Plan::of("api.coingecko.com", None), Some(KEYLESS));
-        assert_eq!(Plan::of("API.CoinGecko.com", Some(KeyKind::Demo)).map(|p| p.per_minute), Some(30));
-        assert_eq!(Plan::of("pro-api.coingecko.com", Some(KeyKind::Pro)).map(|p| p.per_minute), Some(500));
+        assert_eq!(Allowance::of("api.coingecko.com", None), Some(KEYLESS));
+        assert_eq!(Allowance::of("API.CoinGecko.com", Some(Plan::Demo)).map(|p| p.per_minute), Some(30));
+        assert_eq!(Allowance::of("pro-api.coingecko.com", Some(Plan::Pro)).map(|p| p.per_minute), Some(500));
         for host in ["localhost", "127.0.0.1", "notcoingecko.com", "coingecko.com.example"] {
-            assert_eq!(Plan::of(host, Some(KeyKind::Demo)), None, "{host}");
+            assert_eq!(Allowance::of(host, Some(Plan::Demo)), None, "{host}");
         }
     }
 
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_month_that_ends_early_is_said() {
-        let demo = Plan { per_minute: 30, per_month: Some(10_000) };
+        let demo = Allowance { per_minute: 30, per_month: Some(10_000) };
         let notice = demo.month_notice(Duration::from_secs(15), 1).expect("too fast");
         assert_eq!(
             notice,
@@ -193,7 +193,7 @@ mod tests {
         }
         assert_eq!(quota.history_at(now, poll, 1), MINUTE);
         assert_eq!(quota.poll_at(now, 1), now);
-        assert!((quota.left(now).expect("a plan") - 0.4).abs() < 1e-9);
+        assert!((quota.left(now).expect("an allowance") - 0.4).abs() < 1e-9);
         assert_eq!(Quota::new(None).history_at(now, poll, 1), now);
     }
 
@@ -202,9 +202,9 @@ mod tests {
         fn history_never_delays_a_poll(
             per_minute in 5u32..40, pages in 1u32..4, asked in 1u64..120, steps in proptest::collection::vec(0u64..3_000, 0..300),
         ) {
-            let plan = Plan { per_minute, per_month: None };
-            let poll = plan.poll(Duration::from_secs(asked), pages);
-            let (mut quota, mut now, mut next_poll) = (Quota::new(Some(plan)), Duration::ZERO, Duration::ZERO);
+            let allowance = Allowance { per_minute, per_month: None };
+            let poll = allowance.poll(Duration::from_secs(asked), pages);
+            let (mut quota, mut now, mut next_poll) = (Quota::new(Some(allowance)), Duration::ZERO, Duration::ZERO);
             for step in steps {
                 now += Duration::from_millis(step);
                 while next_poll <= now {
@@ -223,7 +223,7 @@ mod tests {
         fn no_minute_ever_holds_more_calls_than_allowed(
             steps in proptest::collection::vec((0u64..20_000, any::<bool>()), 0..200), pages in 1u32..4, per_minute in 5u32..40,
         ) {
-            let mut quota = Quota::new(Some(Plan { per_minute, per_month: None }));
+            let mut quota = Quota::new(Some(Allowance { per_minute, per_month: None }));
             let (mut now, mut calls) = (Duration::ZERO, Vec::new());
             for (step, history) in steps {
                 now += Duration::from_millis(step);

@@ -97,13 +97,13 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(super) fn new(source: &'a CoinGecko, outlet: &'a Outlet, fills: Vec<Fill>) -> Self {
         let (asked, pages) = (source.settings.poll, source.pages());
-        let poll = source.plan.map_or(asked, |plan| plan.poll(asked, pages));
+        let poll = source.allowance.map_or(asked, |allowance| allowance.poll(asked, pages));
         let fills = if source.settings.history == History::Off { Vec::new() } else { fills };
         let session = Self {
             source,
             outlet,
             started: Instant::now(),
-            quota: Quota::new(source.plan),
+            quota: Quota::new(source.allowance),
             backlog: Backlog::new(fills),
             poll,
             next_poll: Duration::ZERO,
@@ -113,7 +113,7 @@ impl<'a> Session<'a> {
             last_prices: None,
             ticks: HashMap::new(),
             clock_notice: None,
-            quota_notice: source.plan.and_then(|plan| plan.month_notice(poll, pages)),
+            quota_notice: source.allowance.and_then(|allowance| allowance.month_notice(poll, pages)),
             missing_notice: None,
             history_notice: None,
             no_history: BTreeMap::new(),

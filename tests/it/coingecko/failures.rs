@@ -91,7 +91,7 @@ async fn connections_that_fail_are_worded() {
         (format!("http://{closed}/api/v3"), format!("connection refused by {closed}")),
         ("http://no-such-host.invalid/api/v3".into(), "no-such-host.invalid".into()),
     ] {
-        let mut run = Run::start(vec![], vec![], vec![], |s| s.base_url = Some(url)).await;
+        let mut run = Run::start(vec![], vec![], vec![], |s| s.base_url = url).await;
         let status = run.until(|s| matches!(s.state, SourceState::Reconnecting { attempt: 2.., .. })).await;
         assert!(
             status.last_error.as_ref().is_some_and(|why| why.contains(&words)),

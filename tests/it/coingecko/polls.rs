@@ -79,11 +79,13 @@ async fn many_coins_are_asked_for_page_by_page_and_what_was_served_is_kept() {
 
 #[tokio::test]
 async fn keys_go_into_their_headers_and_nowhere_else() {
-    for (kind, header) in [(KeyKind::Demo, "x-cg-demo-api-key"), (KeyKind::Pro, "x-cg-pro-api-key")] {
-        let key = ApiKey { kind, secret: "CG-secret".into() };
+    for (plan, header) in [(Plan::Demo, "x-cg-demo-api-key"), (Plan::Pro, "x-cg-pro-api-key")] {
         let markets =
             vec![Answer::status(401, r#"{"status":{"error_code":10002,"error_message":"Missing"}}"#), both()];
-        let mut run = Run::start(markets, vec![], vec![], |s| s.key = Some(key)).await;
+        let mut run = Run::start(markets, vec![], vec![], |s| {
+            (s.plan, s.api_key) = (plan, Some(Secret::new("CG-secret")));
+        })
+        .await;
         let status = run.until(|s| s.last_error.is_some()).await;
         let words = status.last_error.clone().unwrap_or_default();
         assert_eq!(words, "401 access denied: is the API key right, and of the right kind? Missing");

@@ -11,10 +11,9 @@ use cryptostream::lake::table::{Change, Commit};
 use cryptostream::lake::verify::{Scope, verify};
 use cryptostream::lake::{DataFile, Storage, Table, TableKind};
 use cryptostream::pipeline::summary::Summary;
-use cryptostream::pipeline::{
-    Connections, PipelineError, PipelineSettings, SourceSettings, WhenHeld, supervisor,
-};
-use cryptostream::source::replay::Speed;
+use cryptostream::pipeline::{Connections, PipelineError, PipelineSettings, WhenHeld, supervisor};
+use cryptostream::source::Source;
+use cryptostream::source::replay::{ReplaySettings, Speed};
 use cryptostream::transport::direct::BatchLimits;
 use deltalake::arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
 use deltalake::arrow::compute::concat_batches;
@@ -27,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) fn replaying(storage: &Path, input: &Path, batch_records: usize) -> PipelineSettings {
     PipelineSettings {
         storage: Storage::new(storage).unwrap(),
-        source: SourceSettings::Replay { input: input.to_owned(), speed: Speed::Max },
+        source: Source::Replay(ReplaySettings { input: input.to_owned(), speed: Speed::Max }),
         limits: BatchLimits { latency: Duration::from_secs(1), records: batch_records },
         rule: Rule::default(),
         // A child that another test is about to start holds copies of this process's locks for a moment.
