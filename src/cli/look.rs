@@ -14,10 +14,10 @@ use super::wiring::{self, Backend};
 use super::{print, print_with};
 use crate::config::{Origin, Settings};
 use crate::lake::verify::{self, Scope};
-use crate::market::{Interval, Market, candle};
+use crate::market::{Interval, Market};
 use crate::pipeline::{WhenHeld, monitor, supervisor};
 use crate::query::output::{Format, write_answer, write_candles};
-use crate::query::{CandleQuery, KnownMarket, MarketFilter, QueryError};
+use crate::query::{KnownMarket, QueryError};
 use crate::{staged, tui};
 
 /// How long a user's query may run.
@@ -39,14 +39,9 @@ pub(super) async fn candles(
     let interval = settings.dashboard.interval.filter(|_| asked).unwrap_or(Interval::Minute1);
     let queries = wiring::queries(settings)?;
     let market = choose_market(settings, &coin_id, &queries.known().await?)?;
-    let mut series = queries.candles(CandleQuery { market, interval, last, before: None }).await?;
-    let Some(found) = &series.market else {
+    let series = monitor::candles(&wiring::storage(settings)?, &queries, &market, interval, last).await?;
+    if series.market.is_none() {
         bail!("the candles of '{coin_id}' are gone from {}", settings.storage.display())
-    };
-    let open = monitor::open_candles(&wiring::storage(settings)?, found).await?;
-    series.candles = candle::with_open(&series.candles, &open, interval);
-    if let Some(last) = last {
-        series.candles.drain(..series.candles.len().saturating_sub(last));
     }
     print_with(|mut out| write_candles(&mut out, format, &series, wiring::width()))
 }
@@ -54,7 +49,7 @@ pub(super) async fn candles(
 /// The market to answer for: of the source that `--from` or, if it has the coin, `--source` names, else of
 /// the one with the newest candle; in the currency that was asked for, else in usd, else in the only one that
 /// there is.
-fn choose_market(settings: &Settings, coin_id: &str, known: &[KnownMarket]) -> anyhow::Result<MarketFilter> {
+fn choose_market(settings: &Settings, coin_id: &str, known: &[KnownMarket]) -> anyhow::Result<Market> {
     let storage = settings.storage.display();
     let names = |pick: fn(&Market) -> &Arc<str>, of: &[&KnownMarket]| {
         of.iter().map(|known| pick(&known.market).to_string()).collect::<BTreeSet<_>>()
@@ -102,7 +97,7 @@ fn choose_market(settings: &Settings, coin_id: &str, known: &[KnownMarket]) -> a
             bail!("the candles of '{coin_id}' from {source} are in {}: choose one with --quote", told(quotes))
         }
     };
-    Ok(MarketFilter { coin_id: coin_id.into(), source: Some(source), quote })
+    Ok(Market { source, coin_id: coin_id.into(), quote })
 }
 
 /// A user's SQL. A signal ends it wherever it is, also while a pager does not read on.

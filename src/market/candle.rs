@@ -81,20 +81,23 @@ impl Candle {
     }
 }
 
-/// `gold` (candles of `interval`, oldest first, as a query gives them) with one-minute candles that are not
-/// in it on top.
-///
-/// A minute that gold has is taken from gold. Of wider buckets that cannot be told, so `live` must hold what
-/// is not yet in gold.
-pub fn with_open(gold: &[Candle], live: &[Candle], interval: Interval) -> Vec<Candle> {
+/// `gold` (candles of `interval`, oldest first, as a query gives them) with the open one-minute candles on
+/// top. `newest` is the start of the newest minute in gold: open candles up to it have closed since they were
+/// read, and are left out.
+pub fn with_open(
+    gold: &[Candle],
+    newest: Option<Micros>,
+    open: &[Candle],
+    interval: Interval,
+) -> Vec<Candle> {
     let mut candles = gold.to_vec();
-    let mut live: Vec<&Candle> = live.iter().collect();
-    live.sort_by_key(|c| c.window_start);
-    live.dedup_by_key(|c| c.window_start);
-    for minute in live {
+    let is_open = |minute: &&Candle| newest.is_none_or(|newest| minute.window_start > newest);
+    let mut open: Vec<&Candle> = open.iter().filter(is_open).collect();
+    open.sort_by_key(|c| c.window_start);
+    open.dedup_by_key(|c| c.window_start);
+    for minute in open {
         let start = interval.bucket(minute.window_start);
         match candles.binary_search_by_key(&start, |c| c.window_start) {
-            Ok(_) if interval == Interval::Minute1 => {}
             Ok(at) => candles[at].absorb(minute),
             Err(at) => {
                 candles.insert(
@@ -135,6 +138,7 @@ mod tests {
     fn a_minute_that_gold_has_is_taken_from_gold() {
         let merged = with_open(
             &[minute(1, 10.0), minute(2, 11.0)],
+            Some(2 * MINUTE),
             &[minute(2, 99.0), minute(3, 12.0), minute(5, 13.0)],
             Interval::Minute1,
         );
@@ -145,7 +149,8 @@ mod tests {
     #[test]
     fn live_minutes_join_the_bucket_that_they_belong_to() {
         let gold = [Candle { window_end: 5 * MINUTE, ..minute(0, 10.0) }];
-        let merged = with_open(&gold, &[minute(6, 13.0), minute(4, 12.0)], Interval::Minute5);
+        let open = [minute(6, 13.0), minute(4, 12.0), minute(0, 99.0)];
+        let merged = with_open(&gold, Some(0), &open, Interval::Minute5);
         assert_eq!(starts(&merged), [0, 5]);
         assert_eq!((merged[0].ticks, merged[0].window_end, merged[0].volume), (4, 5 * MINUTE, Some(2.0)));
         assert!(

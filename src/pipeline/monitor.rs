@@ -9,7 +9,8 @@ use super::meter::Meters;
 use super::status::{Live, StageKind, StageState};
 use crate::lake::{LakeError, Storage, Table, TableKind, gold};
 use crate::market::window::{ClosedCandle, Windows};
-use crate::market::{Candle, Market, Micros};
+use crate::market::{Candle, Interval, Market, Micros, candle};
+use crate::query::{CandleQuery, CandleSeries, MarketFilter, Queries, QueryError};
 
 /// Follows silver beyond what gold has: a minute is among the open candles until gold has it, and no longer.
 pub struct Monitor {
@@ -104,11 +105,39 @@ impl Monitor {
     }
 }
 
-/// The open candles of a market, oldest first: its ticks in silver that are in no candle of gold.
+/// The candles of a market from the tables alone, oldest first, the open one last; `last`: only so many, the
+/// newest. A minute that closes meanwhile is among them once.
 ///
 /// # Errors
-/// What the storage says.
-pub async fn open_candles(storage: &Storage, market: &Market) -> Result<Vec<Candle>, LakeError> {
+/// [`CandlesError`].
+pub async fn candles(
+    storage: &Storage,
+    queries: &Queries,
+    market: &Market,
+    interval: Interval,
+    last: Option<usize>,
+) -> Result<CandleSeries, CandlesError> {
+    // Before gold: what closes in between is in its answer.
     let live = Monitor::new(storage.clone()).look(&Meters::default()).await?.unwrap_or_default();
-    Ok(live.into_iter().find(|live| *live.market == *market).map(|live| live.open).unwrap_or_default())
+    let open = live.into_iter().find(|live| *live.market == *market).map_or_else(Vec::new, |live| live.open);
+    let filter = MarketFilter {
+        coin_id: Arc::clone(&market.coin_id),
+        source: Some(Arc::clone(&market.source)),
+        quote: Arc::clone(&market.quote),
+    };
+    let mut series = queries.candles(CandleQuery { market: filter, interval, last, before: None }).await?;
+    series.candles = candle::with_open(&series.candles, series.newest, &open, interval);
+    if let Some(last) = last {
+        series.candles.drain(..series.candles.len().saturating_sub(last));
+    }
+    Ok(series)
+}
+
+/// Why there are no candles.
+#[derive(Debug, thiserror::Error)]
+pub enum CandlesError {
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    #[error(transparent)]
+    Query(#[from] QueryError),
 }

@@ -122,7 +122,9 @@ async fn supervise(
             None => break,
             Some(Ok(of_source)) => end = of_source.unwrap_or(end),
             Some(Err(error)) => {
-                stop_source.cancel();
+                if !matches!(error, PipelineError::Source(_)) {
+                    stop_source.cancel();
+                }
                 // A stage that failed only because the next one ended is not the cause.
                 let follows = |error: &PipelineError| {
                     matches!(error, PipelineError::Stage { source: StageError::Closed, .. })

@@ -9,8 +9,9 @@ use cryptostream::market::candle::with_open;
 use cryptostream::market::window::{ClosedCandle, Place, Window};
 use cryptostream::market::{Candle, Interval, MINUTE, Market, Micros, SECOND, Stream, Tick, Ticks};
 use cryptostream::pipeline::meter::Meters;
-use cryptostream::pipeline::monitor::Monitor;
+use cryptostream::pipeline::monitor::{Monitor, candles};
 use cryptostream::pipeline::status::Live;
+use cryptostream::query::Queries;
 
 /// 2025-05-12T00:00:00Z.
 const START: Micros = 1_747_008_000_000_000;
@@ -99,7 +100,8 @@ impl Lake {
                 None => wide.push(Candle { window_start: bucket, ..row.candle.clone() }),
             }
         }
-        let wide = with_open(&wide, open, Interval::Minute5);
+        let newest = self.rows.last().map(|row| row.candle.window_start);
+        let wide = with_open(&wide, newest, open, Interval::Minute5);
         (
             open.iter().map(|c| (c.window_start - START) / MINUTE).collect(),
             wide.iter().map(|c| c.ticks).collect(),
@@ -155,4 +157,34 @@ async fn a_monitor_that_misses_a_file_says_so_and_goes_on_once_it_is_back() {
     std::fs::rename(&aside, &path).unwrap();
     let live = monitor.look(&meters).await.unwrap().unwrap();
     assert_eq!(lake.shown(&live), (vec![0], vec![2]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn candles_have_every_minute_once_while_gold_closes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::new(folder.path()).unwrap();
+    let mut lake = Lake::create(folder.path()).await;
+    lake.tick(0).await;
+    lake.tick(60).await;
+    lake.close(0, 0).await;
+    let writer = tokio::spawn(async move {
+        for minute in 1..60 {
+            lake.tick((minute + 1) * 60).await;
+            lake.close(minute, minute).await;
+        }
+    });
+    let queries = Queries::open(storage.clone(), None).unwrap();
+    while !writer.is_finished() {
+        for interval in [Interval::Minute1, Interval::Minute5] {
+            let series = candles(&storage, &queries, &market(), interval, None).await.unwrap();
+            let starts: Vec<_> = series.candles.iter().map(|candle| candle.window_start).collect();
+            let wanted: Vec<_> = (0..).map(|n| START + n * interval.micros()).take(starts.len()).collect();
+            assert_eq!(starts, wanted);
+            let (open, whole) = series.candles.split_last().unwrap();
+            let minutes = interval.micros() / MINUTE;
+            assert!(whole.iter().all(|candle| candle.ticks == minutes), "{whole:?}");
+            assert!(open.ticks <= minutes, "{open:?}");
+        }
+    }
+    writer.await.unwrap();
 }

@@ -206,16 +206,14 @@ impl Chart {
         self.rebuild();
     }
 
-    /// Merges gold's candles with the minutes that it does not have. A minute is in a wide candle of gold as
-    /// soon as gold has it, which may be before the snapshot says so: added again it would count twice.
+    /// Merges gold's candles with the minutes that it does not have.
     fn rebuild(&mut self) {
         let gold = self.loaded.as_ref().map_or(&[][..], |l| &l.candles[..]);
         let newest = self.loaded.as_ref().and_then(|l| l.newest);
-        let in_gold = |minute: &Candle| newest.is_some_and(|newest| minute.window_start <= newest);
-        self.leaving.retain(|minute| !in_gold(minute));
+        self.leaving.retain(|minute| newest.is_none_or(|newest| minute.window_start > newest));
         let minutes = self.leaving.iter().chain(&self.open);
-        let live: Vec<Candle> = minutes.filter(|c| is_sane(c) && !in_gold(c)).cloned().collect();
-        self.merged = candle::with_open(gold, &live, self.interval());
+        let open: Vec<Candle> = minutes.filter(|c| is_sane(c)).cloned().collect();
+        self.merged = candle::with_open(gold, newest, &open, self.interval());
         self.grouped = if self.zoom.candles() == 1 {
             self.merged.clone()
         } else {
