@@ -5,9 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Instant as Clock;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
-use super::stage::{Stage, StageContext, StageError};
+use super::stage::{Handed, Stage, StageContext, StageError};
 use super::status;
 use crate::lake::bronze::{self, RawBatch};
 use crate::lake::maintenance::{Effort, Maintenance};
@@ -16,16 +15,6 @@ use crate::lake::{LakeError, Table, TableKind};
 use crate::market::time::now;
 use crate::market::{Records, Stream};
 use crate::transport::direct::Batch;
-
-/// A committed batch on its way to silver.
-#[derive(Debug)]
-pub(super) struct Raw {
-    pub(super) batch: RawBatch,
-    /// Bronze's position in the stream before this batch: where silver is not that far, it reads the table
-    /// first.
-    pub(super) after: i64,
-    pub(super) received: Instant,
-}
 
 pub(super) struct State {
     table: Table,
@@ -57,7 +46,7 @@ async fn commit(table: &mut Table, batch: &RawBatch, last: i64) -> Result<(), La
 
 impl Stage for Bronze {
     type Input = Batch;
-    type Output = Raw;
+    type Output = Handed<RawBatch>;
     type State = State;
 
     const STAGE: status::StageKind = status::StageKind::Bronze;
@@ -70,7 +59,7 @@ impl Stage for Bronze {
         input.delivery.records.len() as u64
     }
 
-    async fn recover(&mut self, _: &mpsc::Sender<Raw>) -> Result<State, StageError> {
+    async fn recover(&mut self, _: &mpsc::Sender<Handed<RawBatch>>) -> Result<State, StageError> {
         let table = self.context.open(TableKind::Bronze).await?;
         self.context.meters.of(Self::STAGE).table(&table);
         Ok(State { table, maintenance: Maintenance::new() })
@@ -80,7 +69,7 @@ impl Stage for Bronze {
         &mut self,
         State { table, .. }: &mut State,
         input: &mut Batch,
-        out: &mpsc::Sender<Raw>,
+        out: &mpsc::Sender<Handed<RawBatch>>,
     ) -> Result<(), StageError> {
         let stream = Arc::new(input.delivery.stream.clone().unwrap_or_else(Stream::direct));
         let after = table.position(&stream).unwrap_or(-1);
@@ -117,14 +106,19 @@ impl Stage for Bronze {
         meters.of(Self::STAGE).commit(table, rows, started.elapsed());
         meters.count(|totals| totals.records += rows);
         meters.of(status::StageKind::Silver).offered.fetch_add(rows, Ordering::Relaxed);
-        out.send(Raw { batch, after, received: input.received }).await.map_err(|_| StageError::Closed)
+        let (ingested_at, received) = (batch.ingested_at, Some(input.received));
+        out.send(Handed { batch, after, ingested_at, received }).await.map_err(|_| StageError::Closed)
     }
 
     async fn maintain(&mut self, state: &mut State, effort: Effort) -> Result<(), StageError> {
         Ok(self.context.maintain(Self::STAGE, &mut state.table, &mut state.maintenance, effort).await?)
     }
 
-    async fn look_around(&mut self, _: &mut State, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
+    async fn look_around(
+        &mut self,
+        _: &mut State,
+        _: &mpsc::Sender<Handed<RawBatch>>,
+    ) -> Result<(), StageError> {
         Ok(())
     }
 
@@ -132,7 +126,7 @@ impl Stage for Bronze {
         Ok(self.context.tidy(Self::STAGE, &mut state.table, &mut state.maintenance).await?)
     }
 
-    async fn finish(&mut self, _: &mut State, _: &mpsc::Sender<Raw>) -> Result<(), StageError> {
+    async fn finish(&mut self, _: &mut State, _: &mpsc::Sender<Handed<RawBatch>>) -> Result<(), StageError> {
         Ok(())
     }
 }

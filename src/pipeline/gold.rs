@@ -9,8 +9,7 @@ use tokio::sync::mpsc;
 
 use super::follow::{self, Backlog};
 use super::meter::{Seen, locked};
-use super::silver::Refined;
-use super::stage::{Stage, StageContext, StageError};
+use super::stage::{Handed, Stage, StageContext, StageError};
 use super::status::{self, Live};
 use crate::lake::maintenance::{Effort, Maintenance};
 use crate::lake::silver::TickBatch;
@@ -234,7 +233,7 @@ impl State {
 }
 
 impl Stage for Gold {
-    type Input = Refined;
+    type Input = Handed<TickBatch>;
     type Output = Closed;
     type State = State;
 
@@ -244,7 +243,7 @@ impl Stage for Gold {
         &self.context
     }
 
-    fn rows(input: &Refined) -> u64 {
+    fn rows(input: &Handed<TickBatch>) -> u64 {
         input.batch.ticks.ticks.len() as u64
     }
 
@@ -270,7 +269,7 @@ impl Stage for Gold {
     async fn take(
         &mut self,
         state: &mut State,
-        input: &mut Refined,
+        input: &mut Handed<TickBatch>,
         out: &mpsc::Sender<Closed>,
     ) -> Result<(), StageError> {
         let stream = &input.batch.stream;

@@ -8,9 +8,8 @@ use std::time::Instant as Clock;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::bronze::Raw;
 use super::meter::{Seen, locked};
-use super::stage::{Stage, StageContext, StageError};
+use super::stage::{Handed, Stage, StageContext, StageError};
 use super::status;
 use crate::lake::bronze::{Backlog, RawBatch};
 use crate::lake::maintenance::{Effort, Maintenance};
@@ -20,18 +19,6 @@ use crate::lake::{LakeError, Table, TableKind, quarantine};
 use crate::market::decode::{Decoder, Reject};
 use crate::market::dedup::{Dedup, TickKey, Verdict};
 use crate::market::{Market, Micros, Stream, Ticks};
-
-/// Committed ticks on their way to gold.
-#[derive(Debug)]
-pub(super) struct Refined {
-    pub(super) batch: TickBatch,
-    /// Silver's position in the stream before this batch: where gold has not read that far, it reads the
-    /// table first.
-    pub(super) after: i64,
-    /// When its records came in, by the clock.
-    pub(super) ingested_at: Micros,
-    pub(super) received: Option<Instant>,
-}
 
 /// The decoder of this process: the numbers that it gives to markets hold for all that is decoded.
 #[derive(Debug, Clone, Default)]
@@ -46,25 +33,22 @@ impl SharedDecoder {
     }
 }
 
-/// A decoded batch on its way to silver.
+/// Records with what they decode to, until that is taken.
 #[derive(Debug)]
-pub(super) struct Arriving {
+pub(super) struct Decoded {
     raw: RawBatch,
-    /// What it decodes to, until that is taken.
-    decoded: Option<(Ticks, Vec<Reject>)>,
-    after: i64,
-    received: Instant,
+    ticks: Option<(Ticks, Vec<Reject>)>,
 }
 
 /// Decodes what bronze hands on, while silver commits the batch before.
 pub(super) async fn decode(
     decoder: SharedDecoder,
-    mut inbox: mpsc::Receiver<Raw>,
-    out: mpsc::Sender<Arriving>,
+    mut inbox: mpsc::Receiver<Handed<RawBatch>>,
+    out: mpsc::Sender<Handed<Decoded>>,
 ) -> Result<(), StageError> {
-    while let Some(Raw { batch, after, received }) = inbox.recv().await {
-        let ready = Some(decoder.decode(&batch));
-        if out.send(Arriving { raw: batch, decoded: ready, after, received }).await.is_err() {
+    while let Some(Handed { batch: raw, after, ingested_at, received }) = inbox.recv().await {
+        let batch = Decoded { ticks: Some(decoder.decode(&raw)), raw };
+        if out.send(Handed { batch, after, ingested_at, received }).await.is_err() {
             break; // silver has failed, and says why
         }
     }
@@ -93,7 +77,11 @@ impl Silver {
     }
 
     /// Works off what bronze has committed and silver has not.
-    async fn catch_up(&self, state: &mut State, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+    async fn catch_up(
+        &self,
+        state: &mut State,
+        out: &mpsc::Sender<Handed<TickBatch>>,
+    ) -> Result<(), StageError> {
         state.bronze.refresh().await?;
         let positions = state.bronze.positions();
         state.seen = self.context.meters.of(Self::STAGE).seen(positions.clone());
@@ -105,7 +93,7 @@ impl Silver {
         &self,
         state: &mut State,
         positions: Vec<(Stream, i64)>,
-        out: &mpsc::Sender<Refined>,
+        out: &mpsc::Sender<Handed<TickBatch>>,
     ) -> Result<(), StageError> {
         let mut backlog = Backlog::default();
         for (stream, to) in positions {
@@ -128,7 +116,7 @@ impl Silver {
         raw: &RawBatch,
         (mut ticks, mut rejects): (Ticks, Vec<Reject>),
         received: Option<Instant>,
-        out: &mpsc::Sender<Refined>,
+        out: &mpsc::Sender<Handed<TickBatch>>,
     ) -> Result<(), StageError> {
         let started = Clock::now();
         let after = state.silver.position(&raw.stream).unwrap_or(-1);
@@ -162,9 +150,8 @@ impl Silver {
         });
         meters.of(status::StageKind::Gold).offered.fetch_add(kept, Ordering::Relaxed);
         let batch = TickBatch { stream: Arc::clone(&raw.stream), ticks, last };
-        out.send(Refined { batch, after, ingested_at: raw.ingested_at, received })
-            .await
-            .map_err(|_| StageError::Closed)
+        let handed = Handed { batch, after, ingested_at: raw.ingested_at, received };
+        out.send(handed).await.map_err(|_| StageError::Closed)
     }
 }
 
@@ -267,8 +254,8 @@ impl State {
 }
 
 impl Stage for Silver {
-    type Input = Arriving;
-    type Output = Refined;
+    type Input = Handed<Decoded>;
+    type Output = Handed<TickBatch>;
     type State = State;
 
     const STAGE: status::StageKind = status::StageKind::Silver;
@@ -277,11 +264,11 @@ impl Stage for Silver {
         &self.context
     }
 
-    fn rows(input: &Arriving) -> u64 {
-        input.raw.records.len() as u64
+    fn rows(input: &Handed<Decoded>) -> u64 {
+        input.batch.raw.records.len() as u64
     }
 
-    async fn recover(&mut self, out: &mpsc::Sender<Refined>) -> Result<State, StageError> {
+    async fn recover(&mut self, out: &mpsc::Sender<Handed<TickBatch>>) -> Result<State, StageError> {
         let bronze = Table::open_or_create(&self.context.storage, TableKind::Bronze).await?;
         let quarantine = self.context.open(TableKind::Quarantine).await?;
         let silver = self.context.open(TableKind::Silver).await?;
@@ -303,14 +290,15 @@ impl Stage for Silver {
     async fn take(
         &mut self,
         state: &mut State,
-        input: &mut Arriving,
-        out: &mpsc::Sender<Refined>,
+        input: &mut Handed<Decoded>,
+        out: &mpsc::Sender<Handed<TickBatch>>,
     ) -> Result<(), StageError> {
-        if input.after > state.silver.position(&input.raw.stream).unwrap_or(-1) {
+        let Decoded { raw, ticks } = &mut input.batch;
+        if input.after > state.silver.position(&raw.stream).unwrap_or(-1) {
             self.catch_up(state, out).await?;
         }
-        let decoded = input.decoded.take().unwrap_or_else(|| self.decoder.decode(&input.raw));
-        self.process(state, &input.raw, decoded, Some(input.received), out).await
+        let decoded = ticks.take().unwrap_or_else(|| self.decoder.decode(raw));
+        self.process(state, raw, decoded, input.received, out).await
     }
 
     async fn maintain(&mut self, state: &mut State, effort: Effort) -> Result<(), StageError> {
@@ -326,7 +314,7 @@ impl Stage for Silver {
     async fn look_around(
         &mut self,
         state: &mut State,
-        out: &mpsc::Sender<Refined>,
+        out: &mpsc::Sender<Handed<TickBatch>>,
     ) -> Result<(), StageError> {
         let meter = self.context.meters.of(Self::STAGE);
         if meter.has_taken(&state.seen) {
@@ -337,7 +325,11 @@ impl Stage for Silver {
         Ok(())
     }
 
-    async fn finish(&mut self, state: &mut State, out: &mpsc::Sender<Refined>) -> Result<(), StageError> {
+    async fn finish(
+        &mut self,
+        state: &mut State,
+        out: &mpsc::Sender<Handed<TickBatch>>,
+    ) -> Result<(), StageError> {
         self.catch_up(state, out).await
     }
 }

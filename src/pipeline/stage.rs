@@ -16,8 +16,8 @@ use crate::lake::lock::Lock;
 use crate::lake::maintenance::{Effort, Maintenance, Report};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Storage, Table, TableKind};
-use crate::market::SECOND;
 use crate::market::time::now;
+use crate::market::{Micros, SECOND};
 use crate::text::{cause_first, chain};
 
 /// How long after one look around the next one is due, however much waits in the inbox.
@@ -48,6 +48,19 @@ pub enum StageError {
     /// It was told to stop while it was failing. Final.
     #[error("stopped with rows that could not be committed")]
     Stopped(#[source] LakeError),
+}
+
+/// A committed batch that a stage hands to the next one.
+#[derive(Debug)]
+pub(super) struct Handed<T> {
+    pub(super) batch: T,
+    /// The committing table's position in the stream before this batch: a stage that has not come that far
+    /// reads the table first.
+    pub(super) after: i64,
+    /// Clock time at which bronze took its records in.
+    pub(super) ingested_at: Micros,
+    /// When the first of its records was received; none: the batch was read back from a table.
+    pub(super) received: Option<Instant>,
 }
 
 /// One step of the pipeline: reads what the stage before has committed, and commits what it makes of it with

@@ -11,7 +11,7 @@ fn markets() -> Arc<Vec<Arc<Market>>> {
 }
 
 /// The record of this offset, with a tick of each of these markets, ten seconds after the one before it.
-fn refined(offset: i64, of: &[u32]) -> Refined {
+fn refined(offset: i64, of: &[u32]) -> Handed<TickBatch> {
     let at = START + 10 * offset * SECOND;
     let tick = |market: &u32| Tick {
         market: *market,
@@ -26,7 +26,7 @@ fn refined(offset: i64, of: &[u32]) -> Refined {
     };
     let ticks = Ticks { markets: markets(), ticks: of.iter().map(tick).collect() };
     let batch = TickBatch { stream: Arc::new(Stream::direct()), ticks, last: offset };
-    Refined { batch, after: offset - 1, ingested_at: at, received: None }
+    Handed { batch, after: offset - 1, ingested_at: at, received: None }
 }
 
 async fn gold(
