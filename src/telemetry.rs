@@ -1,5 +1,6 @@
-//! Logs: one line an event, without control characters, to a file of bounded size and to the dashboard's log
-//! pane while it has the terminal; to stderr otherwise. Engines and HTTP stacks are heard from `warn` on.
+//! Logs: one line per event, without control characters. A dashboard logs to its pane and to a file of
+//! bounded size; every other command logs to stderr and, if one is named, to a file. Libraries are logged
+//! from level `warn` on, unless the level setting names them.
 
 mod rolling;
 
@@ -21,64 +22,56 @@ use rolling::Rolling;
 /// Lines that the log pane keeps.
 const PANE_LINES: usize = 2_000;
 
-/// Where logs go.
+/// Where logs go. A file that the user named and that cannot be written is an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// To the pane of a dashboard, which has the terminal, and to a file; to the pane alone, with a warning,
-    /// where the file cannot be written: a storage that may only be read can still be looked at.
+    /// The log pane, and a file.
     Dashboard {
-        /// The log file.
-        file: PathBuf,
-    },
-    /// To stderr, and to a file where one is named.
-    Stderr {
-        /// The log file.
+        /// The file that the user named.
         file: Option<PathBuf>,
-        /// Colours, when stderr is a terminal.
+        /// The file where the user named none. Where it cannot be written, the pane alone gets the logs, with
+        /// a warning: the dashboard also works on a storage that is read-only.
+        default_file: PathBuf,
+    },
+    /// Stderr, and a file if the user named one.
+    Stderr {
+        file: Option<PathBuf>,
+        /// Whether lines have colours while stderr is a terminal.
         color: bool,
     },
 }
 
-/// Why there can be no log.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The file cannot be written.
     #[error("the log file '{}' cannot be written", .path.display())]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The level is not understood.
+    File { path: PathBuf, source: std::io::Error },
     #[error("'{0}' is not a log level")]
     Level(String),
-    /// Logs were set up before.
+    /// [`init`] was called before.
     #[error("logs are set up already")]
     Twice,
 }
 
-/// Sets up the process's logs; once.
+/// Sets up the logs of the process; once. `level` is a level or a list of `target=level`, as in `RUST_LOG`.
 ///
 /// # Errors
-/// See [`TelemetryError`].
+/// [`TelemetryError`].
 pub fn init(level: &str, destination: &Destination) -> Result<(), TelemetryError> {
     let open = |path: &Path| {
         Rolling::open(path)
             .map(|f| Sink::File(Mutex::new(f)))
             .map_err(|source| TelemetryError::File { path: path.to_owned(), source })
     };
-    let mut no_file = None;
+    let mut without_default = None;
     let sinks = match destination {
-        Destination::Dashboard { file } => {
+        Destination::Dashboard { file, default_file } => {
             tui_logger::set_default_level(tui_logger::LevelFilter::Trace);
             tui_logger::set_buffer_depth(PANE_LINES);
-            let mut sinks = vec![Sink::Pane];
-            match open(file) {
-                Ok(file) => sinks.push(file),
-                Err(error) => no_file = Some(error),
-            }
-            sinks
+            let opened = match file {
+                Some(file) => Some(open(file)?),
+                None => open(default_file).map_err(|error| without_default = Some(error)).ok(),
+            };
+            [Sink::Pane].into_iter().chain(opened).collect()
         }
         Destination::Stderr { file, color } => {
             let stderr = Sink::Stderr { color: *color && std::io::stderr().is_terminal() };
@@ -91,13 +84,14 @@ pub fn init(level: &str, destination: &Destination) -> Result<(), TelemetryError
         .with(Lines { sinks }.with_filter(filter))
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
-    if let Some(error) = no_file {
+    if let Some(error) = without_default {
         tracing::warn!(error = &error as &dyn std::error::Error, "logging to the log pane only");
     }
     Ok(())
 }
 
-/// A level alone is this program's, others are heard from `warn` on; what is said of a library by name holds.
+/// Filter directives for a level setting: `info`, `debug` and `trace` alone hold for this program, everything
+/// else logs from `warn` on; directives with a target are kept as they are.
 fn directives(level: &str) -> String {
     let ours = |part: &str| match part {
         "info" | "debug" | "trace" => format!("warn,cryptostream={part}"),
@@ -112,20 +106,21 @@ enum Sink {
     Stderr { color: bool },
 }
 
+/// Formats each event as one line and writes it to every sink.
 struct Lines {
     sinks: Vec<Sink>,
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut words = Words::default();
-        event.record(&mut words);
-        let text = printable(&format!("{}{}", words.message, words.fields));
+        let mut event_text = EventText::default();
+        event.record(&mut event_text);
+        let text = printable(&format!("{}{}", event_text.message, event_text.fields));
         let (level, target) = (*event.metadata().level(), event.metadata().target());
         let target = target.strip_prefix("cryptostream::").unwrap_or(target);
         let now = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
         for sink in &self.sinks {
-            // A log that cannot be written must not stop what it tells of.
+            // A failure to write a log line must not stop the work that is logged.
             match sink {
                 Sink::File(file) => {
                     if let Ok(mut file) = file.lock() {
@@ -170,14 +165,14 @@ fn pane_level(level: Level) -> log::Level {
     }
 }
 
-/// An event in words: its message, then ` name=value` for each field; values with blanks in quotes.
+/// The text of an event: its message, and ` name=value` for each field, quoted where the value has blanks.
 #[derive(Default)]
-struct Words {
+struct EventText {
     message: String,
     fields: String,
 }
 
-impl Words {
+impl EventText {
     fn add(&mut self, field: &Field, value: &str) {
         let quoted = value.is_empty() || value.contains([' ', '"', '=']);
         match field.name() {
@@ -188,7 +183,7 @@ impl Words {
     }
 }
 
-impl Visit for Words {
+impl Visit for EventText {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.add(field, value);
     }
@@ -209,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_structured_and_cannot_steer_a_terminal() {
+    fn lines_are_structured_and_without_control_characters() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("logs/x.log");
         let lines = Lines { sinks: vec![Sink::File(Mutex::new(Rolling::open(&path).unwrap()))] };
@@ -219,7 +214,7 @@ mod tests {
             || {
                 tracing::info!(target: "cryptostream::pipeline::gold", candles = 10, why = "two words", who = %"\u{1b}[31mred", "closed\nwindows");
                 tracing::info!(target: "deltalake_core::kernel", "noise");
-                tracing::info!(target: "hyper::proto", "asked for");
+                tracing::info!(target: "hyper::proto", "named in the level");
                 tracing::trace!("too fine");
             },
         );
@@ -229,7 +224,7 @@ mod tests {
             lines,
             [
                 " INFO pipeline::gold: closed windows candles=10 why=\"two words\" who=[31mred",
-                " INFO hyper::proto: asked for"
+                " INFO hyper::proto: named in the level"
             ]
         );
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Two files of this size hold days of INFO lines.
+/// Bytes of one file: two such files hold days of INFO lines.
 const LIMIT: u64 = 10 << 20;
 
 pub(super) struct Rolling {
@@ -15,7 +15,7 @@ pub(super) struct Rolling {
 }
 
 impl Rolling {
-    /// Appends to the file, making it and its folder where needed.
+    /// Opens the file for appending; creates it and its folder if they do not exist.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;

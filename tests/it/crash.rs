@@ -5,7 +5,7 @@ use std::path::Path;
 use cryptostream::lake::{TableKind, failpoint};
 
 use crate::support::process::{
-    Running, commits, killed_at, program, replaying, simulating, succeed, told, wait_for,
+    Running, commits, killed_at, program, replaying, simulating, stderr, succeed, wait_for,
 };
 use crate::support::stream::{Habits, random, text};
 use crate::support::tables::{assert_rows, assert_same, assert_sound, columns_without, replay, rows, values};
@@ -167,9 +167,9 @@ fn failing_at(places: &[&str], folder: &Path, pipeline: impl Fn(&Path) -> std::p
         .collect();
     for (place, process) in running {
         let ended = process.wait();
-        let told = told(&ended);
-        assert!(ended.status.success(), "{place}: {told}");
-        assert!(told.contains("fail point"), "{place} was not reached: {told}");
+        let stderr = stderr(&ended);
+        assert!(ended.status.success(), "{place}: {stderr}");
+        assert!(stderr.contains("fail point"), "{place} was not reached: {stderr}");
     }
 }
 
@@ -216,7 +216,11 @@ async fn a_compaction_that_fails_drops_no_batch() {
         .collect();
     for (place, process) in running {
         let ended = process.wait();
-        assert!(ended.status.success() && told(&ended).contains("fail point"), "{place}: {}", told(&ended));
+        assert!(
+            ended.status.success() && stderr(&ended).contains("fail point"),
+            "{place}: {}",
+            stderr(&ended)
+        );
         let storage = folder.path().join(place);
         assert!(
             values(&storage).await == values(&undisturbed).await,
@@ -308,7 +312,7 @@ async fn a_pipeline_that_is_told_to_stop_commits_what_it_holds_and_goes_on_later
     wait_for("some commits", || commits(&storage, TableKind::Silver) > 5);
     stopped.signal("TERM");
     let stopped = stopped.wait();
-    assert!(stopped.status.success(), "{}", told(&stopped));
+    assert!(stopped.status.success(), "{}", stderr(&stopped));
     assert!(String::from_utf8_lossy(&stopped.stdout).contains("records"));
     assert_sound(&storage, "after SIGTERM").await;
     succeed(replaying(&storage, &input, 50));

@@ -11,16 +11,16 @@ use cryptostream::pipeline::{Connections, PipelineSettings, WhenHeld, supervisor
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::process::{Running, commits, program, replaying, simulating, succeed, told, wait_for};
+use crate::support::process::{Running, commits, program, replaying, simulating, stderr, succeed, wait_for};
 use crate::support::stream::{random, text};
 use crate::support::tables::{self, assert_same, assert_sound, dump, replay, values};
 
 /// Runs a command that must be refused, in one line.
 fn refused(mut command: Command, words: &str) {
     let refused = command.output().unwrap();
-    let told = told(&refused);
-    assert_eq!(refused.status.code(), Some(1), "{told}");
-    assert!(told.starts_with(words) && told.lines().count() == 1, "{told}");
+    let stderr = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with(words) && stderr.lines().count() == 1, "{stderr}");
 }
 
 /// Pauses a pipeline, lets another take over, and resumes it: it must give up and change nothing.
@@ -36,7 +36,7 @@ async fn replaced(first: Command, second: impl Fn() -> Command, storage: &Path) 
     first.signal("CONT");
     let first = first.wait();
     assert_eq!(first.status.code(), Some(1));
-    assert!(told(&first).contains("another process has taken over"), "{}", told(&first));
+    assert!(stderr(&first).contains("another process has taken over"), "{}", stderr(&first));
     assert!(left == dump(storage).await, "the first pipeline has changed what its successor had left");
     assert_sound(storage, "after a take-over").await;
 }

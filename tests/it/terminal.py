@@ -1,4 +1,4 @@
-"""The dashboard on a terminal of its own, as a job of a shell: PROGRAM CASE STORAGE. Ends with 0 when all is as it should be."""
+"""Runs the dashboard as a job of a shell on a new pseudoterminal: PROGRAM CASE STORAGE. Exits with 0 if the case passes."""
 import fcntl, os, pty, re, signal, struct, sys, termios, threading, time
 
 PROGRAM, CASE, STORAGE = sys.argv[1:4]
@@ -9,14 +9,15 @@ LEAVE = [b"\x1b[?1049l", b"\x1b[?1000l", b"\x1b[?2004l"]
 class Job:
     """The program in the foreground of a session whose leader does what a shell does: waits, reports, continues."""
 
-    def __init__(self, term="xterm-256color"):
+    def __init__(self, *args, term="xterm-256color", **variables):
         self.reports, reports = os.pipe()
         commands, self.commands = os.pipe()
         leader, self.terminal = pty.fork()
         if leader == 0:
-            shell(reports, commands, term)
+            shell(reports, commands, args or ["--source", "simulator"], {"TERM": term, **variables})
         os.close(reports)
-        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+        # Large enough for every pane.
+        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
         self.output, self.lines, self.read = b"", [], b""
         threading.Thread(target=self.collect, args=(self.terminal, "output"), daemon=True).start()
         threading.Thread(target=self.collect, args=(self.reports, "read"), daemon=True).start()
@@ -34,15 +35,19 @@ class Job:
         end = time.monotonic() + 60
         while not holds():
             if time.monotonic() > end:
-                sys.exit(f"{CASE}: waited in vain for {what}\nreports: {self.read!r}\noutput: {self.output[-3000:]!r}")
+                sys.exit(f"{CASE}: timed out waiting for {what}\nreports: {self.read!r}\noutput: {self.output[-3000:]!r}")
             time.sleep(0.01)
 
     def raw(self):
         return not termios.tcgetattr(self.terminal)[3] & termios.ICANON
 
     def shown(self):
-        """What it drew since the last `forget`."""
+        """Whether the program has taken the terminal and drawn since the last `forget`."""
         return all(mode in self.output for mode in ENTER) and b"Markets" in self.output and self.raw()
+
+    def text(self):
+        """The output without escape sequences, each run of blanks as one blank."""
+        return re.sub(rb"(\x1b\[[0-9;?]*[A-Za-z]|\s)+", b" ", self.output)
 
     def given_back(self):
         return all(mode in self.output for mode in LEAVE) and not self.raw()
@@ -60,14 +65,14 @@ class Job:
         os.write(self.commands, b"f")
 
 
-def shell(reports, commands, term):
+def shell(reports, commands, args, environment):
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     program = os.fork()
     if program == 0:
         os.setpgid(0, 0)
         os.tcsetpgrp(0, os.getpid())
         signal.signal(signal.SIGTTOU, signal.SIG_DFL)
-        os.execve(PROGRAM, [PROGRAM, "--source", "simulator", "--storage", STORAGE], {"TERM": term})
+        os.execve(PROGRAM, [PROGRAM, *args, "--storage", STORAGE], environment)
     os.write(reports, b"%d\n" % program)
     cooked = termios.tcgetattr(0)
     cooked[3] |= termios.ICANON | termios.ECHO
@@ -106,6 +111,7 @@ def stop_and_continue(job, stop, gives_back):
 
 
 def ended_by(job, number, how):
+    """Ends the program by a signal once it has drawn."""
     job.until("the dashboard", job.shown)
     job.forget()
     job.signal(number)
@@ -113,12 +119,23 @@ def ended_by(job, number, how):
     job.until("the terminal given back", job.given_back)
 
 
-def refused(term):
-    job = Job(term)
+def refused(job, *reasons):
     job.until("the end", lambda: job.reported(rb"ended 1"))
-    job.until("the reason", lambda: b"TERM is" in job.output and b"--no-tui" in job.output)
-    if os.path.exists(STORAGE):
-        sys.exit("a storage was made")
+    job.until("the reason", lambda: all(reason in job.output for reason in reasons))
+    if os.path.exists(STORAGE) or any(mode in job.output for mode in ENTER):
+        sys.exit(f"{CASE}: it has started: {job.output!r}")
+
+
+def without_log_file(job):
+    job.until("the dashboard", job.shown)
+    job.until("the warning", lambda: b"logging to the log pane only" in job.text())
+    ended_by(job, signal.SIGTERM, rb"ended 0")
+
+
+def default_log_file_in_the_way():
+    os.makedirs(STORAGE)
+    open(f"{STORAGE}/logs", "w").close()
+    without_log_file(Job())
 
 
 CASES = {
@@ -128,7 +145,12 @@ CASES = {
     "quit": lambda: ended_by(Job(), signal.SIGQUIT, rb"killed by %d" % signal.SIGQUIT),
     "hup": lambda: ended_by(Job(), signal.SIGHUP, rb"ended 0"),
     "term": lambda: ended_by(Job(), signal.SIGTERM, rb"ended 0"),
-    "dumb": lambda: refused("dumb"),
-    "unset": lambda: refused(""),
+    "dumb": lambda: refused(Job(term="dumb"), b"TERM is", b"--no-tui"),
+    "unset": lambda: refused(Job(term=""), b"TERM is", b"--no-tui"),
+    # A folder cannot be opened as a log file.
+    "log-file": lambda: refused(Job(CRYPTOSTREAM_LOG_FILE="/"), b"the log file '/' cannot be written: "),
+    "monitor-log-file": lambda: refused(Job("monitor", CRYPTOSTREAM_LOG_FILE="/"), b"the log file '/' cannot be written: "),
+    "default-log-file": default_log_file_in_the_way,
+    "monitor-read-only": lambda: without_log_file(Job("monitor")),
 }
 CASES[CASE]()

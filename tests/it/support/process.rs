@@ -1,4 +1,4 @@
-//! The program as processes of its own: in an empty environment, to be killed, paused and waited for.
+//! The program in child processes with an empty environment: run, killed, paused and waited for.
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use cryptostream::lake::{TableKind, failpoint};
 
-/// The program with some arguments, on a storage.
+/// The program with these arguments on `storage`; stdout and stderr are captured.
 pub(crate) fn program(args: &[&str], storage: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cryptostream"));
     command.args(args).arg("--storage").arg(storage).env_clear();
@@ -21,8 +21,8 @@ pub(crate) fn replaying(storage: &Path, input: &Path, batch: u32) -> Command {
     command
 }
 
-/// A pipeline over a made-up market of `events` ticks in virtual time, in batches of `batch` records: the
-/// same ticks every time.
+/// A pipeline over the simulator: `events` ticks in virtual time, in batches of `batch` records. The ticks are
+/// the same in every run.
 pub(crate) fn simulating(storage: &Path, events: u32, batch: u32) -> Command {
     let mut command = program(
         &["--no-tui", "--source", "simulator", "--rate", "max", "--seed", "5", "--log-level", "warn"],
@@ -33,26 +33,33 @@ pub(crate) fn simulating(storage: &Path, events: u32, batch: u32) -> Command {
     command
 }
 
-/// Runs a command to its end, which must be a good one.
+/// The command line that runs a case of `terminal.py` on `storage`.
+pub(crate) fn terminal_case(case: &str, storage: &Path) -> [String; 5] {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/terminal.py");
+    let storage = storage.to_str().unwrap();
+    ["python3", script, env!("CARGO_BIN_EXE_cryptostream"), case, storage].map(str::to_owned)
+}
+
+/// Runs a command to its end; it must exit with 0.
 pub(crate) fn succeed(mut command: Command) -> Output {
     let ended = command.output().unwrap();
-    assert!(ended.status.success(), "{}", told(&ended));
+    assert!(ended.status.success(), "{}", stderr(&ended));
     ended
 }
 
-/// Runs a command that kills itself at a place of [`cryptostream::lake::failpoint`].
+/// Runs a command that kills itself at a fail point of [`cryptostream::lake::failpoint`].
 pub(crate) fn killed_at(place: &str, mut command: Command) {
     let ended = command.env(failpoint::VARIABLE, place).output().unwrap();
     let how = std::os::unix::process::ExitStatusExt::signal(&ended.status);
-    assert!(how.is_some(), "nothing was killed at {place}: {}", told(&ended));
+    assert!(how.is_some(), "nothing was killed at {place}: {}", stderr(&ended));
 }
 
-/// What a process wrote to stderr.
-pub(crate) fn told(ended: &Output) -> String {
+/// The stderr of an ended process, as text.
+pub(crate) fn stderr(ended: &Output) -> String {
     String::from_utf8_lossy(&ended.stderr).into_owned()
 }
 
-/// A process that does not outlive the test.
+/// A child process that is killed when this is dropped.
 pub(crate) struct Running(Option<Child>);
 
 impl Running {
@@ -74,7 +81,6 @@ impl Running {
         self.child().try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end.
     pub(crate) fn wait(mut self) -> Output {
         self.0.take().unwrap().wait_with_output().unwrap()
     }
@@ -89,11 +95,11 @@ impl Drop for Running {
     }
 }
 
-/// Waits until something holds; a test that waits for longer has failed.
+/// Waits until `holds` is true; panics after a minute.
 pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_mins(1), "waited in vain for {what}");
+        assert!(start.elapsed() < Duration::from_mins(1), "timed out waiting for {what}");
         std::thread::yield_now();
     }
 }
