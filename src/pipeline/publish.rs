@@ -172,6 +172,8 @@ pub(super) struct Onlooker {
     shared: Shared,
     rates: Rates,
     alert_threshold: f64,
+    /// The failure of the last read, if it failed, for the log.
+    failures: Notices,
 }
 
 impl Onlooker {
@@ -181,11 +183,14 @@ impl Onlooker {
             shared: Shared::default(),
             rates: Rates::default(),
             alert_threshold,
+            failures: Notices::default(),
         }
     }
 
-    /// Publishes what the tables hold now, and waits for a second.
+    /// Publishes what the tables hold now, and waits for a second. A failure to read them is logged when its
+    /// cause changes and when it ends.
     pub(super) async fn look(&mut self, role: Role, connections: &Connections) -> Looking {
+        let mut failing = Vec::new();
         match self.monitor.look(&self.shared.meters).await {
             Ok(Some(live)) => {
                 self.shared.meters.works(Component::Monitor);
@@ -193,7 +198,19 @@ impl Onlooker {
                 self.shared.meters.revise();
             }
             Ok(None) => self.shared.meters.works(Component::Monitor),
-            Err(error) => self.shared.meters.failed(Component::Monitor, cause_first(&error)),
+            Err(error) => {
+                failing.push(cause_first(&error));
+                self.shared.meters.failed(Component::Monitor, failing[0].clone());
+            }
+        }
+        let (ended, new) = self.failures.change(&failing);
+        for error in new {
+            tracing::warn!(error, "the tables cannot be read, trying again every second");
+        }
+        if failing.is_empty() {
+            for error in ended {
+                tracing::info!(error, "the tables can be read again");
+            }
         }
         let snapshot = snapshot(&self.shared, None, role, &mut self.rates, self.alert_threshold);
         connections.snapshots.send_replace(Arc::new(snapshot));
@@ -206,7 +223,11 @@ impl Onlooker {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::lake::{Table, TableKind};
 
     #[test]
     fn a_notice_is_new_once_and_gone_once_whatever_its_figures() {
@@ -220,6 +241,39 @@ mod tests {
         assert_eq!(notices.change(&list(&[later, coin])), (list(&[]), list(&[coin])));
         assert_eq!(notices.change(&list(&[later])), (list(&[coin]), list(&[])));
         assert_eq!(notices.change(&list(&[])), (list(&[later]), list(&[])));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_failure_to_read_the_tables_is_logged_once_and_so_is_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, log) = (folder.path().join("storage"), folder.path().join("log"));
+        let storage = Storage::new(&root).unwrap();
+        for kind in [TableKind::Silver, TableKind::Gold] {
+            Table::open_or_create(&storage, kind).await.unwrap();
+        }
+        let writer = Arc::new(std::fs::File::create(&log).unwrap());
+        let subscriber = tracing_subscriber::fmt().with_env_filter("cryptostream").with_ansi(false);
+        let subscriber = subscriber.with_writer(writer).finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let blank = snapshot(&Shared::default(), None, Role::Pipeline, &mut Rates::default(), 0.02);
+        let (snapshots, _shown) = watch::channel(Arc::new(blank));
+        let (_select, selected) = watch::channel(None);
+        let connections = Connections { snapshots, selected, cancel: CancellationToken::new() };
+        connections.cancel.cancel(); // so that no look waits
+        let mut onlooker = Onlooker::new(storage, 0.02);
+        let broken = root.join(TableKind::Gold.path()).join("_delta_log/00000000000000000001.json");
+        for is_broken in [true, true, true, false, false] {
+            if is_broken {
+                std::fs::write(&broken, "{").unwrap();
+            } else {
+                let _ = std::fs::remove_file(&broken);
+            }
+            onlooker.look(Role::Pipeline, &connections).await;
+        }
+        let text = std::fs::read_to_string(&log).unwrap();
+        let count = |text: &str, part: &str| text.matches(part).count();
+        assert_eq!((count(&text, " WARN "), count(&text, "cannot be read")), (1, 1), "{text}");
+        assert_eq!(count(&text, "can be read again"), 1, "{text}");
     }
 
     #[test]
