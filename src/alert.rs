@@ -1,6 +1,5 @@
-//! Alerts: the rule that judges newly closed candles, and the table that keeps what it raised.
-//!
-//! Delivery to the outside joins here, beside [`rule`] and [`store`].
+//! Alerts: [`rule`] judges newly closed candles, [`store`] keeps the alerts in their table. Nothing is sent to
+//! other systems.
 
 pub mod rule;
 pub mod store;

@@ -1,9 +1,8 @@
-//! How long to wait after failures that follow each other: doubling, capped, jittered. A pure function but
-//! for [`jitter`].
+//! How long to wait after consecutive failures: exponential, capped, with jitter. Pure, except [`jitter`].
 
 use std::time::Duration;
 
-/// The share of a wait that jitter may take off.
+/// The largest share of a wait that jitter subtracts.
 const JITTER: f64 = 0.25;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +14,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after failure number `attempt` (from 1), shortened by `jitter` (0..=1, see [`jitter`]) by a
-    /// quarter at most.
+    /// The wait after failure number `attempt` (from 1), shortened by up to a quarter in proportion to `jitter`
+    /// (0..=1, see [`jitter`]).
     pub fn delay(&self, attempt: u32, jitter: f64) -> Duration {
         let doubled = 2u32.checked_pow(attempt.saturating_sub(1)).and_then(|n| self.first.checked_mul(n));
         doubled.unwrap_or(self.cap).min(self.cap).mul_f64(1.0 - JITTER * jitter.clamp(0.0, 1.0))

@@ -1,33 +1,34 @@
-//! Files that are written beside the one that they become: until they are complete, what was there stays as
-//! it is.
+//! Files that are written beside their target and renamed to it when they are complete. Until then the target
+//! is unchanged, whatever happens to the writer.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// What is put behind the name of the file that it is going to be.
+/// Appended to the name of the target.
 const SUFFIX: &str = ".partial";
-/// Links followed at most, as the system does.
+/// Symbolic links followed at most, as Linux does.
 const LINKS: usize = 40;
 
-/// A file beside its target. It stays where it is until it is committed or discarded.
+/// A locked file beside its target. When it is dropped it stays there, unless it is committed or discarded.
 #[derive(Debug)]
 pub struct StagedFile {
     file: File,
     path: PathBuf,
     target: PathBuf,
-    /// The target as it was found, locked: nobody adds to what is going to be replaced.
+    /// The target at [`Self::open`], locked so that no process appends to a file that is about to be replaced;
+    /// none where there was none.
     before: Option<File>,
 }
 
 impl StagedFile {
-    /// Opens the file beside `target` for this process alone: a new one, or one with what a writer left in it
-    /// that was killed.
+    /// Opens the file beside `target` with an exclusive lock: a new one, or the one that a killed writer left,
+    /// with its content.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when another process writes it or its target; else when it cannot be
-    /// made, or `target` not be written.
+    /// created or `target` cannot be written.
     pub fn open(target: &Path) -> io::Result<Self> {
         let target = behind_links(target);
         let mut path = target.clone().into_os_string();
@@ -37,7 +38,7 @@ impl StagedFile {
             let before = locked_if_there(&target)?;
             let file = locked(&path, File::options().create(true).truncate(false).write(true))?;
             let staged = Self { file, path: path.clone(), target: target.clone(), before };
-            // Before this one was locked, another process may have committed its own.
+            // Another process may have committed its file between the two locks.
             if staged.is_target_unchanged() {
                 return Ok(staged);
             }
@@ -48,21 +49,20 @@ impl StagedFile {
         self.before.as_ref().map_or_else(|| !self.target.exists(), |before| is_at(before, &self.target))
     }
 
-    /// Where it stands.
+    /// Path of the staged file, not of its target.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file itself.
     pub const fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
-    /// Makes it the target, with the permissions of the one before.
+    /// Renames the file to its target, with the permissions of the file that it replaces.
     ///
     /// # Errors
-    /// What the system says, [`io::ErrorKind::WouldBlock`] when another process writes a target that was not
-    /// there before; both files are as they were.
+    /// [`io::ErrorKind::WouldBlock`] when another process writes a target that was created after
+    /// [`Self::open`]; else the system's error. Both files are unchanged then.
     pub fn commit(mut self) -> io::Result<()> {
         if !self.is_target_unchanged() {
             self.before = locked_if_there(&self.target)?;
@@ -74,11 +74,12 @@ impl StagedFile {
         fs::rename(&self.path, &self.target)
     }
 
-    /// Makes it the target, unless there is one by now; an empty file that was there before is none.
+    /// Renames the file to its target unless that exists by now. A target that was empty at [`Self::open`] and
+    /// still is counts as absent.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] when there is one, else what the system says; both files are as they
-    /// were.
+    /// [`io::ErrorKind::AlreadyExists`] when the target exists; else the system's error. Both files are
+    /// unchanged then.
     pub fn commit_new(self) -> io::Result<()> {
         if self.before.as_ref().is_some_and(|before| {
             is_at(before, &self.target) && before.metadata().is_ok_and(|m| m.len() == 0)
@@ -99,21 +100,19 @@ impl StagedFile {
         }
     }
 
-    /// Removes it.
-    ///
-    /// # Errors
-    /// What the system says.
+    /// Deletes the file; the target is unchanged.
     pub fn discard(self) -> io::Result<()> {
         fs::remove_file(&self.path)
     }
 }
 
-/// Whether both are of one file, whatever names led to it.
+/// Whether both describe the same file, by device and inode.
 pub fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// Where a path leads through links, so that they stay links; the last of them may lead to nothing yet.
+/// Follows symbolic links, so that a commit replaces the file that they point to and not the links. The last
+/// link may point to a file that does not exist yet.
 fn behind_links(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
@@ -128,15 +127,15 @@ fn behind_links(path: &Path) -> PathBuf {
     path
 }
 
-/// Whether a file is the one that has this name now.
+/// Whether an open file is the one at this path now.
 fn is_at(file: &File, path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|named| file.metadata().is_ok_and(|opened| is_same(&named, &opened)))
 }
 
-/// Opens a file that only one process may write, with its lock.
+/// Opens a file and locks it exclusively.
 ///
 /// # Errors
-/// [`io::ErrorKind::WouldBlock`] when another process has it; else what the system says.
+/// [`io::ErrorKind::WouldBlock`] when another process holds the lock; else the system's error.
 pub fn locked(path: &Path, options: &OpenOptions) -> io::Result<File> {
     loop {
         let file = options.open(path)?;
@@ -146,7 +145,7 @@ pub fn locked(path: &Path, options: &OpenOptions) -> io::Result<File> {
             }
             TryLockError::Error(error) => error,
         })?;
-        // Between the two another process may have given its name to another file.
+        // Another process may have replaced the file between opening and locking.
         if is_at(&file, path) {
             return Ok(file);
         }
@@ -160,15 +159,15 @@ fn locked_if_there(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Whether a path names something that is written to rather than replaced: a device, a pipe, a terminal.
+/// Whether a path is written to rather than replaced: a device, a pipe, a terminal.
 pub fn is_stream(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
-/// Makes `target` a file of these bytes; a stream gets them written.
+/// Replaces `target` with a file of these bytes; writes them to it where it is a stream.
 ///
 /// # Errors
-/// What the system says; `target` is as it was.
+/// As [`StagedFile::open`] and [`StagedFile::commit`]; a file at `target` is unchanged then.
 pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
     if is_stream(target) {
         return fs::write(target, bytes);
@@ -178,7 +177,7 @@ pub fn write(target: &Path, bytes: &[u8]) -> io::Result<()> {
     match written {
         Ok(()) => staged.commit(),
         Err(error) => {
-            let _ = staged.discard(); // the first error is the one to tell
+            let _ = staged.discard(); // the first error is the one to report
             Err(error)
         }
     }
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_whole_or_as_it_was() {
+    fn a_target_is_complete_or_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("picture.svg");
         write(&target, b"one").unwrap();
@@ -210,14 +209,14 @@ mod tests {
             io::ErrorKind::WouldBlock,
             "one writer at a time"
         );
-        drop(staged); // as a killed writer leaves it
+        drop(staged); // leaves the file, as a killed writer does
         write(&target, b"two").unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"two");
         assert_eq!(names(folder.path()), ["picture.svg"]);
     }
 
     #[test]
-    fn what_is_new_replaces_nothing_that_appeared() {
+    fn commit_new_replaces_no_file_that_appeared_meanwhile() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a");
         let staged = |text: &[u8]| {
@@ -235,7 +234,7 @@ mod tests {
         fs::remove_file(&target).unwrap();
         staged(b"NEW").commit_new().unwrap();
         assert_eq!((fs::read(&target).unwrap(), names(folder.path())), (b"NEW".to_vec(), vec!["a".into()]));
-        // A file that is empty has nothing to lose, until it gets something.
+        // An empty target is replaced, unless it was filled meanwhile.
         for (meanwhile, kept) in [("", "new"), ("filled", "filled")] {
             fs::write(&target, "").unwrap();
             let new = staged(b"new");
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_writes_is_not_replaced() {
+    fn a_target_that_another_process_writes_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a");
         let appending = || locked(&target, File::options().append(true).create(true));
@@ -257,7 +256,7 @@ mod tests {
         let staged = StagedFile::open(&target).unwrap();
         assert_eq!(appending().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         staged.commit().unwrap();
-        // One that was not there at first, too.
+        // Nor is one that did not exist at first.
         fs::remove_file(&target).unwrap();
         let staged = StagedFile::open(&target).unwrap();
         let appender = appending().unwrap();
@@ -267,7 +266,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_permissions_and_streams_stay_what_they_are() {
+    fn links_permissions_and_streams_are_kept() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let (target, link) = (folder.path().join("a"), folder.path().join("b"));
@@ -278,7 +277,7 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&target).unwrap(), b"new");
         assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
-        // A link to nothing, by way of another, relative to where it stands.
+        // A relative link to a link to a file that does not exist.
         fs::create_dir(folder.path().join("d")).unwrap();
         std::os::unix::fs::symlink("../c", folder.path().join("d/c")).unwrap();
         std::os::unix::fs::symlink("e", folder.path().join("c")).unwrap();

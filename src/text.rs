@@ -1,10 +1,10 @@
-//! Text for people: what is printable, and errors with their causes. The lowest layer: everything may use it.
+//! Text for users: untrusted text made printable, and errors with their causes in one line.
 
 use std::error::Error;
 use std::iter::successors;
 
-/// Text from outside without control characters (they could steer a terminal) and without invisible format
-/// characters (they could turn the order of what is around them), line breaks as spaces.
+/// Untrusted text without control characters (a terminal would obey them) and without invisible format
+/// characters (some reverse the direction of the text around them). Line breaks and tabs become spaces.
 pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if matches!(c, '\n' | '\t' | '\u{2028}' | '\u{2029}') { ' ' } else { c })
@@ -12,7 +12,7 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
-/// The characters of Unicode's category Cf that nothing is seen of, and the Hangul fillers.
+/// The format characters (Unicode category Cf) without a visible form, and the Hangul fillers.
 const fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -33,8 +33,8 @@ const fn is_invisible(c: char) -> bool {
     )
 }
 
-/// The causes in one line, from the outermost in; one that only repeats the end of the line so far is left
-/// out.
+/// The error and its causes in one line, the outermost first. A cause that repeats the end of the line so far
+/// is left out.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = String::new();
     for message in messages(error) {
@@ -47,8 +47,8 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     line
 }
 
-/// The causes in one line, the innermost first and what failed by it in brackets: `no space left on device
-/// (cannot write silver)`. Names of engine layers, error numbers and repetitions are left out.
+/// The error in one line, its innermost cause first and what failed because of it in brackets: `no space left
+/// on device (cannot write silver)`. Names of engine layers, error numbers and repetitions are left out.
 pub fn cause_first(error: &(dyn Error + 'static)) -> String {
     let messages: Vec<String> = messages(error).collect();
     let mut parts = Vec::new();
@@ -61,8 +61,8 @@ pub fn cause_first(error: &(dyn Error + 'static)) -> String {
     let Some(cause) = parts.pop() else { return printable(&error.to_string()) };
     let mut context: Vec<String> = Vec::new();
     for part in parts {
-        let is_said = |said: &String| *said == part || paths(&part).any(|path| said.contains(path));
-        if part != cause && !context.iter().any(is_said) {
+        let covers = |other: &String| *other == part || paths(&part).any(|path| other.contains(path));
+        if part != cause && !context.iter().any(covers) {
             context.push(part);
         }
     }
@@ -73,17 +73,17 @@ fn messages(error: &(dyn Error + 'static)) -> impl Iterator<Item = String> {
     successors(Some(error), |&error| error.source()).map(|error| printable(error.to_string().trim()))
 }
 
-/// What a message says apart from the names of engine layers. One without such names is left whole: its
-/// colons are its own.
+/// The parts of a message that are not names of engine layers. A message without such names is one part:
+/// its colons do not separate layers.
 fn plain(message: &str) -> Vec<String> {
     let message = message.trim_end_matches([' ', ':']);
     let parts: Vec<&str> = message.split(": ").collect();
     let parts = if parts.iter().any(|part| is_layer(part)) { parts } else { vec![message] };
-    let said = parts.into_iter().filter(|part| !part.trim().is_empty() && !is_layer(part));
-    said.map(|part| uncapitalised(without_number(part.trim()))).collect()
+    let kept = parts.into_iter().filter(|part| !part.trim().is_empty() && !is_layer(part));
+    kept.map(|part| uncapitalised(without_number(part.trim()))).collect()
 }
 
-/// Whether a part of a message only says which layer of an engine it passed.
+/// Whether a part of a message is only the name of an engine layer that the error passed through.
 fn is_layer(part: &str) -> bool {
     const LAYERS: [&str; 25] = [
         "arrow",
@@ -121,12 +121,12 @@ fn without_number(text: &str) -> &str {
     text.split_once(" (os error ").map_or(text, |(words, _)| words)
 }
 
-/// The words that are paths of files.
+/// The words that are absolute paths.
 fn paths(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').map(|word| word.trim_matches(['\'', '"', ',', ':'])).filter(|word| word.starts_with('/'))
 }
 
-/// With a small first letter, unless the first word is a name or an abbreviation.
+/// The text with a lower-case first letter, unless the first word is an abbreviation or has more capitals.
 fn uncapitalised(text: &str) -> String {
     let word = text.split(' ').next().unwrap_or_default();
     let mut letters = text.chars();
@@ -170,12 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_steers_a_terminal_survives() {
+    fn control_characters_are_removed() {
         assert_eq!(printable("a\u{1b}[31mb\nc\u{9b}"), "a[31mb c");
     }
 
     #[test]
-    fn nothing_invisible_survives() {
+    fn invisible_characters_are_removed() {
         for c in ('\u{202a}'..='\u{202e}')
             .chain('\u{2066}'..='\u{2069}')
             .chain("\u{200e}\u{200f}\u{feff}\u{200b}".chars())
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_says_comes_first() {
+    fn the_error_of_the_system_comes_first() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         let full = fs::File::options().write(true).open("/dev/full").unwrap().write(b"x").unwrap_err();
@@ -203,14 +203,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_network_says_comes_first() {
+    async fn the_error_of_the_network_comes_first() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(200)).build().unwrap();
         for (host, cause) in [
             (closed.to_string(), "connection refused"),
             (silent.local_addr().unwrap().to_string(), "operation timed out"),
-            // No resolver is asked: a label has at most 63 bytes.
+            // Fails without a DNS query: a label has at most 63 bytes.
             ("x".repeat(64), "failed to lookup address information: Name or service not known"),
         ] {
             let url = format!("http://{host}/");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_our_own_keep_their_colons_and_repetitions_go() {
+    fn messages_of_this_program_keep_their_colons_and_repetitions_are_left_out() {
         let corrupt = io::Error::other("gold holds what cannot be: a file without offset");
         assert_eq!(cause_first(&corrupt), "gold holds what cannot be: a file without offset");
         assert_eq!(

@@ -1,3 +1,3 @@
-//! The way from a source to bronze.
+//! Transports: how records get from a source to bronze.
 
 pub mod direct;

@@ -13,9 +13,9 @@ pub const VOLATILITY: &str = "volatility";
 /// When a candle raises an alert.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// Percent that the volatility must be above.
+    /// Percent that the volatility must exceed.
     pub threshold: f64,
-    /// The same for single coins.
+    /// Thresholds of single coins, by coin id.
     pub overrides: BTreeMap<String, f64>,
     /// After an alert a market is silent for windows that start sooner than this after the alerted one.
     pub cooldown: Micros,
@@ -35,28 +35,25 @@ impl Rule {
         self.overrides.get(coin_id).copied().unwrap_or(self.threshold)
     }
 
-    /// Whether a candle was closed so long after its end that nobody wants to know.
     fn is_too_old(&self, row: &ClosedCandle) -> bool {
         row.closed_at - row.candle.window_end > self.max_age
     }
 
-    /// Whether a candle may raise an alert when it is judged as it was when it closed. Ticks that came later
-    /// can only have widened the range of its prices: its volatility was not above the one that it has now.
+    /// Whether a candle of gold may have raised an alert when it closed. Late ticks, which restate a candle, only
+    /// widen the range of its prices: its volatility was not above the present one.
     pub fn may_raise(&self, row: &ClosedCandle) -> bool {
         !self.is_too_old(row) && row.candle.volatility_pct() > self.threshold(&row.market.coin_id)
     }
 }
 
-/// What the rule makes of a candle.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// Nothing to say.
+    /// The volatility is not above the threshold.
     Quiet,
-    /// It broke the rule, but so long after its end that nobody wants to know.
+    /// Above the threshold, but closed later than [`Rule::max_age`] after its end.
     TooOld,
-    /// It broke the rule while its market was cooling down.
+    /// Above the threshold while its market cools down.
     Cooling,
-    /// It raises an alert.
     Raised(Box<Alert>),
 }
 
@@ -68,7 +65,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A judge who knows the last alerted window of each market.
+    /// `last` holds the start of the last alerted window of each market.
     pub fn new(rule: Rule, last: HashMap<Arc<Market>, Micros>) -> Self {
         Self { rule, last }
     }
@@ -103,8 +100,7 @@ impl Judge {
         }))
     }
 
-    /// The markets that were alerted within the cool-down before `time`, with the first window that may alert
-    /// again.
+    /// Every market that was alerted, with the start of the first window that may raise an alert again.
     pub fn cooling(&self) -> impl Iterator<Item = (&Arc<Market>, Micros)> {
         self.last.iter().map(|(market, last)| (market, last + self.rule.cooldown))
     }
@@ -119,18 +115,7 @@ mod tests {
 
     fn row(minute: i64, high: f64, closed_after: Micros) -> ClosedCandle {
         let (window_start, window_end) = (minute * MINUTE, (minute + 1) * MINUTE);
-        let candle = Candle {
-            window_start,
-            window_end,
-            open: 100.0,
-            high,
-            low: 100.0,
-            close: 100.0,
-            avg: 100.0,
-            volume: None,
-            ticks: 2,
-            closed: true,
-        };
+        let candle = Candle { high, ticks: 2, closed: true, ..Candle::of_tick(window_start, MINUTE, 100.0) };
         let market = Arc::new(Market::new("s", "bitcoin", "usd"));
         ClosedCandle {
             market,
@@ -259,7 +244,7 @@ mod tests {
             let mut log: Vec<Alert> = Vec::new();
             for (n, candle) in closed.iter().enumerate() {
                 if n == restart {
-                    // What the log tells: the newest alerted window of each market.
+                    // The newest alerted window of each market, as the log has it.
                     let mut last = HashMap::new();
                     for alert in &log {
                         let newest = last.entry(Arc::new(alert.market.clone())).or_insert(alert.window_start);

@@ -11,14 +11,14 @@ use crate::market::{Alert, Market, Micros};
 /// App id of the position in gold up to which rows were judged: the last `closed_in`.
 const JUDGED: &str = "alerts/gold/0";
 
-/// The alert log and how far gold was judged.
+/// The alert log, and the position in gold up to which it is complete.
 #[derive(Debug)]
 pub struct Store {
     table: Table,
 }
 
 impl Store {
-    /// Opens the log, or makes it.
+    /// Opens the log; creates it if it does not exist.
     ///
     /// # Errors
     /// As [`Table::open_or_create`].
@@ -31,18 +31,15 @@ impl Store {
         self.table.txn(JUDGED).unwrap_or(0)
     }
 
-    /// The newest alerted window of each market.
-    ///
-    /// # Errors
-    /// What the storage says.
+    /// The start of the newest alerted window of each market.
     pub async fn last_windows(&self) -> Result<HashMap<Arc<Market>, Micros>, LakeError> {
         alerts::last_windows(&self.table).await
     }
 
-    /// Adds alerts and notes that gold was judged up to `judged`, in one commit.
+    /// Appends alerts and records that gold was judged up to `judged`, in one commit.
     ///
     /// # Errors
-    /// What the storage says; [`LakeError::Conflict`] where another writer has committed.
+    /// As [`Table::commit`]: [`LakeError::Conflict`] where another writer has committed.
     pub async fn append(&mut self, alerts: &[Alert], judged: i64) -> Result<(), LakeError> {
         let adds =
             if alerts.is_empty() { Vec::new() } else { vec![alerts::write(&self.table, alerts).await?] };
@@ -54,7 +51,6 @@ impl Store {
         Ok(())
     }
 
-    /// The table, for its maintenance and its figures.
     pub fn table(&mut self) -> &mut Table {
         &mut self.table
     }

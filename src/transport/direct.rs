@@ -1,8 +1,8 @@
-//! Direct transport: records go to bronze in memory, gathered into batches.
+//! Direct transport: records go to bronze in memory, in batches.
 //!
-//! A batch is closed when its first record has waited for the latency, when it is full, or when the source
-//! ends; it holds records of one stream only, never more of them than the limit, and more than
-//! [`Records::MAX_BYTES`] only where one record has. The very first batch waits for 50 ms at most.
+//! A batch is closed when its first record has waited for the latency, when the batch is full, or when the
+//! source ends. It holds records of one stream, at most the limit of them, and at most
+//! [`Records::MAX_BYTES`] unless a single record is larger. The first batch waits for 50 ms at most.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::market::Records;
 use crate::market::records::Delivery;
 
-/// Latency of the very first batch at most, so that the first price is on the screen at once.
+/// The first batch is closed this soon, so that the first price is on the screen at once.
 const FIRST_LATENCY: Duration = Duration::from_millis(50);
 
 /// When a batch is closed, whichever comes first.
@@ -30,31 +30,29 @@ impl Default for BatchLimits {
     }
 }
 
-/// A closed batch.
 #[derive(Debug)]
 pub struct Batch {
-    /// The records and their stream.
     pub delivery: Delivery,
-    /// When the first of them was received.
+    /// When its first record was received.
     pub received: Instant,
 }
 
-/// Gathers deliveries into batches.
+/// Joins and splits deliveries into batches.
 #[derive(Debug)]
 pub struct Batches {
     deliveries: mpsc::Receiver<Delivery>,
     limits: BatchLimits,
     max_bytes: usize,
-    /// Received and not yet handed on: (delivery, index of the first record that is not).
+    /// A delivery of which only a part, or nothing, is in a batch: (delivery, index of the first record that is
+    /// in none, time of reception).
     rest: Option<(Delivery, usize, Instant)>,
-    /// An empty batch with the room that the last one needed.
+    /// Empty, with the capacity of the last batch.
     room: Records,
-    /// No batch was handed on yet: [`FIRST_LATENCY`] holds.
+    /// Whether no batch was returned yet: [`FIRST_LATENCY`] applies.
     first: bool,
 }
 
 impl Batches {
-    /// Batches of what arrives on `deliveries`.
     pub fn new(deliveries: mpsc::Receiver<Delivery>, limits: BatchLimits) -> Self {
         Self {
             deliveries,
@@ -66,7 +64,7 @@ impl Batches {
         }
     }
 
-    /// The next batch; none when the source has ended and everything was handed on.
+    /// The next batch; none when the source has ended and every record was in a batch.
     pub async fn next(&mut self) -> Option<Batch> {
         let (first, from, received) = match self.rest.take() {
             Some(rest) => rest,
