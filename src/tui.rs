@@ -1,8 +1,8 @@
 //! The dashboard: market table, candlesticks, alert log, pipeline health, logs.
 //!
-//! It promises: the first frame at once, before anything is known; never to block the pipeline nor to be
-//! blocked by it; a redraw only when something changed, at most thirty times a second; a terminal that is as
-//! before afterwards, whatever happens.
+//! It promises: the first frame is drawn at once, before any data is there; the pipeline never waits for the
+//! dashboard nor the dashboard for it; a frame is drawn only when something changed, at most thirty times a
+//! second; the terminal is restored afterwards, whatever happens.
 //!
 //! ```text
 //!  terminal events ─┐
@@ -13,9 +13,9 @@
 //!       └─────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! [`app::App`] is the state and [`app::App::update`] the only way to change it; `layout` and `plot` say
-//! where everything is, below both; [`view`] draws the state and changes nothing; [`input`] is the one table
-//! of keys; [`run`] is the loop around them.
+//! [`app::App`] is the state and [`app::App::update`] the only way to change it; [`view`] draws the state and
+//! changes nothing; `layout` and `plot` hold the geometry that both use; [`input`] is the one table of keys;
+//! [`run`] is the loop around them.
 
 pub mod app;
 pub mod format;
@@ -51,12 +51,12 @@ use crate::market::{Alert, Interval};
 use crate::pipeline::status::Snapshot;
 use crate::query::{CandleQuery, CandleSeries, MarketRow};
 
-/// Time between frames, at least: thirty a second.
+/// The shortest time between two frames: thirty a second.
 const FRAME: Duration = Duration::from_millis(33);
-/// How often the clock is looked at. A frame follows only when what it shows has changed.
+/// Time between two readings of the clock. A frame follows only when what it shows has changed.
 const CLOCK: Duration = Duration::from_millis(250);
 
-/// Who answers the dashboard's questions. Errors are text for the user.
+/// Answers the dashboard's questions. Errors are text for the user.
 pub trait Backend: Clone + Send + Sync + 'static {
     fn candles(&self, query: CandleQuery) -> impl Future<Output = Result<CandleSeries, String>> + Send;
     fn markets(&self) -> impl Future<Output = Result<Vec<MarketRow>, String>> + Send;
@@ -64,31 +64,27 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn alerts(&self, limit: usize) -> impl Future<Output = Result<Vec<Alert>, String>> + Send;
 }
 
-/// What the user chose about the dashboard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DashboardSettings {
     pub theme: theme::ThemeKind,
-    /// Rising is red, falling green.
+    /// Rising prices are red, falling ones green.
     pub red_up: bool,
     /// `NO_COLOR` is set: no colours, whatever the theme.
     pub no_color: bool,
-    /// The clock that times are shown on.
     pub zone: Zone,
-    /// Width of the candles at the start; none: what suits the source.
+    /// Interval of the candles at the start; none: chosen by the source.
     pub interval: Option<Interval>,
     /// The coin to select at the start; none: the first.
     pub coin: Option<Arc<str>>,
 }
 
-/// What the dashboard is connected to, beside its data.
 #[derive(Debug, Default)]
 pub struct Options {
     pub settings: DashboardSettings,
-    /// Gets the id of the selected coin.
+    /// Receives the id of the selected coin.
     pub selected: Option<watch::Sender<Option<Arc<str>>>>,
 }
 
-/// Why the dashboard could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TuiError {
     #[error("cannot open the terminal")]
@@ -97,8 +93,8 @@ pub enum TuiError {
     Terminal(#[source] io::Error),
 }
 
-/// Runs the dashboard on the terminal until the user quits or `cancel` says so. The terminal is restored when
-/// this returns, when its task is dropped or panics, and while the job is stopped.
+/// Runs the dashboard on the terminal until the user quits or `cancel` is cancelled. The terminal is restored
+/// when this returns, when its task is dropped or panics, and while the job is stopped.
 pub async fn run(
     snapshots: watch::Receiver<Arc<Snapshot>>,
     backend: impl Backend,
@@ -110,7 +106,7 @@ pub async fn run(
     drive(screen, Inputs { events: EventStream::new(), jobs }, snapshots, backend, options, cancel).await
 }
 
-/// The dashboard as an SVG picture of `size` (columns, rows), once every question that it asks is answered.
+/// The dashboard as an SVG document of `size` (columns, rows), after every question that it asks was answered.
 pub async fn picture(
     snapshot: Snapshot,
     backend: impl Backend,
@@ -132,13 +128,13 @@ pub async fn picture(
     screenshot::svg(&app, size.0, size.1)
 }
 
-/// What comes from the terminal and from the shell.
+/// Events of the terminal, and signals of the shell's job control.
 pub struct Inputs<E, J> {
     pub events: E,
     pub jobs: J,
 }
 
-/// The loop, on any canvas with any events.
+/// The loop behind [`run`], on any canvas with any inputs.
 pub async fn drive(
     mut canvas: impl Canvas,
     mut inputs: Inputs<impl Stream<Item = io::Result<Event>> + Unpin, impl Stream<Item = JobSignal> + Unpin>,
@@ -158,7 +154,7 @@ pub async fn drive(
     let mut next_frame = Instant::now() + FRAME;
     let mut pending = false;
     let mut published = true;
-    // From a stop until the shell continues the job, the terminal is the shell's.
+    // While the job is stopped, the shell uses the terminal: nothing is drawn.
     let mut suspended = Suspended::No;
     let mut first = Some(Message::Snapshot(snapshots.borrow_and_update().clone()));
     loop {
@@ -192,7 +188,7 @@ pub async fn drive(
                 }
                 Some(answer) = questions.join_next(), if !questions.is_empty() => match answer {
                     Ok(message) => message,
-                    Err(error) => { tracing::error!(%error, "a question to the lake ended badly"); continue }
+                    Err(error) => { tracing::error!(%error, "the task of a question panicked"); continue }
                 },
                 () = sleep_until(next_frame), if pending && suspended == Suspended::No => {
                     let size = canvas.size().map_err(TuiError::Terminal)?;
@@ -202,7 +198,7 @@ pub async fn drive(
                         next_frame = Instant::now() + FRAME;
                         continue;
                     }
-                    // The event that says so is still on its way.
+                    // The resize event has not arrived yet.
                     Message::Resize(size)
                 }
                 _ = clock.tick() => Message::Tick(now()),
@@ -216,7 +212,7 @@ pub async fn drive(
         for effect in effects {
             match effect {
                 Effect::Quit => return Ok(()),
-                // Comes back as a signal, as a stop from outside does.
+                // SIGTSTP comes back as a job signal, as one from another process does.
                 Effect::Suspend => terminal::stop_job().map_err(TuiError::Terminal)?,
                 Effect::Selected(coin) => {
                     if let Some(selected) = &options.selected {
@@ -230,7 +226,7 @@ pub async fn drive(
     }
 }
 
-/// Asks a question in a task of its own; the answer comes as a message.
+/// Asks a question in a new task, whose result is the message with the answer.
 fn ask(questions: &mut JoinSet<Message>, backend: &impl Backend, question: Question) {
     let backend = backend.clone();
     match question {
@@ -246,7 +242,7 @@ fn ask(questions: &mut JoinSet<Message>, backend: &impl Backend, question: Quest
     }
 }
 
-/// The dashboard of the tests and of the benchmark.
+/// Shared with the benchmark.
 #[cfg(test)]
 #[path = "../benches/fixture/dashboard.rs"]
 pub(crate) mod fixture;

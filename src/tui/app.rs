@@ -1,5 +1,5 @@
-//! The dashboard's state. [`App::update`] is the only way that it changes: a message in, effects out. It does
-//! no I/O and reads no clock; the time is a message too.
+//! The dashboard's state. [`App::update`] is the only way to change it: a message in, effects out. It does no
+//! I/O and reads no clock; the time is a message, too.
 
 mod ask;
 pub(super) mod chart;
@@ -16,9 +16,11 @@ use tui_logger::TuiWidgetState;
 use self::ask::Ask;
 use self::chart::Chart;
 use self::markets::{MarketEntry, Markets};
-use crate::market::{Alert, Interval, Micros, printable};
+use crate::market::time::floor;
+use crate::market::{Alert, Interval, Micros, SECOND};
 use crate::pipeline::status::{Snapshot, SourceKind};
 use crate::query::{CandleQuery, CandleSeries, MarketRow};
+use crate::text::printable;
 use crate::tui::DashboardSettings;
 use crate::tui::format::Zone;
 use crate::tui::input::KeyContext;
@@ -32,11 +34,11 @@ const ALERTS: usize = 200;
 /// Most characters of the find line.
 const MOST_FIND: usize = 40;
 
-/// What lies over the dashboard.
+/// What is drawn over the dashboard and gets the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overlay {
     None,
-    /// The help, scrolled down by so many lines.
+    /// The help, scrolled down by this many lines.
     Help(u16),
     Find,
 }
@@ -48,18 +50,19 @@ pub enum Message {
     Resize(Size),
     Paste(String),
     Snapshot(Arc<Snapshot>),
-    /// The answer to a question for candles, or why it failed.
+    /// An answer, or why the question failed, as text for the user.
     Candles(CandleQuery, Result<CandleSeries, String>),
     Markets(Result<Vec<MarketRow>, String>),
     /// Newest first.
     Alerts(Result<Vec<Alert>, String>),
+    /// The time of the clock.
     Tick(Micros),
-    /// The terminal was taken again after a stop: what it shows is unknown.
+    /// The terminal was taken over again after a stop: it must be drawn anew.
     Resumed,
 }
 
 impl Message {
-    /// The message of a terminal event, if it has one.
+    /// The message for a terminal event; none for events without effect.
     pub fn from_event(event: Event) -> Option<Self> {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => Some(Self::Key(key)),
@@ -71,10 +74,11 @@ impl Message {
     }
 }
 
-/// Something to do for the loop around the state.
+/// What the loop around the state has to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     Ask(Question),
+    /// A coin was selected: its id.
     Selected(Arc<str>),
     /// Stop the job, as the terminal's Ctrl-Z does.
     Suspend,
@@ -86,18 +90,18 @@ pub enum Effect {
 pub enum Question {
     Candles(CandleQuery),
     Markets,
-    /// The newest alerts, so many at the most.
+    /// The newest alerts, at most this many.
     Alerts(usize),
 }
 
-/// What is frozen while the dashboard is paused.
 #[derive(Debug)]
 struct Paused {
+    /// The time that is shown while paused.
     at: Micros,
+    /// The newest snapshot that arrived meanwhile, to be shown afterwards.
     held: Option<Arc<Snapshot>>,
 }
 
-/// The state of the dashboard.
 pub struct App {
     pub(super) theme_kind: ThemeKind,
     pub(super) theme: Theme,
@@ -119,13 +123,15 @@ pub struct App {
     pub(super) ask_alerts: Ask<()>,
     fixed_interval: Option<Interval>,
     paused: Option<Paused>,
+    /// The coin of the last [`Effect::Selected`].
     announced: Option<Arc<str>>,
+    /// Column of the mouse while it drags the chart.
     drag: Option<u16>,
-    /// Failures and notices.
+    // Derived from the fields above after each change.
     pub(super) notices: Vec<NoticeLine>,
-    /// Where everything is, as of the last update; so is the plot.
     pub(super) layout: Layout,
     pub(super) plot: Plot,
+    /// Whether a frame would differ from the last one.
     changed: bool,
 }
 
@@ -140,7 +146,7 @@ impl std::fmt::Debug for App {
 }
 
 impl App {
-    /// The state before anything is known, for a terminal of `size` at the clock time `now`.
+    /// The state before the first snapshot, for a terminal of `size` at the clock time `now`.
     pub fn new(settings: &DashboardSettings, size: Size, now: Micros) -> Self {
         let kind = if settings.no_color { ThemeKind::Mono } else { settings.theme };
         let chart = Chart::default();
@@ -176,22 +182,20 @@ impl App {
         app
     }
 
-    /// The clock that everything shown is seen by: it stands still while paused.
+    /// The time for ages and countdowns: it stands still while paused.
     pub(super) fn now(&self) -> Micros {
         self.paused.as_ref().map_or(self.now, |p| p.at)
     }
 
-    /// The clock itself.
+    /// The time of the clock, paused or not.
     pub(super) const fn clock(&self) -> Micros {
         self.now
     }
 
-    /// Whether what is shown is frozen.
     pub(super) const fn is_paused(&self) -> bool {
         self.paused.is_some()
     }
 
-    /// Where keys have their meaning now.
     pub(super) const fn context(&self) -> KeyContext {
         match (self.overlay, self.focus) {
             (Overlay::Help(_), _) => KeyContext::Help,
@@ -202,12 +206,12 @@ impl App {
         }
     }
 
-    /// The newest price's volatility is worth a mark.
+    /// Whether the volatility of the last closed minute is above the alert threshold.
     pub(super) fn is_hot(&self, row: &MarketEntry) -> bool {
         self.snapshot.as_ref().zip(row.volatility_1m).is_some_and(|(s, v)| v > s.alert_threshold)
     }
 
-    /// Whether something changed that a frame shows since this was last asked.
+    /// Whether something that a frame shows has changed since the last call.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
@@ -240,7 +244,7 @@ impl App {
         effects
     }
 
-    /// The chart shows what is selected, and the selection is announced.
+    /// Gives the chart the selected market and its open candles; announces a new selection.
     fn select(&mut self, effects: &mut Vec<Effect>) {
         let market = self.markets.selected().map(|r| r.market.clone());
         if market.is_some() {
@@ -255,7 +259,7 @@ impl App {
         }
     }
 
-    /// Derives what depends on everything else: the lines of notices, the layout, the chart's geometry.
+    /// Derives the lines of notices, the layout and the chart's geometry from the rest of the state.
     fn arrange(&mut self) {
         let width = usize::from(self.size.width).saturating_sub(2);
         let most = usize::from(self.size.height / 5).min(5);
@@ -273,7 +277,7 @@ impl App {
         self.chart.snap_cursor(&self.plot.view);
     }
 
-    /// Asks what is not known yet, or not for the newest revision.
+    /// Asks for what was never answered, or only for an older revision.
     fn ask(&mut self, effects: &mut Vec<Effect>) {
         let Some(revision) = self.snapshot.as_ref().map(|s| s.revision) else { return };
         if !self.is_paused() {
@@ -295,9 +299,8 @@ impl App {
     }
 
     fn tick(&mut self, now: Micros) -> bool {
-        let second = |t: Micros| t.div_euclid(crate::market::SECOND);
         let before = std::mem::replace(&mut self.now, now);
-        second(before) != second(now)
+        floor(before, SECOND) != floor(now, SECOND)
     }
 
     fn take_snapshot(&mut self, snapshot: Arc<Snapshot>) -> bool {
@@ -313,7 +316,8 @@ impl App {
         true
     }
 
-    /// The interval to start with: what was asked for, else what the source's pace makes readable.
+    /// Sets the interval to start with: the one in the settings, else five minutes for `CoinGecko`, whose prices
+    /// change too slowly for one-minute candles, else one minute.
     fn choose_interval(&mut self, snapshot: &Snapshot) {
         let kind = snapshot.source.as_ref().map(|s| s.kind);
         let slow = kind == Some(SourceKind::Coingecko)
@@ -367,11 +371,17 @@ impl App {
             Ok(alerts) => {
                 self.ask_alerts.answered(&());
                 self.alerts = alerts;
-                self.alerts_offset = self.alerts_offset.min(self.alerts.len().saturating_sub(1));
+                self.scroll_alerts(0);
             }
             Err(why) => self.ask_alerts.failed(&(), printable(&why)),
         }
         true
+    }
+
+    /// Scrolls the alert log down by `by` lines (up, if negative), at most to its last line.
+    fn scroll_alerts(&mut self, by: isize) {
+        let last = self.alerts.len().saturating_sub(1);
+        self.alerts_offset = self.alerts_offset.saturating_add_signed(by).min(last);
     }
 
     fn paste(&mut self, text: &str) -> bool {

@@ -1,5 +1,4 @@
-//! Numbers, times and ages as the screen shows them. Every function is pure and keeps to the width that it
-//! promises.
+//! Numbers, times and texts for the screen: pure functions, most with a documented largest width in columns.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -13,10 +12,10 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::market::{DAY, HOUR, MINUTE, Micros, SECOND};
 
-/// Most decimals that a price is written out with; smaller ones go to scientific notation.
+/// Most decimals of a price; prices that need more are written in scientific notation.
 const MAX_DECIMALS: usize = 12;
 
-/// The clock that times are shown on.
+/// The time zone that times are shown in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Zone {
     /// Coordinated universal time.
@@ -27,7 +26,7 @@ pub enum Zone {
 }
 
 impl Zone {
-    /// How far this clock is ahead of UTC at `time`.
+    /// Difference from UTC at `time`, positive to the east.
     pub fn offset(self, time: Micros) -> Micros {
         match self {
             Self::Utc => 0,
@@ -37,7 +36,6 @@ impl Zone {
         }
     }
 
-    /// The other clock.
     pub const fn toggled(self) -> Self {
         match self {
             Self::Utc => Self::Local,
@@ -45,13 +43,13 @@ impl Zone {
         }
     }
 
-    /// `time` written by chrono's `pattern` on this clock.
+    /// `time` in this zone, formatted by a pattern of chrono's.
     pub fn write(self, time: Micros, pattern: &str) -> String {
         DateTime::from_timestamp_micros(time.saturating_add(self.offset(time)))
             .map_or_else(|| "–".to_owned(), |t| t.format(pattern).to_string())
     }
 
-    /// `UTC`, or the offset of the local clock as `UTC+2`, `UTC-3:30`.
+    /// `UTC`, or the offset at `time` as `UTC+2`, `UTC-3:30`.
     pub fn label(self, time: Micros) -> String {
         let offset = self.offset(time);
         if offset == 0 {
@@ -62,14 +60,14 @@ impl Zone {
         if minutes == 0 { format!("UTC{sign}{hours}") } else { format!("UTC{sign}{hours}:{minutes:02}") }
     }
 
-    /// Whether `time` is a midnight on this clock.
+    /// Whether `time` is a midnight in this zone.
     pub fn is_midnight(self, time: Micros) -> bool {
         DateTime::from_timestamp_micros(time.saturating_add(self.offset(time)))
             .is_some_and(|t| t.num_seconds_from_midnight() == 0)
     }
 }
 
-/// Decimals that show about six significant digits of `price`, and never none of a small one.
+/// Decimals for a price: five significant digits or more from 1 on, four below.
 pub fn price_decimals(price: f64) -> usize {
     let size = price.abs();
     match size {
@@ -83,19 +81,20 @@ pub fn price_decimals(price: f64) -> usize {
     }
 }
 
-/// A price: thousands apart, as many decimals as its size asks for.
+/// A price with commas between thousands and [`price_decimals`].
 pub fn price(price: f64) -> String {
     price_with(price, price_decimals(price))
 }
 
-/// A price in at most `width` columns, nine or more: written out where that fits, else with four significant
+/// A price in at most `width` columns (9 or more): as [`price`] where that fits, else with four significant
 /// digits and an exponent.
 pub fn price_within(value: f64, width: usize) -> String {
     let written = price(value);
     if written.len() <= width { written } else { format!("{value:.3e}") }
 }
 
-/// A price with a given number of decimals; beyond what fits a screen in scientific notation.
+/// A price with commas between thousands and this many decimals; very large and very small ones in scientific
+/// notation.
 pub fn price_with(price: f64, decimals: usize) -> String {
     if !price.is_finite() {
         return "–".to_owned();
@@ -104,7 +103,7 @@ pub fn price_with(price: f64, decimals: usize) -> String {
         return format!("{price:.3e}");
     }
     if decimals > MAX_DECIMALS && price != 0.0 {
-        // As many digits as the decimals would show, so that neighbours on an axis are told apart.
+        // As many digits as the decimals would show, so that neighbours on an axis differ.
         let digits = (decimals as f64 + price.abs().log10().floor()).max(3.0) as usize;
         return format!("{price:.digits$e}");
     }
@@ -130,7 +129,7 @@ fn group(number: &str) -> String {
     out
 }
 
-/// A whole number, thousands apart.
+/// A whole number with commas between thousands.
 pub fn count(n: u64) -> String {
     group(&n.to_string())
 }
@@ -140,7 +139,12 @@ pub fn compact(n: f64) -> String {
     scaled(n, 1000.0, &["", " k", " M", " B", " T"])
 }
 
-/// Bytes in at most seven columns: `932 B`, `1.1 MB`.
+/// As [`compact`], for a whole number.
+pub fn compact_count(n: u64) -> String {
+    compact(n as f64)
+}
+
+/// Bytes in at most seven columns: `932 B`, `1.10 MB`.
 pub fn bytes(n: u64) -> String {
     scaled(n as f64, 1000.0, &[" B", " kB", " MB", " GB", " TB"])
 }
@@ -164,12 +168,12 @@ fn scaled(n: f64, base: f64, units: &[&str]) -> String {
     format!("{value:.decimals$}{}", units[unit])
 }
 
-/// A rate a second: one decimal below ten, compact above.
+/// A rate per second: one decimal below ten, [`compact`] above.
 pub fn rate(n: f64) -> String {
     if n < 9.95 { format!("{n:.1}") } else { compact(n.round()) }
 }
 
-/// An amount of coins (a candle's volume): compact from ten thousand on.
+/// An amount of coins: [`compact`] from ten thousand on.
 pub fn amount(n: f64) -> String {
     match n.abs() {
         v if v >= 10_000.0 => compact(n),
@@ -191,17 +195,17 @@ pub fn percent(value: f64) -> String {
     }
 }
 
-/// Which way a change goes, once rounded to what is shown.
+/// The direction of a change as it is shown, with two decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     Up,
     Down,
-    /// Neither, to two decimals.
+    /// The change is shown as 0.00.
     Flat,
 }
 
 impl Direction {
-    /// The direction of a change in percent, by what two decimals show of it.
+    /// The direction of a change in percent.
     pub fn of(change: f64) -> Self {
         if change >= 0.005 {
             Self::Up
@@ -230,11 +234,9 @@ pub fn change(value: Option<f64>) -> String {
     }
 }
 
-/// How long something lasted or how old it is: `0.4 s`, `42 s`, `3 min`, `2 h`, `5 d`. Never negative.
+/// A duration, rounded down: `42 s`, `3 min`, `2 h`, `5 d`. A negative one is `0 s`.
 pub fn age(span: Micros) -> String {
-    let span = span.max(0);
-    match span {
-        s if s < 10 * SECOND => format!("{:.1} s", s as f64 / SECOND as f64),
+    match span.max(0) {
         s if s < 2 * MINUTE => format!("{} s", s / SECOND),
         s if s < 2 * HOUR => format!("{} min", s / MINUTE),
         s if s < 2 * DAY => format!("{} h", s / HOUR),
@@ -242,19 +244,14 @@ pub fn age(span: Micros) -> String {
     }
 }
 
-/// An age in whole seconds: for lines that are drawn once a second.
-pub fn coarse_age(span: Micros) -> String {
-    if span < 10 * SECOND { format!("{} s", span.max(0) / SECOND) } else { age(span) }
-}
-
-/// A countdown: `0:28`, `12:05`, `3:07:45`.
+/// A countdown, rounded up to seconds: `0:28`, `12:05`, `3:07:45`.
 pub fn countdown(span: Micros) -> String {
     let seconds = (span.max(0) + SECOND - 1) / SECOND;
     let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
 }
 
-/// `text` in at most `width` columns, with `…` for what was cut.
+/// `text` in at most `width` columns; the end is replaced by `…` where it is wider.
 pub fn fit(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -262,7 +259,7 @@ pub fn fit(text: &str, width: usize) -> String {
     if width == 0 {
         return String::new();
     }
-    // Measured as a whole: a sign may change the width of the one before it.
+    // Measured as a whole: a combining character may change the width of the one before it.
     let mut out = String::new();
     for c in text.chars() {
         out.push(c);
@@ -275,21 +272,21 @@ pub fn fit(text: &str, width: usize) -> String {
     out
 }
 
-/// `text` in exactly `width` columns: cut, or filled up with blanks.
+/// `text` in exactly `width` columns: cut as by [`fit`], or padded with blanks on the right.
 pub fn pad(text: &str, width: usize) -> String {
     let mut text = fit(text, width);
     text.extend(std::iter::repeat_n(' ', width.saturating_sub(text.width())));
     text
 }
 
-/// As [`pad`], the blanks on the left.
+/// As [`pad`], with the blanks on the left.
 pub fn pad_left(text: &str, width: usize) -> String {
     let text = fit(text, width);
     " ".repeat(width.saturating_sub(text.width())) + &text
 }
 
-/// `text` and then `end` in at most `most` lines of `width` columns, broken between words where that is
-/// possible. What does not fit is cut from the end of `text`; `end` stays.
+/// `text` followed by `end` in at most `most` lines of `width` columns, broken between words where possible.
+/// Where it does not fit, the end of `text` is cut and `end` stays.
 pub fn wrap(text: &str, end: &str, width: usize, most: usize) -> Vec<String> {
     let mut room = (width * most).saturating_sub(end.width());
     loop {
@@ -301,7 +298,7 @@ pub fn wrap(text: &str, end: &str, width: usize, most: usize) -> Vec<String> {
     }
 }
 
-/// Lines of `width` columns, broken between words; a word that is longer than a line, where the line ends.
+/// Lines of at most `width` columns, broken between words; a longer word is broken at the end of a line.
 fn broken(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -326,7 +323,7 @@ fn broken(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A coin id as a name: `avalanche-2` is `Avalanche 2`.
+/// A name made from a coin id: `avalanche-2` becomes `Avalanche 2`.
 pub fn title_case(id: &str) -> String {
     id.split('-')
         .map(|word| {

@@ -1,9 +1,9 @@
-//! Keys. One table says what every key does, where, and how it is called: dispatch, footer and help all read
-//! it.
+//! Keys: one table, [`KEYS`], holds for every key its context, action, label and help. Dispatch, footer and
+//! help read it.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// Where a key has its meaning. Keys that [`KeyContext::Alerts`] and [`KeyContext::Logs`] do not know fall
+/// Where a binding applies. A key without a binding in [`KeyContext::Alerts`] or [`KeyContext::Logs`] falls
 /// through to [`KeyContext::Main`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyContext {
@@ -30,7 +30,7 @@ impl KeyContext {
     }
 }
 
-/// What a key does; what it is for the user, the table's help says.
+/// What a key does; [`KEYS`] describes each for the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     NextCoin,
@@ -82,7 +82,7 @@ pub enum ChartAction {
     Indicators,
 }
 
-/// What tui-logger's widget can do.
+/// The actions of tui-logger's widget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LogAction {
     Up,
@@ -98,7 +98,7 @@ pub enum LogAction {
     Hide,
 }
 
-/// A key as it is pressed. Shift is part of the character.
+/// A key with Ctrl or without. Shift is part of the character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Chord {
     pub code: KeyCode,
@@ -133,7 +133,7 @@ pub struct Binding {
     pub chords: &'static [Chord],
     pub label: &'static str,
     pub help: &'static str,
-    /// What the footer says: keys and a word; none: only in the help.
+    /// Keys and a word for the footer; none: only in the help.
     pub hint: Option<(&'static str, &'static str)>,
 }
 
@@ -153,8 +153,7 @@ impl Binding {
     }
 }
 
-/// All keys. Footer hints come in this order; where two bindings are hinted as one, the first of them carries
-/// the hint.
+/// All keys. The footer shows hints in this order; where one hint is for two bindings, the first has it.
 pub const KEYS: &[Binding] = {
     use Action as A;
     use ChartAction as C;
@@ -220,7 +219,7 @@ pub const KEYS: &[Binding] = {
         bind(Main, A::Chart(C::Reset), &[key(KeyCode::Home)], "Home", "reset zoom, pan and crosshair"),
         bind(Main, A::Find, &[char('/')], "/", "find a coin by id or symbol").hint("/", "find"),
         bind(Main, A::Sort, &[char('s')], "s", "sort by the next column").hint("s", "sort"),
-        bind(Main, A::ReverseSort, &[char('S')], "S", "turn the order round"),
+        bind(Main, A::ReverseSort, &[char('S')], "S", "reverse the order"),
         bind(Main, A::Chart(C::Volume), &[char('v')], "v", "volume on or off").hint("v", "volume"),
         bind(Main, A::Chart(C::Indicators), &[char('i')], "i", "indicators: SMA, EMA, both, none")
             .hint("i", "indicators"),
@@ -260,7 +259,7 @@ pub const KEYS: &[Binding] = {
         bind(Logs, A::Log(L::Hide), &[char(' ')], "Space", "hide or show targets that are off"),
         bind(Find, A::FindAccept, &[key(KeyCode::Enter)], "Enter", "keep the filter").hint("Enter", "keep"),
         bind(Find, A::FindCancel, &[key(KeyCode::Esc)], "Esc", "drop the filter").hint("Esc", "cancel"),
-        bind(Find, A::FindErase, &[key(KeyCode::Backspace)], "Backspace", "take a character back"),
+        bind(Find, A::FindErase, &[key(KeyCode::Backspace)], "Backspace", "delete a character"),
         bind(Find, A::FindClear, &[ctrl('u')], "Ctrl-U", "empty the line"),
         bind(Find, A::FindPrevious, &[key(KeyCode::Up), key(KeyCode::BackTab)], "↑", "match above"),
         bind(Find, A::FindNext, &[key(KeyCode::Down), key(KeyCode::Tab)], "↓", "match below")
@@ -280,7 +279,7 @@ pub const KEYS: &[Binding] = {
     ]
 };
 
-/// The binding of a chord in a context: its own, else (for panes) the dashboard's.
+/// The binding of a chord in a context; for alerts and logs else the one in [`KeyContext::Main`].
 pub fn lookup(context: KeyContext, chord: Chord) -> Option<&'static Binding> {
     let within = |context| KEYS.iter().find(|b| b.context == context && b.chords.contains(&chord));
     within(context).or_else(|| {
@@ -288,7 +287,7 @@ pub fn lookup(context: KeyContext, chord: Chord) -> Option<&'static Binding> {
     })
 }
 
-/// The footer's hints in a context: its own first, then (for panes) the dashboard's.
+/// The footer's hints in a context; for alerts and logs followed by those of [`KeyContext::Main`].
 pub fn hints(context: KeyContext) -> impl Iterator<Item = (&'static str, &'static str)> {
     let main = matches!(context, KeyContext::Alerts | KeyContext::Logs);
     let own = KEYS.iter().filter(move |b| b.context == context);
@@ -305,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_chord_is_there_twice_in_a_context() {
+    fn every_chord_is_bound_once_in_a_context() {
         let mut seen = HashSet::new();
         for binding in KEYS {
             assert!(!binding.chords.is_empty(), "{binding:?}");
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn panes_know_the_dashboards_keys_and_dialogs_do_not() {
+    fn panes_fall_through_to_the_main_keys_and_dialogs_do_not() {
         assert_eq!(lookup(KeyContext::Logs, char('q')).map(|b| b.action), Some(Action::Quit));
         assert_eq!(
             lookup(KeyContext::Logs, char('+')).map(|b| b.action),
@@ -336,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_can_be_left_from_everywhere() {
+    fn ctrl_c_quits_in_every_context() {
         for context in KeyContext::ALL {
             let action = lookup(context, ctrl('c')).map(|b| b.action);
             assert_eq!(action, Some(Action::Quit), "{context:?}");
@@ -344,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_with_alt_mean_nothing() {
+    fn keys_with_alt_have_no_chord() {
         assert!(Chord::of(KeyEvent::new(KeyCode::Char('q'), KeyModifiers::ALT)).is_none());
         assert_eq!(Chord::of(KeyEvent::new(KeyCode::Char('S'), KeyModifiers::SHIFT)), Some(char('S')));
     }

@@ -1,16 +1,16 @@
-//! Where everything is on the screen: pure functions of its size, of what has the focus, and of how much
-//! there is to say. State and drawing read the same [`Layout`].
+//! The areas of the screen: pure functions of its size, the focused pane and the number of notice lines. State
+//! and drawing read the same [`Layout`].
 //!
 //! ```text
 //!  status line                                                     at 150 columns x 40 rows and more
 //! ╭ Markets ───────╮╭ Chart ──────────────────────────────────╮
-//! │                ││                                         │   lower:    the alerts and logs go
+//! │                ││                                         │   lower:    without alerts and logs
 //! │                ││                                         │   narrower: alerts below the markets, pipeline below the
-//! ╰────────────────╯│                                         │             chart; then both go
+//! ╰────────────────╯│                                         │             chart; then without both
 //! ╭ Pipeline ──────╮╰─────────────────────────────────────────╯
-//! │                │╭ Alerts ────────────╮╭ Logs ─────────────╮   A pane without a place of its own takes the chart's
-//! ╰────────────────╯╰────────────────────╯╰───────────────────╯   while it has the focus.
-//!  failures and notices, only while there are some
+//! │                │╭ Alerts ────────────╮╭ Logs ─────────────╮   A focused pane that has no area is shown in place of
+//! ╰────────────────╯╰────────────────────╯╰───────────────────╯   the chart.
+//!  failures and notices, only while there are any
 //!  hints
 //! ```
 
@@ -20,9 +20,9 @@ use super::input::{KEYS, KeyContext};
 
 /// The smallest terminal that the dashboard is drawn in.
 pub const LEAST: Size = Size::new(60, 16);
-/// From here on every pane has a place.
+/// Columns from which on every pane has an area, given enough rows.
 const WIDE: u16 = 150;
-/// From here on alerts and pipeline have one, if it is high enough.
+/// Columns from which on alerts and pipeline have an area, given enough rows.
 const MEDIUM: u16 = 100;
 /// Width of a column of the help.
 pub(super) const HELP_COLUMN: u16 = 50;
@@ -41,7 +41,7 @@ impl Pane {
     pub const ALL: [Self; 5] = [Self::Markets, Self::Chart, Self::Pipeline, Self::Alerts, Self::Logs];
 }
 
-/// Whether the log pane has a place of its own where there is room.
+/// Whether the log pane is shown where there is room for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LogPane {
     Shown,
@@ -53,10 +53,10 @@ pub(super) enum LogPane {
 pub(super) struct Arrangement {
     pub(super) size: Size,
     pub(super) focus: Pane,
-    /// Whether the pane with the focus has all of the screen.
+    /// Whether only the focused pane is shown.
     pub(super) expanded: bool,
     pub(super) logs: LogPane,
-    /// Lines of failures and notices.
+    /// Number of lines of failures and notices.
     pub(super) notices: usize,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Layout {
     /// Failures and notices; empty while there are none.
     pub(super) notices: Rect,
     pub(super) footer: Rect,
-    /// The panes that are visible, each with its border; none in a terminal that is too small.
+    /// The visible panes with their areas, borders included; empty in a terminal that is too small.
     pub(super) panes: Vec<(Pane, Rect)>,
 }
 
@@ -92,18 +92,18 @@ impl Layout {
         Self { status, notices, footer, panes }
     }
 
-    /// A pane's place, border and all.
+    /// Area of a pane with its border; none where it is not visible.
     pub(super) fn area(&self, pane: Pane) -> Option<Rect> {
         self.panes.iter().find(|(p, _)| *p == pane).map(|(_, area)| *area)
     }
 
-    /// Inside of the chart; of the last pane, where another pane took the chart's place.
+    /// The area inside the border of the chart, or of the pane that is shown in place of the chart.
     pub(super) fn chart(&self) -> Rect {
         let last = || self.panes.last().map(|(_, area)| *area);
         inner(self.area(Pane::Chart).or_else(last).unwrap_or_default())
     }
 
-    /// Inside of the market table below its headings.
+    /// The rows of the market table below its headings.
     pub(super) fn table(&self) -> Rect {
         let inside = inner(self.area(Pane::Markets).unwrap_or_default());
         Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside }
@@ -171,7 +171,7 @@ fn split_bottom(area: Rect, height: u16) -> (Rect, Option<Rect>) {
     (Rect { height: area.height - height, ..area }, Some(Rect { y: area.bottom() - height, height, ..area }))
 }
 
-/// Whether the logs have a place of their own in a terminal of this size.
+/// Whether the log pane has an area in a terminal of this size.
 pub(super) const fn has_room_for_logs(size: Size) -> bool {
     size.width >= WIDE && size.height >= 36
 }
@@ -186,7 +186,12 @@ pub(super) const fn inner(area: Rect) -> Rect {
     }
 }
 
-/// One row of an area; nothing below it.
+/// An area without its first column.
+pub(super) const fn indented(area: Rect) -> Rect {
+    Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area }
+}
+
+/// The row `at` of an area, counted from 0; empty below the area.
 pub(super) const fn row(area: Rect, at: u16) -> Rect {
     if at >= area.height {
         return Rect::ZERO;
@@ -194,11 +199,11 @@ pub(super) const fn row(area: Rect, at: u16) -> Rect {
     Rect { x: area.x, y: area.y + at, width: area.width, height: 1 }
 }
 
-/// The help in the middle of the screen.
+/// The help, in the middle of the screen.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HelpLayout {
     pub(super) popup: Rect,
-    /// Lines of a column, seen or not.
+    /// Lines of a column, visible or not.
     pub(super) lines: u16,
 }
 
@@ -215,7 +220,7 @@ impl HelpLayout {
         Self { popup, lines }
     }
 
-    /// Lines that it can be scrolled down by.
+    /// Most lines to scroll down by.
     pub(super) const fn most_scroll(&self) -> u16 {
         self.lines.saturating_sub(self.popup.height.saturating_sub(2))
     }
@@ -231,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn panes_drop_in_a_fixed_order() {
+    fn smaller_terminals_have_fewer_panes() {
         use Pane::{Alerts, Chart, Logs, Markets, Pipeline};
         let panes = |w, h| layout(w, h, 0).panes.into_iter().map(|(p, _)| p).collect::<Vec<_>>();
         assert_eq!(panes(160, 48), [Markets, Chart, Pipeline, Alerts, Logs]);
@@ -245,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn panes_tile_what_status_notices_and_hints_leave() {
+    fn panes_cover_all_rows_without_status_notices_and_hints_and_do_not_overlap() {
         for (w, h) in [(160, 48), (250, 70), (150, 40), (100, 30), (120, 40), (80, 50), (80, 24), (60, 16)] {
             for notices in [0, 1, 3] {
                 let layout = layout(w, h, notices);

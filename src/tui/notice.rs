@@ -1,16 +1,16 @@
-//! What the user must know beside the data: failures with their causes, then the source's notices, as lines
-//! that fit the screen. A cause comes first and is never cut off while there is room for it in two lines;
-//! notices that do not fit all at once take turns.
+//! The lines above the footer: failures with their causes first, then the source's notices. A cause comes
+//! first in its line and is not cut while two lines have room for it; notices that do not all fit are shown in
+//! turns.
 
 use crate::market::{Micros, SECOND, printable};
 use crate::pipeline::status::{Snapshot, SourceState, StageState};
 use crate::tui::format;
 
-/// Errors that are older are no longer shown.
+/// A failure that lasts is shown for this long after it was last reported.
 const ERROR_SHOWN: Micros = 300 * SECOND;
-/// How long a notice is shown when there is no room for all.
+/// How long each notice is shown first while there is no room for all.
 const TURN: Micros = 4 * SECOND;
-/// Lines of one failure or notice, at the most.
+/// Most lines of one failure or notice.
 const LINES: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(super) struct NoticeLine {
     pub(super) text: String,
 }
 
-/// At most `most` lines of `width` columns for what a snapshot says at the time `now`.
+/// At most `most` lines of `width` columns for the failures and notices of a snapshot at the time `now`.
 pub(super) fn lines(snapshot: &Snapshot, now: Micros, width: usize, most: usize) -> Vec<NoticeLine> {
     let mut lines: Vec<NoticeLine> = failures(snapshot, now)
         .into_iter()
@@ -46,10 +46,10 @@ pub(super) fn lines(snapshot: &Snapshot, now: Micros, width: usize, most: usize)
     lines
 }
 
-/// What fails now: a text, and an end that stays when the text has to be cut.
+/// Each failure that lasts: its text, and an end that is kept when the text is cut.
 fn failures(snapshot: &Snapshot, now: Micros) -> Vec<(String, String)> {
     let mut failures = Vec::new();
-    let again = |at: Micros| format!(" · again in {}", format::coarse_age((at - now).max(0)));
+    let again = |at: Micros| format!(" · again in {}", format::age((at - now).max(0)));
     if let Some(source) = &snapshot.source
         && let SourceState::Reconnecting { at, attempt, why } = &source.state
     {
@@ -62,7 +62,7 @@ fn failures(snapshot: &Snapshot, now: Micros) -> Vec<(String, String)> {
         StageState::Recovering | StageState::Ok | StageState::Stopped => None,
     });
     if let Some((first, at, why)) = down.next() {
-        // One cause usually stops several stages, each with its own details behind it.
+        // Usually one cause stops several stages, with different details after it.
         let labels: Vec<&str> = std::iter::once(first).chain(down.map(|(label, ..)| label)).collect();
         failures.push((format!("{}: {}", labels.join(", "), printable(why)), again(*at)));
     }
@@ -73,6 +73,7 @@ fn failures(snapshot: &Snapshot, now: Micros) -> Vec<(String, String)> {
     failures
 }
 
+/// The text wrapped into lines, the first of which begins with the mark of the severity.
 fn marked(severity: Severity, text: &str, end: &str, width: usize) -> Vec<NoticeLine> {
     let mark = match severity {
         Severity::Failure => '!',

@@ -1,7 +1,7 @@
-//! The chart's geometry: which slots of time are in view, where candles, volume and axes are, and which
-//! prices the axis names. The state computes it once an update; drawing and the mouse read it.
+//! The chart's geometry: the slots of time in view, the areas of candles, volume and axes, and the ticks of the
+//! price axis. The state computes it once per update; drawing and the mouse read it.
 //!
-//! The x axis is proportional to time: a column (or a few of them) is a slot of fixed width, and a slot
+//! The x axis is proportional to time: a slot is one or more columns wide and covers a fixed time, and a slot
 //! without ticks is a gap.
 
 use ratatui::layout::{Position, Rect};
@@ -14,9 +14,9 @@ use crate::market::{Candle, Micros};
 
 /// Columns of the price axis before its labels are known.
 const USUAL_AXIS: u16 = 11;
-/// Columns of the price axis at the most: fourteen characters, a mark, its line and a blank.
+/// Most columns of the price axis: a label of fourteen characters, its mark, the line and blanks.
 const MOST_AXIS: u16 = 18;
-/// Rows between price ticks, at least, in a chart that is not low.
+/// Least rows between price ticks, in a chart of 16 rows or more.
 const ROWS_PER_TICK: u16 = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,10 +31,11 @@ pub(super) enum Volume {
 pub(super) struct View {
     /// Start of the first slot.
     pub(super) start: Micros,
-    /// Width of a slot in time.
+    /// Time that a slot covers.
     pub(super) width: Micros,
-    /// Width of a slot in columns.
+    /// Columns of a slot.
     pub(super) columns: u16,
+    /// One per slot; none: a gap.
     pub(super) candles: Vec<Option<Candle>>,
     /// The simple moving average at each slot, if drawn.
     pub(super) sma: Vec<Option<f64>>,
@@ -50,7 +51,7 @@ impl View {
             .filter(|at| *at < self.candles.len())
     }
 
-    /// Start of a slot.
+    /// Start time of a slot.
     pub(super) fn time(&self, slot: usize) -> Micros {
         self.start.saturating_add(i64::try_from(slot).unwrap_or(0).saturating_mul(self.width))
     }
@@ -60,13 +61,13 @@ impl View {
         self.candles[self.slot(time)?].as_ref()
     }
 
-    /// The candle in view nearest to a time.
+    /// The candle whose start is nearest to a time.
     pub(super) fn nearest(&self, time: Micros) -> Option<&Candle> {
         self.candles.iter().flatten().min_by_key(|c| c.window_start.abs_diff(time))
     }
 }
 
-/// Where the parts of the chart are, and what they show.
+/// The areas of the chart on the screen, and the data that they show.
 #[derive(Debug, Clone)]
 pub(super) struct Plot {
     pub(super) header: Rect,
@@ -79,13 +80,15 @@ pub(super) struct Plot {
     pub(super) view: View,
     pub(super) scale: Scale,
     pub(super) ticks: PriceTicks,
+    /// Close of the newest candle, in view or not.
     pub(super) last_price: Option<f64>,
+    /// The largest volume in view, in coins.
     pub(super) most_volume: f64,
 }
 
 impl Plot {
-    /// The plot within a pane's inside. `view` gives the slots for a number of columns: how many there are
-    /// depends on the width of the axis, and that on the prices in view.
+    /// The plot in the area `inside` a pane's border. `view` returns the slots for a number of columns, which
+    /// depends on the width of the axis, which in turn depends on the prices in view.
     pub(super) fn new(
         inside: Rect,
         volume: Volume,
@@ -95,7 +98,7 @@ impl Plot {
         let with_axis = |axis| Self::with_axis(inside, axis, volume, last_price, &view);
         let mut axis = with_axis(USUAL_AXIS).axis_needed();
         loop {
-            // A wider axis leaves fewer slots, whose labels may be shorter: then some room stays unused.
+            // A wider axis leaves fewer slots, whose labels may be shorter: then some columns stay unused.
             let plot = with_axis(axis);
             let needed = plot.axis_needed();
             if needed <= axis {
@@ -148,7 +151,7 @@ impl Plot {
         }
     }
 
-    /// Decimals of labels that are not ticks: enough to tell them from the ticks.
+    /// Decimals of the labels of last price and crosshair: more than those of the ticks.
     pub(super) fn decimals(&self) -> usize {
         let finer = if self.ticks.decimals > 0 { self.ticks.decimals + 1 } else { 0 };
         let usual = self.last_price.map_or(0, |p| {
@@ -179,18 +182,19 @@ impl Plot {
         self.left() + u16::try_from(slot).unwrap_or(0) * self.view.columns + (self.view.columns - 1) / 2
     }
 
-    /// The time at a place on the screen; none beside candles and volume.
+    /// Start time of the slot at a place on the screen; none outside candles and volume.
     pub(super) fn time_at(&self, at: Position) -> Option<Micros> {
         let slot = usize::from(at.x.saturating_sub(self.left()) / self.view.columns);
         let last = self.view.candles.len().checked_sub(1)?;
         self.candles.union(self.volume).contains(at).then(|| self.view.time(slot.min(last)))
     }
 
+    /// The price axis in the row `y` of the screen, its line included.
     pub(super) const fn axis_area(&self, y: u16) -> Rect {
         Rect { x: self.candles.x + self.candles.width, y, width: self.axis, height: 1 }
     }
 
-    /// Where the axis has its labels: right of its line, a blank before the border.
+    /// The label of the price axis in the row `y`: without the line and the blank before the border.
     pub(super) const fn label_area(&self, y: u16) -> Rect {
         let area = self.axis_area(y);
         Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area }

@@ -1,7 +1,7 @@
-//! The dashboard as a picture: an SVG of exactly the cells that a terminal of the same size would show.
+//! The dashboard as an SVG document of the cells that a terminal of the same size would show.
 //!
-//! Lines, blocks, candles and curves are drawn as shapes, so that they join without seams whatever fonts
-//! there are; all other text is placed run by run on the grid of cells.
+//! Lines, blocks, candles and curves are drawn as shapes, so that they join without gaps in every font; all
+//! other text is placed on the grid of cells, run by run.
 
 use std::fmt::Write;
 
@@ -13,13 +13,13 @@ use unicode_width::UnicodeWidthStr;
 use super::app::App;
 use super::view;
 
-/// Size of a cell and of the font in it. The width is what the font's advance asks for.
+/// Font size and size of a cell, in pixels. The width of a cell is the font's advance.
 const FONT: f64 = 14.0;
 const WIDTH: f64 = FONT * 0.602_05;
 const HEIGHT: f64 = 18.0;
-/// Where the text's baseline lies in a cell.
+/// Distance of the text's baseline from the top of a cell.
 const BASELINE: f64 = 13.6;
-/// Room around the cells, and the window's title bar.
+/// Margin around the cells, and height of the window's title bar.
 const MARGIN: f64 = 14.0;
 const BAR: f64 = 30.0;
 /// Thickness of thin and thick lines.
@@ -29,7 +29,7 @@ const THICK: f64 = 4.6;
 const BACKGROUND: &str = "#0d1117";
 const FOREGROUND: &str = "#c9d1d9";
 
-/// The dashboard drawn at a size, as an SVG document.
+/// The dashboard as an SVG document; `width` and `height` are the size of the state, in cells.
 pub fn svg(app: &App, width: u16, height: u16) -> String {
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
@@ -90,7 +90,7 @@ impl Paint {
     }
 }
 
-/// Halfway from a colour to what is behind it, rather nearer the colour.
+/// A mix of 60 % of a colour and 40 % of the colour behind it.
 fn blend(fg: &str, bg: &str) -> String {
     let part = |text: &str, at: usize| {
         text.get(at..at + 2).and_then(|t| u32::from_str_radix(t, 16).ok()).unwrap_or(0)
@@ -125,7 +125,7 @@ fn hex(color: Color) -> Option<String> {
     }
 }
 
-/// A colour of the 256-colour cube or its greys; the first sixteen by name.
+/// A colour of the 256-colour palette: sixteen named ones, a cube of 216, and greys.
 fn indexed(i: u8) -> String {
     const NAMED: [Color; 16] = [
         Color::Black,
@@ -205,7 +205,7 @@ fn texts(out: &mut String, buffer: &Buffer, y: u16) {
         let start = x;
         let mut text = symbol.to_owned();
         x += width;
-        // Plain text runs on; any other glyph may come from another font and is placed by itself.
+        // ASCII of one style is one run; any other glyph may come from another font and is placed by itself.
         while symbol.is_ascii() && x < buffer.area.width {
             let next = &buffer[(x, y)];
             if !next.symbol().is_ascii() || Paint::of(next) != paint {
@@ -234,7 +234,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Draws a glyph that must join its neighbours as a shape. Whether it is one of those.
+/// Draws a glyph that must join its neighbours as a shape; returns whether it is such a glyph.
 fn shape(out: &mut String, c: char, x: f64, y: f64, fill: &str) -> bool {
     let (cx, cy) = (x + WIDTH / 2.0, y + HEIGHT / 2.0);
     let mut vertical = |from: f64, to: f64, thickness: f64| {
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn reversed_cells_swap_and_dim_ones_fade() {
+    fn reversed_cells_swap_their_colours_and_dim_ones_are_blended() {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 2, 1));
         buffer.set_string(0, 0, "x", Style::new().fg(Color::Red).add_modifier(Modifier::REVERSED));
         let paint = Paint::of(&buffer[(0, 0)]);

@@ -1,5 +1,4 @@
-//! Candles for the chart: gold's answer with the live ones on top, grouped into columns, with moving
-//! averages.
+//! Series of candles for the chart: grouping into wider buckets, and moving averages.
 
 use crate::market::time::floor;
 use crate::market::{Candle, Micros};
@@ -17,7 +16,8 @@ pub(super) fn group(candles: &[Candle], width: Micros) -> Vec<Candle> {
     groups
 }
 
-/// The mean of the last `length` closes at each candle; none before there are so many.
+/// The simple moving average: the mean of the last `length` closes at each candle; none for the first
+/// `length - 1` candles.
 pub(super) fn sma(candles: &[Candle], length: usize) -> Vec<Option<f64>> {
     (0..candles.len())
         .map(|i| {
@@ -52,18 +52,7 @@ mod tests {
     use crate::market::MINUTE;
 
     fn minute(at: i64, price: f64) -> Candle {
-        Candle {
-            window_start: at * MINUTE,
-            window_end: (at + 1) * MINUTE,
-            open: price,
-            high: price + 1.0,
-            low: price - 1.0,
-            close: price,
-            avg: price,
-            volume: Some(1.0),
-            ticks: 2,
-            closed: at < 100,
-        }
+        Candle { high: price + 1.0, low: price - 1.0, ..Candle::of_tick(at * MINUTE, MINUTE, price) }
     }
 
     fn starts(candles: &[Candle]) -> Vec<i64> {
@@ -71,14 +60,14 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_aligned_and_leave_gaps_out() {
+    fn groups_are_aligned_and_have_no_candles_for_gaps() {
         let groups = group(&[minute(1, 1.0), minute(2, 5.0), minute(3, 3.0), minute(10, 7.0)], 3 * MINUTE);
         assert_eq!(starts(&groups), [0, 3, 9]);
         assert!((groups[0].high - 6.0).abs() < f64::EPSILON && (groups[0].close - 5.0).abs() < f64::EPSILON);
     }
 
     #[test]
-    fn averages_begin_when_there_is_enough_to_average() {
+    fn averages_begin_at_the_candle_of_their_length() {
         let candles: Vec<Candle> =
             (0..5).map(|i| minute(i, [1.0, 2.0, 3.0, 4.0, 5.0][usize::try_from(i).unwrap()])).collect();
         assert_eq!(sma(&candles, 3), [None, None, Some(2.0), Some(3.0), Some(4.0)]);

@@ -1,4 +1,4 @@
-//! The terminal: taken over on [`Screen::open`], given back whatever happens: on drop, on panic, while the
+//! The terminal: put into the dashboard's modes by [`Screen::open`], restored on drop, on panic, and while the
 //! job is stopped.
 
 use std::fs::File;
@@ -28,10 +28,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::app::App;
 use super::view;
 
-/// A whole frame fits, so that it reaches the terminal in one write.
+/// Bytes; a whole frame fits, so that it reaches the terminal in one write.
 const BUFFER: usize = 1 << 17;
 
-/// Whether the terminal is taken: then it must be given back, by whoever comes first.
+/// Whether the terminal is in the dashboard's modes: the first call of [`restore`] restores it.
 static OPEN: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
@@ -39,7 +39,7 @@ thread_local! {
     static IN_DASHBOARD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// Why there can be no dashboard here.
+/// Why the dashboard cannot run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoDashboard {
     #[error("the dashboard needs a terminal and stdout is none; {HINT}")]
@@ -52,7 +52,7 @@ pub enum NoDashboard {
 
 const HINT: &str = "--no-tui runs the pipeline alone, 'screenshot' draws a picture";
 
-/// Whether the dashboard can run here.
+/// Checks that there is a terminal that the dashboard can run on.
 pub fn check() -> Result<(), NoDashboard> {
     match std::env::var_os("TERM") {
         None => return Err(NoDashboard::Dumb("not set")),
@@ -63,21 +63,21 @@ pub fn check() -> Result<(), NoDashboard> {
     if !io::stdout().is_terminal() {
         return Err(NoDashboard::Stdout);
     }
-    // A recording may come on stdin: then the keys come from the controlling terminal.
+    // Stdin may be a recording: then keys are read from the controlling terminal.
     if !io::stdin().is_terminal() && File::open("/dev/tty").is_err() {
         return Err(NoDashboard::Stdin);
     }
     Ok(())
 }
 
-/// What the shell wants of the job.
+/// A signal of the shell's job control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobSignal {
     Stop,
     Continue,
 }
 
-/// SIGTSTP and SIGCONT as they come. From now on SIGTSTP alone does not stop the process.
+/// A stream of SIGTSTP and SIGCONT. From now on SIGTSTP does not stop the process by itself.
 pub fn job_signals() -> io::Result<impl Stream<Item = JobSignal> + Unpin> {
     let listen = |number: Signal, meaning: JobSignal| -> io::Result<_> {
         let mut signals = signal(SignalKind::from_raw(number.as_raw()))?;
@@ -86,7 +86,7 @@ pub fn job_signals() -> io::Result<impl Stream<Item = JobSignal> + Unpin> {
     Ok(select(listen(Signal::TSTP, JobSignal::Stop)?, listen(Signal::CONT, JobSignal::Continue)?))
 }
 
-/// Sends SIGTSTP to the whole job, as the terminal does on Ctrl-Z outside raw mode.
+/// Sends SIGTSTP to the process group, as the terminal does on Ctrl-Z outside raw mode.
 pub(super) fn stop_job() -> io::Result<()> {
     Ok(kill_current_process_group(Signal::TSTP)?)
 }
@@ -96,21 +96,22 @@ pub trait Canvas {
     /// Size in cells.
     fn size(&self) -> io::Result<Size>;
     fn draw(&mut self, app: &App) -> io::Result<()>;
-    /// Gives the terminal back and stops the process. Where no shell could continue it (it is the session's
-    /// first job), nothing happens.
+    /// Restores the terminal and stops the process. Does nothing where no shell could continue the process
+    /// because it leads its session.
     fn suspend(&mut self) -> io::Result<Suspended>;
-    /// Takes the terminal, whatever state it is in: a stop by SIGSTOP could not give it back.
+    /// Takes the terminal over again, whatever state it is in: SIGSTOP cannot be handled, so the terminal was
+    /// not restored before it.
     fn resume(&mut self) -> io::Result<()>;
 }
 
-/// Whether the process was stopped.
+/// Whether the process was stopped and not yet continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suspended {
     Yes,
     No,
 }
 
-/// The real terminal.
+/// The terminal on stdout.
 #[derive(Debug)]
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
@@ -153,10 +154,10 @@ impl Canvas for Screen {
     }
 
     fn resume(&mut self) -> io::Result<()> {
-        // The shell has changed the terminal's mode since: what is in force is not what was set.
+        // The shell has changed the modes since: crossterm would take raw mode as set already.
         disable_raw_mode()?;
         take()?;
-        // Not `clear`: that asks where the cursor is, and the answer would go to the stream of events.
+        // Not `clear`: it queries the cursor's position, and the answer would arrive as an event.
         let size = self.terminal.size()?;
         self.terminal.resize((Position::ORIGIN, size).into())
     }
@@ -185,13 +186,13 @@ fn take() -> io::Result<()> {
     taken
 }
 
-/// Gives the terminal back as it was: cooked, with its cursor, without mouse capture and paste mode. Does
-/// nothing when it is not taken, so it may be called from anywhere, any number of times.
+/// Restores the terminal: cooked mode, visible cursor, no mouse capture, no bracketed paste. Does nothing when
+/// it was not taken over, so it may be called from anywhere and repeatedly.
 pub fn restore() {
     if !OPEN.swap(false, Ordering::SeqCst) {
         return;
     }
-    // When the terminal is gone, there is nothing to restore.
+    // Errors are ignored: a terminal that is gone needs no restoring.
     let mut out = io::stdout();
     let _ = execute!(
         out,
@@ -205,7 +206,7 @@ pub fn restore() {
     let _ = disable_raw_mode();
 }
 
-/// Runs code of the dashboard, so that a panic in it is known as such.
+/// Runs code of the dashboard, marked so that the panic hook knows a panic in it.
 pub(super) fn in_dashboard<T>(run: impl FnOnce() -> T) -> T {
     IN_DASHBOARD.set(true);
     let result = run();
@@ -213,9 +214,8 @@ pub(super) fn in_dashboard<T>(run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A panic of the dashboard or of the main thread ends the program: its message must land on a restored
-/// terminal. The supervisor recovers from a panic of a stage: its message goes to the log, not over the
-/// screen.
+/// A panic of the dashboard or of the main thread ends the program: the terminal is restored before the
+/// message is printed. Other panics, which the supervisor handles, are logged and not printed over the screen.
 fn install_panic_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

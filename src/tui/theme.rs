@@ -1,12 +1,11 @@
-//! Colours. A theme gives every role on the screen a style; views name roles, never colours.
+//! Themes: a style for every role on the screen. Views use roles, never colours.
 //!
-//! No role is told by colour alone: glyphs (`▲▼`, `●`, `▸`) and modifiers say the same, so that
-//! [`ThemeKind::Mono`], whose colours are all `Reset`, loses nothing. (With `NO_COLOR` set, crossterm writes
-//! a sequence for a colour that also resets bold and reverse.)
+//! No role is distinguished by colour alone: glyphs (`▲▼`, `●`, `▸`) and modifiers carry the same information,
+//! so [`ThemeKind::Mono`], whose colours are all `Reset`, loses nothing. (With `NO_COLOR` set, crossterm writes
+//! each colour as a sequence that also resets bold and reverse.)
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// The closed set of themes.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, clap::ValueEnum,
 )]
@@ -17,7 +16,7 @@ pub enum ThemeKind {
     Default,
     /// 24-bit colours on the terminal's background.
     Truecolor,
-    /// Blue up, orange down: apart for every kind of colour vision.
+    /// Blue up, orange down: distinct for every kind of colour vision.
     Colorblind,
     /// No colours at all.
     Mono,
@@ -51,45 +50,40 @@ pub struct Theme {
     pub text: Style,
     /// Labels and units.
     pub muted: Style,
-    /// Grid lines and what is nearly absent.
+    /// Grid lines.
     pub faint: Style,
-    /// Names: of the program, of panes.
+    /// The name of the program and the titles of panes.
     pub title: Style,
-    /// What stands out without being good or bad.
+    /// Emphasis without a judgement.
     pub accent: Style,
-    /// A pane's border.
     pub border: Style,
-    /// The border of the pane with the focus.
+    /// The border of the focused pane.
     pub focus: Style,
     /// Rising prices.
     pub up: Style,
     /// Falling prices.
     pub down: Style,
-    /// All is well.
+    /// Normal states.
     pub good: Style,
-    /// Look here.
     pub warn: Style,
-    /// Something failed.
+    /// Failures.
     pub bad: Style,
-    /// The selected row, on top of each cell's own style.
+    /// The selected row, on top of each cell's style.
     pub selected: Style,
-    /// The label of the last price.
+    /// The chosen interval, and the highlighted target of the logs.
     pub tag: Style,
     /// The crosshair and its labels.
     pub cursor: Style,
-    /// The simple moving average.
     pub sma: Style,
-    /// The exponential moving average.
     pub ema: Style,
     /// Keys in hints and help.
     pub key: Style,
-    /// Whether dim is free to mean quiet.
+    /// Whether `DIM` may be used for emphasis: in [`ThemeKind::Mono`] it means falling.
     dims: bool,
 }
 
 impl Theme {
-    /// The styles of a theme; `red_up` swaps the colours of rising and falling, as East Asian markets have
-    /// them.
+    /// The styles of a theme; `red_up` swaps those of rising and falling prices, as is usual in East Asia.
     pub fn new(kind: ThemeKind, red_up: bool) -> Self {
         let mut theme = match kind {
             ThemeKind::Default => Self::sixteen(),
@@ -207,12 +201,11 @@ impl Theme {
         }
     }
 
-    /// A style made quieter, where that takes nothing from its meaning: without colours dim means falling.
+    /// The style dimmed, where that does not change its meaning.
     pub(super) fn quiet(&self, style: Style) -> Style {
         if self.dims { style.add_modifier(Modifier::DIM) } else { style }
     }
 
-    /// Every style, for tests that look at all of them.
     #[cfg(test)]
     fn all(&self) -> [Style; 18] {
         [
@@ -263,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn up_and_down_differ_everywhere_and_swap_on_demand() {
+    fn up_and_down_differ_in_every_theme_and_are_swapped_by_red_up() {
         for kind in ThemeKind::ALL {
             let theme = Theme::new(kind, false);
             assert_ne!(theme.up, theme.down, "{kind:?}");
@@ -273,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_goes_round_all_themes() {
+    fn next_cycles_through_all_themes() {
         let mut kind = ThemeKind::Default;
         for _ in 0..ThemeKind::ALL.len() {
             kind = kind.next();

@@ -1,5 +1,5 @@
-//! Drawing: [`draw`] turns the state into a frame and changes nothing. Where everything goes stands in the
-//! state's layout and plot.
+//! Drawing: [`draw`] writes the state into a frame and changes nothing. The areas come from the state's layout
+//! and plot.
 
 mod alerts;
 mod chart;
@@ -22,14 +22,14 @@ use unicode_width::UnicodeWidthStr;
 
 use super::app::{App, Overlay};
 use super::layout::{LEAST, Pane, is_large_enough};
+use super::theme::Theme;
 
-/// Draws the dashboard.
 pub fn draw(frame: &mut Frame<'_>, app: &App) {
     let area = frame.area();
     render(frame.buffer_mut(), area, app);
 }
 
-/// Draws the dashboard into a buffer of the size that the state was last told; of another size, nothing.
+/// Draws the dashboard into a buffer; does nothing where `area` has not the size of the state.
 pub fn render(buffer: &mut Buffer, area: Rect, app: &App) {
     if area.as_size() != app.size() {
         return;
@@ -65,7 +65,7 @@ fn too_small(buffer: &mut Buffer, area: Rect, app: &App) {
     Paragraph::new(text).style(app.theme.text).wrap(Wrap { trim: true }).render(area, buffer);
 }
 
-/// Draws a pane's border with its titles, and returns what is inside.
+/// Draws a pane's border with its title, and `meta` at the right where it fits; returns the area inside.
 fn pane(buffer: &mut Buffer, area: Rect, app: &App, pane: Pane, title: Line<'_>, meta: Line<'_>) -> Rect {
     let border = if app.focus == pane { app.theme.focus } else { app.theme.border };
     let room = usize::from(area.width).saturating_sub(4);
@@ -80,7 +80,7 @@ fn pane(buffer: &mut Buffer, area: Rect, app: &App, pane: Pane, title: Line<'_>,
     inside
 }
 
-/// Whose data it is, as its licence asks for, in the border of a pane that shows it.
+/// Writes the attribution that `CoinGecko`'s terms require into the border of a pane that shows its data.
 fn attribution(buffer: &mut Buffer, area: Rect, app: &App) {
     const TEXT: &str = " Data by CoinGecko ";
     let width = u16::try_from(TEXT.len()).unwrap_or(u16::MAX);
@@ -96,25 +96,25 @@ fn attribution(buffer: &mut Buffer, area: Rect, app: &App) {
     }
 }
 
-/// A pane's name as its title.
+/// The name of a pane, as its title.
 fn name(app: &App, text: &str) -> Line<'static> {
     Line::from(Span::styled(format!(" {text} "), app.theme.title))
 }
 
-/// Writes a line into an area's first row, cut at its right edge.
+/// Writes a line into the first row of an area, cut at its right edge.
 fn put(buffer: &mut Buffer, area: Rect, line: &Line<'_>) {
     if !area.is_empty() {
         buffer.set_line(area.x, area.y, line, area.width);
     }
 }
 
-/// Writes a line at the right end of an area's first row.
+/// Writes a line at the right end of the first row of an area.
 fn put_right(buffer: &mut Buffer, area: Rect, line: &Line<'_>) {
     let width = u16::try_from(line.width()).unwrap_or(u16::MAX).min(area.width);
     put(buffer, Rect { x: area.right() - width, width, ..area }, line);
 }
 
-/// Text in the middle of an area.
+/// Writes text in the middle of an area.
 fn message(buffer: &mut Buffer, area: Rect, text: &str, style: Style) {
     let lines = u16::try_from(text.width()).unwrap_or(u16::MAX).div_ceil(area.width.max(1)).min(area.height);
     let top = area.height.saturating_sub(lines) / 2;
@@ -126,7 +126,12 @@ fn message(buffer: &mut Buffer, area: Rect, text: &str, style: Style) {
         .render(area, buffer);
 }
 
-/// A piece of a line that may be left out: the higher the number, the sooner.
+/// `label value`.
+fn labelled(theme: &Theme, label: &str, value: String) -> Vec<Span<'static>> {
+    vec![Span::styled(format!("{label} "), theme.muted), Span::styled(value, theme.text)]
+}
+
+/// A part of a line that is left out where there is no room: the part with the highest rank first.
 struct Part {
     rank: u8,
     spans: Vec<Span<'static>>,
@@ -142,7 +147,8 @@ impl Part {
     }
 }
 
-/// The parts that fit into `width` with `gap` blanks between them, the least important left out.
+/// The parts that fit into `width` columns with `gap` blanks between them. The first part always stays, even if
+/// it is too wide.
 fn fit_parts(mut parts: Vec<Part>, gap: usize, width: usize) -> Line<'static> {
     let total = |parts: &[Part]| parts.iter().map(|p| p.width() + gap).sum::<usize>().saturating_sub(gap);
     while total(&parts) > width && parts.len() > 1 {

@@ -1,5 +1,5 @@
-//! Geometry of what the chart is made of. Pure functions from numbers to cells; painting is the views'
-//! affair.
+//! Geometry of the chart's elements: pure functions from numbers to glyphs and positions. The views write them
+//! into the buffer.
 
 pub mod axis;
 pub mod bars;

@@ -1,12 +1,12 @@
-//! When to ask the lake: at most one question of a kind under way, the newest question wins, failures are
-//! tried again later.
+//! When to ask the lake: at most one question of a kind is under way, the newest question is asked next,
+//! failed questions are repeated later.
 
 use crate::market::{Micros, SECOND};
 
-/// Answers that only a new revision makes stale are renewed no more often than this: a replay at full speed
-/// commits all the time.
+/// The shortest time between two questions that only a new revision makes necessary: a replay at full speed
+/// commits many times a second.
 const LEAST_BETWEEN: Micros = SECOND / 4;
-/// A failed question is asked again after this.
+/// Time until a failed question is asked again.
 const RETRY: Micros = 2 * SECOND;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +30,8 @@ impl<Q> Default for Ask<Q> {
 }
 
 impl<Q: Clone + PartialEq> Ask<Q> {
-    /// What to ask now, if anything: `wanted`, unless a question is under way, or an answer of this revision
-    /// covers it.
+    /// The question to ask now: `wanted`, unless a question is under way, or an answer of this revision covers
+    /// it (`covered` gets the answered question).
     pub(in crate::tui) fn next(
         &mut self,
         now: Micros,
@@ -56,7 +56,7 @@ impl<Q: Clone + PartialEq> Ask<Q> {
         Some(wanted.clone())
     }
 
-    /// An answer came. Whether it is the answer to the question under way.
+    /// Takes note of an answer; returns whether it answers the question under way.
     pub(in crate::tui) fn answered(&mut self, query: &Q) -> bool {
         let Some(asked) = self.flying.take_if(|a| a.query == *query) else { return false };
         self.answered = Some(asked);
@@ -64,14 +64,14 @@ impl<Q: Clone + PartialEq> Ask<Q> {
         true
     }
 
-    /// The question under way failed.
+    /// Takes note that the question under way failed.
     pub(in crate::tui) fn failed(&mut self, query: &Q, why: String) {
         if let Some(asked) = self.flying.take_if(|a| a.query == *query) {
             self.failed = Some((asked, why));
         }
     }
 
-    /// Why the last question failed, in words, until one is answered.
+    /// Why the last question failed, as text for the user, until one is answered.
     pub(in crate::tui) fn failure(&self) -> Option<&str> {
         self.failed.as_ref().map(|(_, why)| why.as_str())
     }
@@ -87,17 +87,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_at_a_time_and_the_newest_question_wins() {
+    fn one_question_is_under_way_and_the_newest_is_next() {
         let mut ask = Ask::default();
         let same = |wanted: u32| move |q: &u32| *q == wanted;
         assert_eq!(ask.next(0, &1, 7, same(1)), Some(1));
         assert_eq!(ask.next(0, &2, 7, same(2)), None, "one is under way");
-        assert!(!ask.answered(&2), "nobody asked that");
+        assert!(!ask.answered(&2), "it was not asked");
         assert!(ask.answered(&1));
         assert_eq!(ask.next(0, &3, 7, same(3)), Some(3), "another question does not wait");
         ask.answered(&3);
         assert_eq!(ask.next(0, &3, 7, same(3)), None, "it is answered");
-        assert_eq!(ask.next(0, &3, 8, same(3)), None, "too soon for a mere revision");
+        assert_eq!(ask.next(0, &3, 8, same(3)), None, "too soon for a new revision");
         assert_eq!(ask.next(SECOND, &3, 8, same(3)), Some(3));
     }
 
@@ -108,7 +108,7 @@ mod tests {
         ask.failed(&1, "no file".to_owned());
         assert_eq!(ask.failure(), Some("no file"));
         assert_eq!(ask.next(SECOND, &1, 7, |_| false), None);
-        assert_eq!(ask.next(SECOND, &2, 7, |_| false), Some(2), "another question may go at once");
+        assert_eq!(ask.next(SECOND, &2, 7, |_| false), Some(2), "another question is asked at once");
         ask.failed(&2, "no file".to_owned());
         assert_eq!(ask.next(4 * SECOND, &2, 7, |_| false), Some(2));
         ask.answered(&2);

@@ -1,4 +1,6 @@
-//! The chart's state: which candles are loaded, which stretch of time is in view, where the crosshair is.
+//! The chart's state: the candles that are loaded, the time range in view, and the crosshair.
+
+mod zoom;
 
 use std::sync::Arc;
 
@@ -12,14 +14,16 @@ use crate::query::{CandleQuery, CandleSeries, MarketFilter};
 use crate::tui::plot::{Plot, View, Volume};
 use crate::tui::series;
 
-/// Candles of how many screens are loaded, so that panning rarely waits.
+pub(in crate::tui) use zoom::{Direction, Zoom};
+
+/// Candles are loaded for this many screens, so that panning rarely waits.
 const SCREENS: usize = 3;
-/// Candles of the simple moving average.
+/// Length of the simple moving average, in candles.
 pub(in crate::tui) const SMA: usize = 20;
-/// Candles of the exponential moving average.
+/// Length of the exponential moving average, in candles.
 pub(in crate::tui) const EMA: usize = 50;
 
-/// Which curves are drawn over the candles.
+/// The moving averages that are drawn over the candles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::tui) enum Indicators {
     #[default]
@@ -48,53 +52,22 @@ impl Indicators {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::tui) enum Direction {
-    In,
-    Out,
-}
-
+/// Where the crosshair goes from the candle that it is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::tui) enum Step {
     Before,
     After,
 }
 
-/// How many columns a candle has, or how many candles a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::tui) struct Zoom(i8);
-
-impl Zoom {
-    const PER_COLUMN: [u16; 6] = [2, 3, 5, 10, 20, 30];
-    const MOST_COLUMNS: i8 = 5;
-
-    /// Columns of a slot.
-    pub(in crate::tui) fn columns(self) -> u16 {
-        u16::try_from(self.0.max(0)).unwrap_or(0) + 1
-    }
-
-    /// Candles of the interval in a slot.
-    pub(in crate::tui) fn candles(self) -> u16 {
-        usize::try_from(-self.0 - 1).map_or(1, |at| Self::PER_COLUMN[at.min(Self::PER_COLUMN.len() - 1)])
-    }
-
-    fn closer(self) -> Self {
-        Self((self.0 + 1).min(Self::MOST_COLUMNS - 1))
-    }
-
-    fn farther(self) -> Self {
-        Self((self.0 - 1).max(-6))
-    }
-}
-
-/// What gold answered.
+/// The last answer of gold.
 #[derive(Debug)]
 struct Loaded {
     candles: Vec<Candle>,
-    /// Whether there is nothing older in gold.
+    /// Whether gold has no older candles.
     complete: bool,
+    /// Candles of this market and interval in gold.
     total: u64,
-    /// Start of the newest minute that gold had.
+    /// Start of the newest minute in gold.
     newest: Option<Micros>,
 }
 
@@ -102,41 +75,43 @@ struct Loaded {
 pub(in crate::tui) struct Chart {
     market: Option<Arc<Market>>,
     interval: Option<Interval>,
-    /// Why the chart started with its interval, in words, until another is chosen.
+    /// Why the chart started with its interval, as text for the user, until another is chosen.
     pub(in crate::tui) note: Option<&'static str>,
     pub(in crate::tui) zoom: Zoom,
-    /// Start of the last slot in view; none: the newest, whatever comes.
+    /// Start of the last slot in view; none: the newest slot stays in view.
     right: Option<Micros>,
     /// Start of the candle under the crosshair.
     pub(in crate::tui) cursor: Option<Micros>,
-    /// Row of the mouse on the screen, while it is what moves the crosshair.
+    /// Row of the mouse on the screen, while the mouse moves the crosshair.
     pub(in crate::tui) hover: Option<u16>,
     pub(in crate::tui) volume: Volume,
     pub(in crate::tui) indicators: Indicators,
     loaded: Option<Loaded>,
-    /// Start of the newest candle that gold was seen to have.
+    /// Start of the newest candle of the interval that an answer had.
     edge: Option<Micros>,
     /// Open minutes of the newest snapshot.
     open: Vec<Candle>,
-    /// Minutes that were open before: kept until an answer has them.
+    /// Minutes that are no longer open and not yet in an answer.
     leaving: Vec<Candle>,
+    /// `loaded`, `leaving` and `open` merged into candles of the interval, oldest first.
     merged: Vec<Candle>,
+    /// `merged`, grouped into slots.
     grouped: Vec<Candle>,
     pub(in crate::tui) ask: Ask<CandleQuery>,
 }
 
 impl Chart {
-    /// The width of a candle.
+    /// The interval that was chosen; one minute before.
     pub(in crate::tui) fn interval(&self) -> Interval {
         self.interval.unwrap_or(Interval::Minute1)
     }
 
-    /// Whether an interval was chosen, by the user or for the source.
+    /// Whether an interval was chosen, by the user or by the source.
     pub(in crate::tui) const fn has_interval(&self) -> bool {
         self.interval.is_some()
     }
 
-    /// Chooses an interval. The time at the right edge stays where it is.
+    /// Chooses an interval. The time at the right edge of the view is kept.
     pub(in crate::tui) fn set_interval(&mut self, interval: Interval, note: Option<&'static str>) {
         self.note = note;
         if self.interval != Some(interval) {
@@ -148,14 +123,14 @@ impl Chart {
         }
     }
 
-    /// Goes to the next narrower (-1) or wider (+1) interval.
+    /// Chooses the interval that is `by` steps wider (narrower, if negative).
     pub(in crate::tui) fn step_interval(&mut self, by: isize) {
         let at = Interval::ALL.iter().position(|i| *i == self.interval()).unwrap_or(0);
         let to = at.saturating_add_signed(by).min(Interval::ALL.len() - 1);
         self.set_interval(Interval::ALL[to], None);
     }
 
-    /// Shows another market (or the same again, for nothing).
+    /// Shows a market; does nothing if it is shown already.
     pub(in crate::tui) fn set_market(&mut self, market: Option<&Arc<Market>>) {
         if self.market.as_ref() != market {
             self.market = market.cloned();
@@ -169,7 +144,8 @@ impl Chart {
         }
     }
 
-    /// Takes in the open minutes of a snapshot. Minutes that are gone from it stay until gold is asked again.
+    /// Takes over the open minutes of a snapshot. A minute that is no longer open is kept until an answer has
+    /// it.
     pub(in crate::tui) fn set_live(&mut self, live: &[Live]) {
         let open =
             live.iter().find(|l| Some(&l.market) == self.market.as_ref()).map_or(&[][..], |l| &l.open[..]);
@@ -185,7 +161,7 @@ impl Chart {
         self.rebuild();
     }
 
-    /// Takes an answer in, if it is of what is shown.
+    /// Takes over an answer, if it is for the market and the interval that are shown.
     pub(in crate::tui) fn answer(&mut self, query: &CandleQuery, series: CandleSeries) {
         let same = self.market.as_ref().is_some_and(|m| filter(m) == query.market)
             && query.interval == self.interval();
@@ -221,7 +197,7 @@ impl Chart {
         };
     }
 
-    /// What should be loaded for a view of so many columns.
+    /// The question for the candles that a view of this many columns needs.
     pub(in crate::tui) fn wanted(&self, columns: u16) -> Option<CandleQuery> {
         let market = self.market.as_ref()?;
         let slots = usize::from(columns / self.zoom.columns()).max(1);
@@ -235,7 +211,7 @@ impl Chart {
         Some(CandleQuery { market: filter(market), interval: self.interval(), last: Some(last), before })
     }
 
-    /// Whether what an answered question loaded is enough for a view of so many columns.
+    /// Whether the answer to a question is enough for a view of this many columns.
     pub(in crate::tui) fn covered(&self, answered: &CandleQuery, columns: u16) -> bool {
         let Some(loaded) = &self.loaded else { return false };
         let same = self.market.as_ref().is_some_and(|m| filter(m) == answered.market)
@@ -248,7 +224,7 @@ impl Chart {
         same && reaches_back && reaches_on
     }
 
-    /// Width of a slot in time.
+    /// Time that a slot covers.
     pub(in crate::tui) fn slot_width(&self) -> Micros {
         self.interval().micros() * i64::from(self.zoom.candles())
     }
@@ -268,7 +244,7 @@ impl Chart {
         self.merged.last()
     }
 
-    /// How many candles of this width gold has.
+    /// Candles of this market and interval in gold; none before the first answer.
     pub(in crate::tui) fn total(&self) -> Option<u64> {
         self.loaded.as_ref().map(|l| l.total)
     }
@@ -278,12 +254,12 @@ impl Chart {
         self.right.is_none()
     }
 
-    /// The chart within a pane's inside.
+    /// The geometry of the chart in the area inside its pane's border.
     pub(in crate::tui) fn plot(&self, inside: Rect) -> Plot {
         Plot::new(inside, self.volume, self.last().map(|c| c.close), |columns| self.view(columns))
     }
 
-    /// The slots in view, of so many columns.
+    /// The slots that are in view when there are this many columns.
     pub(in crate::tui) fn view(&self, columns: u16) -> View {
         let width = self.slot_width();
         let slots = usize::from((columns / self.zoom.columns()).max(1));
@@ -313,7 +289,7 @@ impl Chart {
         view
     }
 
-    /// Pans by so many slots (negative: to older ones), no farther than there are candles.
+    /// Pans by this many slots (negative: to older ones), within the range of the candles.
     pub(in crate::tui) fn pan(&mut self, slots: i64) {
         let Some(newest) = self.newest() else { return };
         let right = self.right.unwrap_or(newest).saturating_add(slots.saturating_mul(self.slot_width()));
@@ -322,12 +298,9 @@ impl Chart {
         self.right = (right < newest).then_some(self.bucket(right));
     }
 
-    /// Zooms in or out, keeping `anchor` (a time) where it is on the screen; none: the right edge.
+    /// Zooms in or out. The time `anchor` stays at its place on the screen; none: the right edge does.
     pub(in crate::tui) fn zoom(&mut self, direction: Direction, anchor: Option<Micros>) {
-        let zoom = match direction {
-            Direction::In => self.zoom.closer(),
-            Direction::Out => self.zoom.farther(),
-        };
+        let zoom = self.zoom.stepped(direction);
         if zoom == self.zoom {
             return;
         }
@@ -346,21 +319,20 @@ impl Chart {
         self.pan(0);
     }
 
-    /// Back to the newest candle.
+    /// Pans to the newest candle, keeps it in view, and removes the crosshair.
     pub(in crate::tui) fn go_live(&mut self) {
         self.right = None;
         self.cursor = None;
         self.hover = None;
     }
 
-    /// Zoom, place and crosshair as at the start.
+    /// Resets zoom, pan and crosshair.
     pub(in crate::tui) fn reset(&mut self) {
         self.zoom = Zoom::default();
         self.go_live();
         self.rebuild();
     }
 
-    /// Goes on to the next set of curves.
     pub(in crate::tui) fn next_indicators(&mut self) {
         self.indicators = self.indicators.next();
     }
@@ -369,8 +341,7 @@ impl Chart {
         self.volume = if self.volume == Volume::Shown { Volume::Hidden } else { Volume::Shown };
     }
 
-    /// Moves the crosshair to the candle before or after the one that it is on; first of all to the newest in
-    /// view.
+    /// Moves the crosshair to the candle before or after; where there was none, to the newest candle in view.
     pub(in crate::tui) fn move_cursor(&mut self, step: Step, view: &View) {
         self.hover = None;
         let Some(cursor) = self.cursor else {
@@ -385,7 +356,7 @@ impl Chart {
         self.cursor = to.map(|c| c.window_start).or(self.cursor);
     }
 
-    /// Pans until the crosshair is in a view, if it is not. Whether it panned.
+    /// Pans until the crosshair is in `view`; returns whether that was necessary.
     pub(in crate::tui) fn pan_to_cursor(&mut self, view: &View) -> bool {
         let Some(cursor) = self.cursor else { return false };
         let end = view.time(view.candles.len().saturating_sub(1));
@@ -398,7 +369,7 @@ impl Chart {
         before != self.right
     }
 
-    /// Puts a crosshair that is on no candle in view on the nearest one.
+    /// Moves a crosshair that is on no candle of `view` to the nearest one.
     pub(in crate::tui) fn snap_cursor(&mut self, view: &View) {
         if let Some(cursor) = self.cursor.filter(|cursor| view.candle(*cursor).is_none()) {
             self.cursor = view.nearest(cursor).map(|c| c.window_start);
@@ -406,7 +377,6 @@ impl Chart {
     }
 }
 
-/// The question's name of a market.
 fn filter(market: &Market) -> MarketFilter {
     MarketFilter {
         coin_id: market.coin_id.clone(),

@@ -1,4 +1,4 @@
-//! What the keys do.
+//! Key presses: each is looked up in the key table and changes the state.
 
 use crossterm::event::{KeyCode, KeyEvent};
 use tui_logger::TuiWidgetEvent;
@@ -9,11 +9,11 @@ use crate::tui::input::{Action, ChartAction, Chord, LogAction, lookup};
 use crate::tui::layout::{HelpLayout, LogPane, Pane, has_room_for_logs};
 use crate::tui::theme::Theme;
 
-/// A pan moves by one part in so many of the slots in view.
+/// A pan moves by a quarter of the slots in view.
 const PAN_SHARE: usize = 4;
 
 impl App {
-    /// Whether the key means something here.
+    /// Handles a key press; returns whether the key has a binding in the present context.
     pub(super) fn key(&mut self, event: KeyEvent, effects: &mut Vec<Effect>) -> bool {
         let Some(chord) = Chord::of(event) else { return false };
         if let Some(binding) = lookup(self.context(), chord) {
@@ -62,10 +62,8 @@ impl App {
             Action::Logs => self.toggle_logs(),
             Action::Help => self.overlay = Overlay::Help(0),
             Action::Escape => self.escape(),
-            Action::AlertsUp => self.alerts_offset = self.alerts_offset.saturating_sub(1),
-            Action::AlertsDown => {
-                self.alerts_offset = (self.alerts_offset + 1).min(self.alerts.len().saturating_sub(1));
-            }
+            Action::AlertsUp => self.scroll_alerts(-1),
+            Action::AlertsDown => self.scroll_alerts(1),
             Action::Log(action) => self.logs.transition(log_event(action)),
             Action::Find => self.overlay = Overlay::Find,
             Action::FindCancel => {
@@ -113,8 +111,8 @@ impl App {
         }
     }
 
-    /// Pans until the crosshair is in view. Other prices may need a wider axis, which leaves fewer slots:
-    /// then it pans on, by no more than the axis can grow.
+    /// Pans until the crosshair is in view. Other prices may need a wider axis, which leaves fewer slots and
+    /// makes another pan necessary; the axis grows by less than its width.
     fn pan_to_cursor(&mut self) {
         for _ in 0..self.plot.candles.width.max(1) {
             self.plot = self.chart.plot(self.layout.chart());
@@ -149,8 +147,8 @@ impl App {
         }
     }
 
-    /// Where the logs have a place, they are shown or hidden; where not, they take the chart's and give it
-    /// back.
+    /// Shows or hides the log pane where the terminal has room for it; else shows it in place of the chart, and
+    /// the chart again.
     fn toggle_logs(&mut self) {
         if self.focus == Pane::Logs {
             self.focus = Pane::Chart;

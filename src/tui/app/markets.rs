@@ -1,12 +1,13 @@
-//! The market table's state: which rows there are, in which order, which is selected.
+//! The state of the market table: its rows, their order and filter, and the selected row.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::market::{Market, Micros, coins, printable};
+use crate::market::{Market, Micros, coins};
 use crate::pipeline::status::{Live, Snapshot};
 use crate::query::MarketRow;
+use crate::text::printable;
 use crate::tui::format::title_case;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,7 +37,7 @@ impl Column {
         Self::Age,
     ];
 
-    /// `volume`, `coin` … as the title of the table says it.
+    /// `volume`, `coin` …, for the title of the table.
     pub(in crate::tui) const fn label(self) -> &'static str {
         match self {
             Self::Volume => "volume",
@@ -50,7 +51,7 @@ impl Column {
         }
     }
 
-    /// Whether the natural order has the largest first.
+    /// Whether the largest value comes first when the order is not reversed.
     const fn descends(self) -> bool {
         !matches!(self, Self::Coin | Self::Age)
     }
@@ -61,7 +62,8 @@ impl Column {
     }
 }
 
-/// One row as it is shown: the last answer with the newest price on top. Texts are fit for the screen.
+/// One row as it is shown: the last answer with the newest price of the pipeline. Texts are printable; changes
+/// and volatilities are in percent.
 #[derive(Debug, Clone)]
 pub(in crate::tui) struct MarketEntry {
     pub(in crate::tui) market: Arc<Market>,
@@ -74,14 +76,15 @@ pub(in crate::tui) struct MarketEntry {
     pub(in crate::tui) change_24h: Option<f64>,
     pub(in crate::tui) volatility_1m: Option<f64>,
     pub(in crate::tui) volatility_1h: Option<f64>,
-    /// Traded value of a day, in quote currency.
+    /// Traded value of 24 hours, in quote currency.
     pub(in crate::tui) volume: Option<f64>,
+    /// Closes of the last hour's minutes, oldest first.
     pub(in crate::tui) closes: Arc<[f64]>,
     price_1h_ago: Option<f64>,
     price_24h_ago: Option<f64>,
 }
 
-/// What tells rows apart: the coin and its quote currency (one source is shown at a time).
+/// The identity of a row: coin and quote currency (one source is shown at a time).
 type MarketKey = (Arc<str>, Arc<str>);
 
 fn key(market: &Market) -> MarketKey {
@@ -93,30 +96,32 @@ pub(in crate::tui) struct Markets {
     answered: Vec<MarketEntry>,
     rows: Vec<MarketEntry>,
     hidden: usize,
-    /// The symbols of all rows, hidden ones too.
+    /// The symbols of all rows by coin id, hidden rows included.
     symbols: HashMap<Arc<str>, String>,
     selected: Option<MarketKey>,
+    /// The coin to select as soon as there is a row of it.
     wanted: Option<Arc<str>>,
     pub(in crate::tui) column: Column,
     pub(in crate::tui) reversed: bool,
     pub(in crate::tui) filter: String,
+    /// Index of the first row on the screen.
     pub(in crate::tui) offset: usize,
     /// Whether the user has selected a row.
     chosen: bool,
 }
 
 impl Markets {
-    /// A table that selects this coin as soon as it is known.
+    /// An empty table that selects this coin as soon as there is a row of it.
     pub(in crate::tui) fn preferring(coin: Option<Arc<str>>) -> Self {
         Self { wanted: coin, ..Self::default() }
     }
 
-    /// The rows as shown: filtered and sorted.
+    /// The rows, filtered and sorted.
     pub(in crate::tui) fn rows(&self) -> &[MarketEntry] {
         &self.rows
     }
 
-    /// A coin's symbol, fit for the screen; made from its id where there is no row of it.
+    /// A coin's symbol, printable; made from its id where there is no row of it.
     pub(in crate::tui) fn symbol(&self, market: &Market) -> String {
         self.symbols.get(&market.coin_id).cloned().unwrap_or_else(|| symbol(None, market))
     }
@@ -126,7 +131,7 @@ impl Markets {
         self.hidden
     }
 
-    /// The place of the selected row among those shown.
+    /// Index of the selected row, if the filter does not hide it.
     pub(in crate::tui) fn position(&self) -> Option<usize> {
         let selected = self.selected.as_ref()?;
         self.rows.iter().position(|r| r.market.coin_id == selected.0 && r.market.quote == selected.1)
@@ -138,7 +143,7 @@ impl Markets {
     }
 
     pub(in crate::tui) fn answer(&mut self, rows: Vec<MarketRow>) {
-        // What was selected before there was an order to go by was no choice of the user's.
+        // Before the first answer the order was not known: the first row then is not the user's choice.
         if self.answered.is_empty() && !rows.is_empty() && !self.chosen && self.wanted.is_none() {
             self.selected = None;
         }
@@ -146,8 +151,8 @@ impl Markets {
             rows.into_iter().filter(|r| r.price.is_finite()).map(|r| MarketEntry::answered(&r)).collect();
     }
 
-    /// Builds the rows anew: answers, the newest prices of the pipeline, order, filter. Selects a row if none
-    /// is.
+    /// Builds the rows from the last answer and the newest prices of the pipeline, filters and sorts them.
+    /// Selects the first row if none is selected.
     pub(in crate::tui) fn refresh(&mut self, snapshot: Option<&Snapshot>) {
         let live = snapshot.map_or(&[][..], |s| &s.live[..]);
         let mut rows: HashMap<MarketKey, MarketEntry> =
@@ -175,7 +180,7 @@ impl Markets {
         }
     }
 
-    /// Selects a row by its place.
+    /// Selects a row by its index; does nothing where there is none.
     pub(in crate::tui) fn select(&mut self, at: usize) {
         if let Some(row) = self.rows.get(at) {
             self.selected = Some(key(&row.market));
@@ -184,14 +189,14 @@ impl Markets {
         }
     }
 
-    /// Selects the row so many places below (above, if negative), staying within the table.
+    /// Selects the row that is `by` rows below (above, if negative), within the table.
     pub(in crate::tui) fn step(&mut self, by: isize) {
         let last = self.rows.len().saturating_sub(1);
         let at = self.position().map_or(0, |at| at.saturating_add_signed(by).min(last));
         self.select(at);
     }
 
-    /// Goes on to the next column, in its natural order.
+    /// Sorts by the next column, not reversed.
     pub(in crate::tui) fn sort_next(&mut self) {
         self.column = self.column.next();
         self.reversed = false;
@@ -202,7 +207,7 @@ impl Markets {
         self.column.descends() != self.reversed
     }
 
-    /// Moves the scroll position so that the selected row is among the `height` shown ones.
+    /// Scrolls so that the selected row is among the `height` rows on the screen.
     pub(in crate::tui) fn scroll(&mut self, height: usize) {
         let at = self.position().unwrap_or(0);
         self.offset = self
@@ -252,10 +257,10 @@ impl MarketEntry {
         }
     }
 
-    /// Takes over what the pipeline knows to be newer than the last answer.
+    /// Takes over the pipeline's values that are newer than the last answer.
     fn update(&mut self, live: &Live) {
         if live.event_time >= self.event_time {
-            // What the price was a minute ago only the next answer knows.
+            // The change over a minute is kept: only the next answer has the price of a minute ago.
             self.change_1h = change(live.price, self.price_1h_ago);
             self.change_24h = live.change_24h.or_else(|| change(live.price, self.price_24h_ago));
             self.price = live.price;
@@ -274,12 +279,12 @@ impl MarketEntry {
     }
 }
 
-/// The change from a price before to one now, percent.
+/// The change from the price `before` to the price `now`, percent; none where it is not finite.
 fn change(now: f64, before: Option<f64>) -> Option<f64> {
     before.map(|before| (now - before) / before * 100.0).filter(|change| change.is_finite())
 }
 
-/// A symbol for the screen: the source's in capitals, else the well-known one, else made from the coin's id.
+/// A printable symbol: the source's in capitals, else the well-known one, else made from the coin's id.
 fn symbol(given: Option<&str>, market: &Market) -> String {
     let known = || coins::symbol(&market.coin_id);
     let text = printable(given.or_else(known).unwrap_or(&market.coin_id));
@@ -297,8 +302,8 @@ fn compare(a: &MarketEntry, b: &MarketEntry, column: Column, reversed: bool) -> 
         Column::Hour => row.change_1h,
         Column::Day => row.change_24h,
         Column::Volatility => row.volatility_1m,
-        // The youngest has the latest time: negated, so that small is young.
-        #[expect(clippy::cast_precision_loss, reason = "an order of times needs no last microsecond")]
+        // Negated, because the smallest age has the latest time.
+        #[expect(clippy::cast_precision_loss, reason = "the order of ages may ignore a microsecond")]
         Column::Age => Some(-(row.event_time as f64)),
     };
     let turn = |order: Ordering| if column.descends() == reversed { order } else { order.reverse() };

@@ -1,5 +1,4 @@
-//! What the mouse does: a click selects, the wheel zooms or scrolls, a drag pans, hovering moves the
-//! crosshair.
+//! Mouse events: a click selects, the wheel zooms or scrolls, a drag pans, hovering moves the crosshair.
 
 use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Position;
@@ -9,7 +8,7 @@ use super::chart::Direction;
 use super::{App, Overlay, Pane};
 
 impl App {
-    /// Whether anything changed by it.
+    /// Handles a mouse event; returns whether the state changed.
     pub(super) fn mouse(&mut self, event: MouseEvent) -> bool {
         if self.overlay != Overlay::None {
             match event.kind {
@@ -56,12 +55,8 @@ impl App {
             (MouseEventKind::ScrollRight, Pane::Chart) => self.chart.pan(3),
             (MouseEventKind::ScrollUp, Pane::Markets) => self.markets.step(-1),
             (MouseEventKind::ScrollDown, Pane::Markets) => self.markets.step(1),
-            (MouseEventKind::ScrollUp, Pane::Alerts) => {
-                self.alerts_offset = self.alerts_offset.saturating_sub(1);
-            }
-            (MouseEventKind::ScrollDown, Pane::Alerts) => {
-                self.alerts_offset = (self.alerts_offset + 1).min(self.alerts.len().saturating_sub(1));
-            }
+            (MouseEventKind::ScrollUp, Pane::Alerts) => self.scroll_alerts(-1),
+            (MouseEventKind::ScrollDown, Pane::Alerts) => self.scroll_alerts(1),
             (MouseEventKind::ScrollUp, Pane::Logs) => self.logs.transition(TuiWidgetEvent::PrevPageKey),
             (MouseEventKind::ScrollDown, Pane::Logs) => self.logs.transition(TuiWidgetEvent::NextPageKey),
             _ => return false,
@@ -69,7 +64,7 @@ impl App {
         true
     }
 
-    /// The mouse is over the chart: the crosshair goes to the nearest candle.
+    /// Moves the crosshair to the candle nearest to the mouse.
     fn hover(&mut self, at: Position) -> bool {
         let candle = self.plot.time_at(at).and_then(|time| self.plot.view.nearest(time));
         let Some(candle) = candle else { return self.leave_chart() };
@@ -79,7 +74,7 @@ impl App {
         before != pointed
     }
 
-    /// The mouse is no longer over the chart: its crosshair goes, the keys' stays.
+    /// Removes the crosshair if the mouse had set it; one that was set by keys stays.
     fn leave_chart(&mut self) -> bool {
         let hovered = self.chart.hover.take().is_some();
         if hovered {

@@ -1,4 +1,4 @@
-//! What every key, message and click does to the state.
+//! What keys, messages and mouse events change in the state.
 
 use crossterm::event::KeyCode::{self, Backspace, Char, Down, End, Enter, Esc, Home, Left, Right, Tab, Up};
 use crossterm::event::{KeyModifiers, MouseButton, MouseEventKind};
@@ -27,7 +27,7 @@ fn write(app: &mut App, text: &str) {
     }
 }
 
-/// Answers the questions among some effects; what follows from the answers.
+/// Answers the questions among these effects; returns the effects of the answers.
 fn answer(app: &mut App, effects: &[Effect]) -> Vec<Effect> {
     let questions = effects.iter().filter_map(|effect| match effect {
         Effect::Ask(question) => Some(question),
@@ -44,8 +44,8 @@ fn mouse(app: &mut App, kind: MouseEventKind, column: u16, row: u16) {
     fixture::send(app, Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE }));
 }
 
-/// A fingerprint of all that a key could change.
-fn looks(app: &App) -> String {
+/// The frame with its styles, as text.
+fn frame(app: &App) -> String {
     let area = Rect::new(0, 0, app.size.width, app.size.height);
     let mut buffer = ratatui::buffer::Buffer::empty(area);
     crate::tui::view::render(&mut buffer, area, app);
@@ -68,7 +68,7 @@ fn keys_choose_coins() {
     press(&mut app, Char('4'));
     assert_eq!(selected(&app), "XRP");
     let last = app.chart.last().map_or(0.0, |c| c.close);
-    assert!((last - 2.6126).abs() < 0.01, "the chart followed: {last}");
+    assert!((last - 2.6126).abs() < 0.01, "the chart shows XRP: {last}");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn sorting_keeps_the_selection() {
 }
 
 #[test]
-fn the_focus_goes_round_and_panes_expand() {
+fn tab_moves_the_focus_through_all_panes_and_z_expands_one() {
     let mut app = app();
     for pane in [Pane::Pipeline, Pane::Alerts, Pane::Logs, Pane::Markets, Pane::Chart] {
         press(&mut app, Tab);
@@ -202,7 +202,7 @@ fn the_alert_pane_scrolls_when_it_has_the_focus() {
 }
 
 #[test]
-fn the_logs_hide_where_they_have_a_place_and_open_where_not() {
+fn the_log_pane_is_hidden_where_there_is_room_and_replaces_the_chart_elsewhere() {
     let mut app = app();
     press(&mut app, Char('`'));
     assert_eq!(app.log_pane, LogPane::Hidden);
@@ -227,7 +227,7 @@ fn keys_quit_and_suspend() {
 }
 
 #[test]
-fn while_paused_nothing_shown_changes_but_what_the_user_does() {
+fn while_paused_only_the_user_changes_what_is_shown() {
     let mut app = app();
     press(&mut app, Char('p'));
     let mut newer = fixture::snapshot();
@@ -239,7 +239,7 @@ fn while_paused_nothing_shown_changes_but_what_the_user_does() {
     assert_eq!(app.update(Message::Snapshot(Arc::new(newer))), []);
     assert!((app.markets.selected().unwrap().price - 104_180.0).abs() < 1.0);
     press(&mut app, Char('j'));
-    assert_eq!(selected(&app), "ETH", "the user still moves");
+    assert_eq!(selected(&app), "ETH", "keys still work");
     press(&mut app, Char('k'));
     app.update(Message::Tick(fixture::NOW + MINUTE));
     let effects = app.update(Message::Key(Char('p').into()));
@@ -251,7 +251,7 @@ fn while_paused_nothing_shown_changes_but_what_the_user_does() {
 }
 
 #[test]
-fn a_new_revision_asks_everything_again_and_never_twice_at_once() {
+fn a_new_revision_repeats_every_question_one_at_a_time() {
     let mut app = app();
     app.update(Message::Tick(fixture::NOW + SECOND));
     let mut newer = fixture::snapshot();
@@ -261,12 +261,12 @@ fn a_new_revision_asks_everything_again_and_never_twice_at_once() {
     newer.revision = 3;
     assert_eq!(app.update(Message::Snapshot(Arc::new(newer))), []);
     let next = answer(&mut app, &effects);
-    assert_eq!(next, [], "a mere revision waits a little");
+    assert_eq!(next, [], "a new revision alone waits");
     assert_eq!(app.update(Message::Tick(fixture::NOW + 2 * SECOND)).len(), 3);
 }
 
 #[test]
-fn the_mouse_chooses_zooms_and_points() {
+fn the_mouse_selects_zooms_and_moves_the_crosshair() {
     let mut app = app();
     let row = |at: u16| 3 + at;
     mouse(&mut app, MouseEventKind::Down(MouseButton::Left), 10, row(4));
@@ -281,16 +281,16 @@ fn the_mouse_chooses_zooms_and_points() {
     mouse(&mut app, MouseEventKind::ScrollUp, 100, 12);
     assert_eq!(app.chart.zoom.columns(), 2);
     mouse(&mut app, MouseEventKind::Moved, 10, 12);
-    assert_eq!(app.chart.cursor, None, "the crosshair goes with the mouse");
+    assert_eq!(app.chart.cursor, None, "the crosshair leaves with the mouse");
     mouse(&mut app, MouseEventKind::Down(MouseButton::Left), 80, 12);
     mouse(&mut app, MouseEventKind::Drag(MouseButton::Left), 100, 12);
     assert!(!app.chart.follows(), "dragging pans");
     mouse(&mut app, MouseEventKind::Down(MouseButton::Left), 10, 20);
-    assert_eq!(selected(&app), "ADA", "there is no row there");
+    assert_eq!(selected(&app), "ADA", "there is no row at that place");
 }
 
 #[test]
-fn only_what_is_seen_asks_for_a_frame() {
+fn only_a_visible_change_asks_for_a_frame() {
     let mut app = app();
     app.take_changed();
     app.update(Message::Tick(fixture::NOW + 1));
@@ -320,8 +320,7 @@ fn every_key_of_the_table_does_something() {
             }
             match binding.context {
                 KeyContext::Main => {
-                    let lacking = binding.action == Action::Chart(ChartAction::Narrower);
-                    if lacking {
+                    if binding.action == Action::Chart(ChartAction::Narrower) {
                         press(&mut app, Char(']'));
                     }
                 }
@@ -345,7 +344,7 @@ fn every_key_of_the_table_does_something() {
                 }
             }
             assert_eq!(app.context(), binding.context);
-            let before = (looks(&app), app.zone);
+            let before = (frame(&app), app.zone);
             let modifiers = if chord.ctrl { KeyModifiers::CONTROL } else { KeyModifiers::NONE };
             app.take_changed();
             let effects = fixture::send(&mut app, Message::Key(KeyEvent::new(chord.code, modifiers)));
@@ -353,7 +352,7 @@ fn every_key_of_the_table_does_something() {
             let same_coin = binding.action == Action::NthCoin && chord.code == Char('5');
             if binding.context != KeyContext::Logs && !same_coin {
                 assert!(
-                    before != (looks(&app), app.zone) || !effects.is_empty(),
+                    before != (frame(&app), app.zone) || !effects.is_empty(),
                     "{:?} by {chord:?} does nothing",
                     binding.action
                 );

@@ -9,7 +9,7 @@ use super::{Part, fit_parts, message, name, pane, put};
 use crate::market::{Alert, DAY, Market, Micros};
 use crate::tui::app::App;
 use crate::tui::format;
-use crate::tui::layout::{Pane, row};
+use crate::tui::layout::{Pane, indented, row};
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     let theme = &app.theme;
@@ -36,10 +36,11 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
         let newest = app.alerts[..at].iter().all(|newer| newer.market != alert.market);
         let line = line(app, alert, newest, width);
         let area = row(inside, u16::try_from(at - app.alerts_offset).unwrap_or(u16::MAX));
-        put(buffer, Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area }, &line);
+        put(buffer, indented(area), &line);
     }
 }
 
+/// The message in place of an empty log.
 fn emptiness(app: &App) -> String {
     if let Some(why) = app.ask_alerts.failure() {
         return format!("the alert log could not be read: {why}");
@@ -52,6 +53,7 @@ fn emptiness(app: &App) -> String {
     }
 }
 
+/// `newest`: the alert is the newest of its market.
 fn line(app: &App, alert: &Alert, newest: bool, width: usize) -> Line<'static> {
     let theme = &app.theme;
     let old = app.now() - alert.window_start > DAY;
@@ -73,7 +75,7 @@ fn line(app: &App, alert: &Alert, newest: bool, width: usize) -> Line<'static> {
             vec![Span::styled(format!("quiet to {}", app.zone.write(until, "%H:%M")), theme.accent)],
         ));
     } else {
-        // The candle's lowest and highest price where there is room, else the mean.
+        // The candle's lowest and highest price where there is room, else its mean.
         let range = format!("{}–{}", format::price(alert.min_price), format::price(alert.max_price));
         let used: usize = parts.iter().map(|part| part.width() + 2).sum();
         let mean = || format!("at {}", format::price_within(alert.avg_price, 10));
@@ -83,7 +85,7 @@ fn line(app: &App, alert: &Alert, newest: bool, width: usize) -> Line<'static> {
     fit_parts(parts, 2, width)
 }
 
-/// Until when a market stays silent, if that is still to come.
+/// Start of the first window that may raise an alert of this market again, if that is in the future.
 fn cooling(app: &App, market: &Market) -> Option<Micros> {
     let snapshot = app.snapshot.as_ref()?;
     let cooling = snapshot.cooling.iter().find(|c| *c.market == *market)?;

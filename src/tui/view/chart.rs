@@ -17,9 +17,10 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
-use super::{Part, fit_parts, message, pane, put, put_right};
-use crate::market::{Candle, Interval, Micros, printable};
+use super::{Part, fit_parts, labelled, message, pane, put, put_right};
+use crate::market::{Candle, Interval, Micros};
 use crate::pipeline::status::SourceState;
+use crate::text::printable;
 use crate::tui::app::App;
 use crate::tui::app::chart::{EMA, SMA};
 use crate::tui::format::{self, Direction};
@@ -30,7 +31,7 @@ use crate::tui::widget::axis::{time_label, time_step, time_tick};
 use crate::tui::widget::bars::bar;
 use crate::tui::widget::candlestick::{Shape, curve};
 
-/// Columns between time ticks, at least.
+/// Least columns between time ticks.
 const COLUMNS_PER_TICK: u16 = 14;
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
@@ -77,10 +78,11 @@ fn indicators(app: &App) -> Line<'static> {
     line
 }
 
+/// The message in place of an empty chart.
 fn emptiness(app: &App) -> String {
     if app.markets.selected().is_none() {
         return if app.markets.filter.is_empty() {
-            "no coin yet: prices come first"
+            "no coin yet: waiting for prices"
         } else {
             "no coin matches"
         }
@@ -92,13 +94,13 @@ fn emptiness(app: &App) -> String {
     match app.chart.total() {
         None => "reading candles…".to_owned(),
         Some(_) if app.chart.last().is_some() => {
-            "no ticks in this stretch of time · End goes to the newest candle".to_owned()
+            "no ticks in this period · End goes to the newest candle".to_owned()
         }
         Some(_) => "waiting for the first closed minute…".to_owned(),
     }
 }
 
-/// The style of a candle: rising ones are those that did not fall.
+/// The style of a candle; one that did not fall counts as rising.
 fn style_of(theme: &Theme, candle: &Candle) -> Style {
     if candle.close < candle.open { theme.down } else { theme.up }
 }
@@ -111,12 +113,7 @@ fn header(buffer: &mut Buffer, plot: &Plot, app: &App) {
     let decimals = plot.decimals();
     let of_day = app.chart.interval() >= Interval::Day1;
     let time = app.zone.write(candle.window_start, if of_day { "%a %-d %b" } else { "%-d %b %H:%M" });
-    let value = |label: &str, value: f64| {
-        vec![
-            Span::styled(format!("{label} "), theme.muted),
-            Span::styled(format::price_with(value, decimals), theme.text),
-        ]
-    };
+    let value = |label: &str, value: f64| labelled(theme, label, format::price_with(value, decimals));
     let change = candle.change_pct();
     let direction = Direction::of(change);
     let style = if direction == Direction::Flat { theme.muted } else { style_of(theme, candle) };
@@ -132,10 +129,7 @@ fn header(buffer: &mut Buffer, plot: &Plot, app: &App) {
         ),
     ];
     if let Some(volume) = candle.volume {
-        parts.push(Part::new(
-            7,
-            vec![Span::styled("V ", theme.muted), Span::styled(format::amount(volume), theme.text)],
-        ));
+        parts.push(Part::new(7, labelled(theme, "V", format::amount(volume))));
     }
     parts.push(Part::new(8, vec![Span::styled(format!("{} ticks", candle.ticks), theme.muted)]));
     if let Some(left) = closes_in(app, candle) {
@@ -151,7 +145,7 @@ fn header(buffer: &mut Buffer, plot: &Plot, app: &App) {
     put(buffer, area, &fit_parts(parts, 2, usize::from(area.width)));
 }
 
-/// How long a candle still gathers ticks, if it does so on the clock.
+/// Time until a candle closes; none where its window is not the present one of the clock.
 fn closes_in(app: &App, candle: &Candle) -> Option<Micros> {
     let live = app.snapshot.as_ref().and_then(|s| s.source.as_ref()).is_none_or(|s| {
         matches!(s.state, SourceState::Live | SourceState::Simulating | SourceState::Reconnecting { .. })
@@ -179,7 +173,7 @@ fn grid(buffer: &mut Buffer, plot: &Plot, app: &App) {
     }
 }
 
-/// Writes a glyph where nothing but the grid is.
+/// Writes a glyph into a cell that is empty or holds only the grid.
 fn set_if_free(buffer: &mut Buffer, x: u16, y: u16, glyph: char, style: Style) {
     if let Some(cell) = buffer.cell_mut((x, y)).filter(|c| matches!(c.symbol(), " " | "·")) {
         cell.set_char(glyph).set_style(style);
@@ -193,7 +187,7 @@ fn curves(buffer: &mut Buffer, plot: &Plot, app: &App) {
             values.iter().enumerate().filter_map(|(slot, v)| v.map(|v| (plot.column(slot), v))).collect();
         for pair in points.windows(2) {
             let [(x0, v0), (x1, v1)] = [pair[0], pair[1]];
-            // A curve is drawn over a gap of a few slots, not over a night.
+            // Curves bridge gaps of at most twelve slots.
             if x1 - x0 > 12 * plot.view.columns {
                 continue;
             }
@@ -284,7 +278,7 @@ fn time_axis(buffer: &mut Buffer, plot: &Plot, app: &App) {
     }
 }
 
-/// Writes a label over whatever was there.
+/// Writes a label over the content of an area.
 fn tag(buffer: &mut Buffer, area: Rect, text: &str, style: Style) {
     super::clear(buffer, area);
     buffer.set_stringn(area.x, area.y, text, usize::from(area.width), style);

@@ -1,9 +1,8 @@
-//! The last line: what the keys do here, or the find line.
+//! The last line: hints for the keys of the present context, after the find line if that is open.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
-
 use unicode_width::UnicodeWidthStr;
 
 use super::put;
@@ -25,7 +24,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     }
     let width = usize::from(area.width);
     let all: Vec<_> = hints(app.context()).collect();
-    // Help and quit are the last hints and always kept.
+    // The last two hints, usually help and quit, are always kept.
     let keep = all.len().saturating_sub(2);
     let tail: usize = all[keep..].iter().map(|(k, w)| k.width() + w.width() + 3).sum();
     for (at, (keys, word)) in all.iter().enumerate() {

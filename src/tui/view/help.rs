@@ -1,4 +1,4 @@
-//! The help: the key table, by context, in as many columns as fit.
+//! The help: the key table by context, in as many columns as fit.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -12,7 +12,7 @@ use crate::tui::input::{KEYS, KeyContext};
 use crate::tui::layout::{HELP_COLUMN, HelpLayout, inner, row};
 use crate::tui::theme::Theme;
 
-/// Width of the keys in it.
+/// Columns of the keys.
 const KEY: usize = 11;
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App, scroll: u16) {

@@ -1,4 +1,4 @@
-//! The log pane: tui-logger's own widget, with the choice of targets when it has the screen.
+//! The log pane: tui-logger's widget, with its list of targets when the pane is focused and wide.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -8,9 +8,9 @@ use tui_logger::{TuiLoggerLevelOutput, TuiLoggerSmartWidget, TuiLoggerWidget};
 
 use super::{name, pane};
 use crate::tui::app::App;
-use crate::tui::layout::Pane;
+use crate::tui::layout::{Pane, indented};
 
-/// From this width on the targets are shown beside the lines.
+/// Columns from which on the targets are shown beside the lines.
 const SMART: u16 = 110;
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
@@ -61,5 +61,5 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
         .output_file(false)
         .output_line(false)
         .state(&app.logs)
-        .render(Rect { x: inside.x + 1, width: inside.width.saturating_sub(1), ..inside }, buffer);
+        .render(indented(inside), buffer);
 }

@@ -1,22 +1,23 @@
-//! The market table. Columns come and go with the width, in a fixed order of importance.
+//! The market table. Its width decides how many columns are shown, in a fixed order of importance.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::{Part, fit_parts, message, name, pane, put};
-use crate::market::printable;
+use super::{Part, fit_parts, labelled, message, name, pane, put};
+use crate::text::printable;
 use crate::tui::app::App;
 use crate::tui::app::markets::{Column, MarketEntry};
 use crate::tui::format::{self, Direction};
-use crate::tui::layout::{Pane, row};
+use crate::tui::layout::{Pane, indented, row};
+use crate::tui::theme::Theme;
 use crate::tui::widget::bars::sparkline;
 
 /// Rows of the selected coin's card, below the table.
 const CARD: u16 = 4;
 
-/// A column of the screen.
+/// A column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cell {
     Rank,
@@ -34,7 +35,7 @@ enum Cell {
 }
 
 impl Cell {
-    /// As they stand on the screen, from left to right.
+    /// From left to right on the screen.
     const ORDER: [Self; 12] = [
         Self::Rank,
         Self::Coin,
@@ -49,7 +50,7 @@ impl Cell {
         Self::Volume,
         Self::Age,
     ];
-    /// As they are given room: the first ones first.
+    /// In the order in which they get room.
     const IMPORTANCE: [Self; 12] = [
         Self::Rank,
         Self::Coin,
@@ -65,7 +66,7 @@ impl Cell {
         Self::Name,
     ];
 
-    /// Columns of the screen, with the blank before.
+    /// Width on the screen, with the blank before.
     const fn width(self) -> u16 {
         match self {
             Self::Rank => 3,
@@ -110,8 +111,8 @@ impl Cell {
     }
 }
 
-/// The cells that fit into `width`, in their order on the screen, with their widths; the sparkline takes what
-/// is left over.
+/// The cells that fit into `width` columns, in their order on the screen, with their widths. The sparkline gets
+/// the columns that are left over.
 fn cells(width: u16) -> Vec<(Cell, u16)> {
     let mut left = width;
     let mut chosen = Vec::new();
@@ -172,27 +173,19 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     }
 }
 
-/// What the table has no column for, of the selected coin, where rows are left over.
+/// Draws details of the selected coin that the table may have no columns for.
 fn card(buffer: &mut Buffer, area: Rect, app: &App, market: &MarketEntry) {
     let theme = &app.theme;
     let rule = "─".repeat(usize::from(area.width).saturating_sub(2));
     buffer.set_stringn(area.x + 1, area.y, rule, usize::from(area.width), theme.faint);
     let change = |label: &str, value: Option<f64>| {
-        let style = match value.map(Direction::of) {
-            Some(Direction::Up) => theme.up,
-            Some(Direction::Down) => theme.down,
-            _ => theme.muted,
-        };
         vec![
             Span::styled(format!("{label} "), theme.muted),
-            Span::styled(format!("{} %", format::change(value)), style),
+            Span::styled(format!("{} %", format::change(value)), style_of(theme, value)),
         ]
     };
-    let plain = |label: &str, value: String| {
-        vec![Span::styled(format!("{label} "), theme.muted), Span::styled(value, theme.text)]
-    };
     let volatility = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.3} %"));
-    let age = format!("{} ago", format::coarse_age(app.now().saturating_sub(market.event_time)));
+    let age = format!("{} ago", format::age(app.now().saturating_sub(market.event_time)));
     let quote = printable(&market.market.quote).to_uppercase();
     let lines = [
         vec![
@@ -206,18 +199,31 @@ fn card(buffer: &mut Buffer, area: Rect, app: &App, market: &MarketEntry) {
             Part::new(2, change("24h", market.change_24h)),
         ],
         vec![
-            Part::new(0, plain("volatility 1m", volatility(market.volatility_1m))),
-            Part::new(1, plain("1h", volatility(market.volatility_1h))),
-            Part::new(2, plain("volume", market.volume.map_or_else(|| "–".to_owned(), format::compact))),
+            Part::new(0, labelled(theme, "volatility 1m", volatility(market.volatility_1m))),
+            Part::new(1, labelled(theme, "1h", volatility(market.volatility_1h))),
+            Part::new(2, labelled(theme, "volume", volume(market))),
         ],
     ];
     for (at, parts) in (1u16..).zip(lines) {
         let line = fit_parts(parts, 3, usize::from(area.width).saturating_sub(2));
-        let place = row(area, at);
-        put(buffer, Rect { x: place.x + 1, width: place.width.saturating_sub(1), ..place }, &line);
+        put(buffer, indented(row(area, at)), &line);
     }
 }
 
+/// The style of a change, by the direction that its rounded text shows.
+fn style_of(theme: &Theme, change: Option<f64>) -> Style {
+    match change.map(Direction::of) {
+        Some(Direction::Up) => theme.up,
+        Some(Direction::Down) => theme.down,
+        Some(Direction::Flat) | None => theme.muted,
+    }
+}
+
+fn volume(market: &MarketEntry) -> String {
+    market.volume.map_or_else(|| "–".to_owned(), format::compact)
+}
+
+/// The message in place of an empty table.
 fn emptiness(app: &App) -> String {
     if !app.markets.filter.is_empty() {
         format!("no coin matches “{}”", app.markets.filter)
@@ -238,7 +244,7 @@ fn headings(app: &App, cells: &[(Cell, u16)]) -> Line<'static> {
     line
 }
 
-/// Text in a cell, a blank before it; the rank needs all of its cell.
+/// Text in a cell, after a blank; the rank, which needs all of its cell, without one.
 fn aligned(cell: Cell, text: &str, width: usize) -> String {
     match cell {
         Cell::Rank => format::pad_left(text, width),
@@ -256,14 +262,7 @@ fn content(
     width: usize,
 ) -> (String, Style) {
     let theme = &app.theme;
-    let moved = |change: Option<f64>| {
-        let style = match change.map(Direction::of) {
-            Some(Direction::Up) => theme.up,
-            Some(Direction::Down) => theme.down,
-            _ => theme.muted,
-        };
-        (format::change(change), style)
-    };
+    let changed = |change: Option<f64>| (format::change(change), style_of(theme, change));
     let volatility = |value: Option<f64>, hot: bool| {
         let mark = if hot { '!' } else { ' ' };
         let text = value.map_or_else(
@@ -274,7 +273,7 @@ fn content(
     };
     match cell {
         Cell::Rank => {
-            // The mark is never cut: beyond ninety-nine it takes the number's place.
+            // There is no room for the mark and three digits: the mark replaces the rank.
             let text = match (selected, at + 1) {
                 (false, rank) => rank.to_string(),
                 (true, rank @ ..=99) => format!("▸{rank}"),
@@ -285,9 +284,9 @@ fn content(
         Cell::Coin => (market.symbol.clone(), theme.text.patch(theme.title)),
         Cell::Name => (market.name.clone(), theme.muted),
         Cell::Price => (format::price_within(market.price, width.saturating_sub(1)), theme.text),
-        Cell::Minute => moved(market.change_1m),
-        Cell::Hour => moved(market.change_1h),
-        Cell::Day => moved(market.change_24h),
+        Cell::Minute => changed(market.change_1m),
+        Cell::Hour => changed(market.change_1h),
+        Cell::Day => changed(market.change_24h),
         Cell::Volatility => volatility(market.volatility_1m, app.is_hot(market)),
         Cell::VolatilityHour => volatility(market.volatility_1h, false),
         Cell::Spark => {
@@ -300,8 +299,8 @@ fn content(
             let style = theme.quiet(style);
             (sparkline(&market.closes, width.saturating_sub(1)), style)
         }
-        Cell::Volume => (market.volume.map_or_else(|| "–".to_owned(), format::compact), theme.muted),
-        Cell::Age => (format::coarse_age(app.now().saturating_sub(market.event_time)), theme.muted),
+        Cell::Volume => (volume(market), theme.muted),
+        Cell::Age => (format::age(app.now().saturating_sub(market.event_time)), theme.muted),
     }
 }
 
@@ -310,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_never_take_more_than_there_is() {
+    fn columns_fit_into_every_width() {
         for width in 0..200 {
             assert!(cells(width).iter().map(|(_, w)| w).sum::<u16>() <= width);
         }

@@ -1,4 +1,4 @@
-//! Failures and notices, above the hints.
+//! The lines of failures and notices, above the footer.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

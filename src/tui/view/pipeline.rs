@@ -1,16 +1,18 @@
-//! The pipeline pane: the state of each stage, and sums since the start.
+//! The pipeline pane: the states of source and stages, totals since the start, sizes of the tables, and the
+//! last failure.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::{Part, fit_parts, message, name, pane, put};
-use crate::market::{SECOND, printable};
+use super::{Part, fit_parts, labelled, message, name, pane, put};
+use crate::market::SECOND;
 use crate::pipeline::status::{Role, Snapshot, SourceState, SourceStatus, StageState, StageStatus};
+use crate::text::printable;
 use crate::tui::app::App;
 use crate::tui::format;
-use crate::tui::layout::{Pane, row};
+use crate::tui::layout::{Pane, indented, row};
 use crate::tui::theme::Theme;
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
@@ -19,8 +21,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
         let inside = pane(buffer, area, app, Pane::Pipeline, name(app, "Pipeline"), Line::default());
         return message(buffer, inside, "the pipeline is starting…", theme.muted);
     };
-    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-    let ticks = format::compact(snapshot.totals.ticks as f64);
+    let ticks = format::compact_count(snapshot.totals.ticks);
     let meta = Line::from(Span::styled(format!(" {ticks} ticks "), theme.muted));
     let inside = pane(buffer, area, app, Pane::Pipeline, name(app, "Pipeline"), meta);
     let mut lines = Vec::new();
@@ -34,16 +35,16 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     if lines.len() + 5 <= height {
         lines.push(Line::default());
     }
-    // What went wrong must be seen; the sizes of tables can wait for a larger pane.
+    // The failure is always shown, totals and sizes where there are rows left.
     let room = height.saturating_sub(lines.len());
     lines.extend(totals(snapshot, theme, width).into_iter().chain(sizes(snapshot, theme, wide)).take(room));
     lines.extend(last_error);
-    for (at, line) in lines.iter().enumerate() {
-        let area = row(inside, u16::try_from(at).unwrap_or(u16::MAX));
-        put(buffer, Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area }, line);
+    for (at, line) in (0..).zip(&lines) {
+        put(buffer, indented(row(inside, at)), line);
     }
 }
 
+/// A row of the table of stages.
 fn cells(wide: bool, texts: [(String, Style); 6]) -> Line<'static> {
     let widths = if wide { [8, 11, 6, 7, 6, 14] } else { [8, 11, 6, 0, 5, 12] };
     let mut line = Line::default();
@@ -71,7 +72,7 @@ fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
     let Some(source) = &snapshot.source else {
         let text = match &snapshot.role {
             Role::Monitor { takes_over: true, .. } => "standing by",
-            Role::Monitor { takes_over: false, .. } => "looking on",
+            Role::Monitor { takes_over: false, .. } => "read-only",
             Role::Pipeline => "starting",
         };
         return cells(
@@ -90,9 +91,7 @@ fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
     let last = if let Some(next) = source.next_poll.filter(|_| source.state == SourceState::Live) {
         format!("poll in {} s", (next - app.now() + SECOND - 1).max(0) / SECOND)
     } else {
-        source
-            .last_delivery
-            .map_or_else(|| "–".to_owned(), |t| format!("{} ago", format::coarse_age(app.now() - t)))
+        source.last_delivery.map_or_else(|| "–".to_owned(), |t| format!("{} ago", format::age(app.now() - t)))
     };
     let first = snapshot.stages.first().map_or(0.0, |s| s.in_per_second);
     cells(
@@ -135,8 +134,6 @@ fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
         _ => "–".to_owned(),
     };
     let lag = if stage.lag > 0 { theme.text } else { theme.muted };
-    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-    let waiting = format::compact(stage.lag as f64);
     cells(
         wide,
         [
@@ -144,25 +141,24 @@ fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
             (text, style),
             (format::rate(stage.in_per_second), theme.text),
             (format::rate(stage.out_per_second), theme.text),
-            (waiting, lag),
+            (format::compact_count(stage.lag), lag),
             (commit, theme.muted),
         ],
     )
 }
 
-/// A count with its name; what should be zero stands out when it is not.
+/// A count with its name. `warns`: every other count than zero is a problem.
 fn figure(theme: &Theme, rank: u8, name: &str, n: u64, warns: bool) -> Part {
     let style = match (n, warns) {
         (0, _) => theme.muted,
         (_, true) => theme.warn,
         _ => theme.text,
     };
-    #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-    let value = if n < 100_000 { format::count(n) } else { format::compact(n as f64) };
+    let value = if n < 100_000 { format::count(n) } else { format::compact_count(n) };
     Part::new(rank, vec![Span::styled(format!("{name} "), theme.muted), Span::styled(value, style)])
 }
 
-/// Sums since the start.
+/// Totals since the start of the process.
 fn totals(snapshot: &Snapshot, theme: &Theme, width: usize) -> [Line<'static>; 2] {
     let t = snapshot.totals;
     let restarts = snapshot.stages.iter().map(|s| u64::from(s.restarts)).sum();
@@ -177,16 +173,12 @@ fn totals(snapshot: &Snapshot, theme: &Theme, width: usize) -> [Line<'static>; 2
         figure(theme, 0, "alerts", t.alerts, false),
         figure(theme, 2, "cooled", t.cooled_down, false),
     ];
-    second.extend(snapshot.memory.map(|memory| {
-        Part::new(
-            3,
-            vec![Span::styled("memory ", theme.muted), Span::styled(format::bytes(memory), theme.text)],
-        )
-    }));
+    let memory = snapshot.memory.map(format::bytes);
+    second.extend(memory.map(|memory| Part::new(3, labelled(theme, "memory", memory))));
     [fit_parts(first, 2, width), fit_parts(second, 2, width)]
 }
 
-/// Live files and bytes of each stage's table, one above the other.
+/// Live data files and bytes of each stage's table, a column per stage.
 fn sizes(snapshot: &Snapshot, theme: &Theme, wide: bool) -> [Line<'static>; 2] {
     let mut files = Line::from(Span::styled("files", theme.muted));
     let mut bytes = Line::from(Span::styled("size ", theme.muted));
@@ -201,7 +193,7 @@ fn sizes(snapshot: &Snapshot, theme: &Theme, wide: bool) -> [Line<'static>; 2] {
     [files, bytes]
 }
 
-/// The last error, however old; what fails now and what the source wants to be known has lines of its own.
+/// The last failure, however old and over or not. The lines above the footer show only what fails now.
 fn last_error(snapshot: &Snapshot, app: &App, width: usize) -> Option<Line<'static>> {
     let failure = snapshot.last_error.as_ref()?;
     let clock = |time| app.zone.write(time, "%H:%M");

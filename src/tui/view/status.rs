@@ -1,18 +1,19 @@
-//! The first line: the state of the data, then the figures that show whether it flows.
+//! The first line: the state of the source, then figures that show whether data arrives.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Span;
 
-use super::{Part, fit_parts, put, put_right};
-use crate::market::{Micros, SECOND, printable};
+use super::{Part, fit_parts, labelled, put, put_right};
+use crate::market::{Micros, SECOND};
 use crate::pipeline::status::{Role, Snapshot, SourceState, SourceStatus, StageKind};
+use crate::text::printable;
 use crate::tui::app::App;
 use crate::tui::format;
-use crate::tui::theme::Theme;
+use crate::tui::layout::indented;
 
-/// A live source without a tick for longer than this (or three polls) is stale.
+/// A live source is stale when its newest tick is older than this and than three polls.
 const STALE: Micros = 90 * SECOND;
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
@@ -37,18 +38,18 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     if let Some(snapshot) = &app.snapshot {
         left.extend(figures(snapshot, app));
     }
-    // The clock stays; what is left of the line is shared by importance.
+    // The clock has the lowest rank and stays; the state has 30 columns before the other figures get any.
     let right_room = width.saturating_sub(left.first().map_or(0, Part::width) + 30);
     let right = fit_parts(right, 2, right_room.max(9));
     let left = fit_parts(left, 2, width.saturating_sub(right.width() + 2));
-    put(buffer, Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area }, &left);
+    put(buffer, indented(area), &left);
     put_right(buffer, Rect { width: area.width.saturating_sub(1), ..area }, &right);
 }
 
 struct Headline {
     glyph: char,
     name: String,
-    /// What is said beside the name, where there is room.
+    /// Details, where there is room for them.
     text: String,
     style: Style,
 }
@@ -71,11 +72,11 @@ fn headline(app: &App) -> Headline {
         }
         SourceState::Live => stale(snapshot, source, app).map_or_else(
             || of('●', "LIVE", label.clone(), theme.good),
-            |age| of('◐', &format!("STALE {}", format::coarse_age(age)), label.clone(), theme.warn),
+            |age| of('◐', &format!("STALE {}", format::age(age)), label.clone(), theme.warn),
         ),
-        // Why, a line of its own says.
+        // The cause is shown above the footer.
         SourceState::Reconnecting { at, .. } => {
-            let wait = format::coarse_age((at - app.now()).max(0));
+            let wait = format::age((at - app.now()).max(0));
             of('↻', &format!("RECONNECTING in {wait}"), label, theme.bad)
         }
         SourceState::Replaying { done: Some(done) } => {
@@ -87,15 +88,15 @@ fn headline(app: &App) -> Headline {
     }
 }
 
-/// How old the newest tick is, if that is too old for a live source.
+/// Age of the newest tick, if that is too old for a live source.
 fn stale(snapshot: &Snapshot, source: &SourceStatus, app: &App) -> Option<Micros> {
     let age = tick_age(snapshot, app)?;
     let poll = source.poll.and_then(|p| Micros::try_from(p.as_micros()).ok()).unwrap_or(0);
     (age > STALE.max(3 * poll)).then_some(age)
 }
 
-/// Age of the newest tick: by its own time where that is the clock's, by its delivery where time is replayed
-/// or made up.
+/// Age of the newest tick: by its event time for a live source, by the time of its delivery for a replay or the
+/// simulator, whose event times are not those of the clock.
 fn tick_age(snapshot: &Snapshot, app: &App) -> Option<Micros> {
     let source = snapshot.source.as_ref();
     let clocked = source.is_none_or(|s| {
@@ -109,10 +110,6 @@ fn tick_age(snapshot: &Snapshot, app: &App) -> Option<Micros> {
     newest.map(|t| app.now().saturating_sub(t))
 }
 
-fn labelled(theme: &Theme, label: &str, value: String) -> Vec<Span<'static>> {
-    vec![Span::styled(format!("{label} "), theme.muted), Span::styled(value, theme.text)]
-}
-
 fn figures(snapshot: &Snapshot, app: &App) -> Vec<Part> {
     let theme = &app.theme;
     let mut parts = Vec::new();
@@ -124,7 +121,7 @@ fn figures(snapshot: &Snapshot, app: &App) -> Vec<Part> {
         ));
     }
     if let Some(age) = tick_age(snapshot, app) {
-        parts.push(Part::new(5, labelled(theme, "tick", format!("{} ago", format::coarse_age(age)))));
+        parts.push(Part::new(5, labelled(theme, "tick", format!("{} ago", format::age(age)))));
     }
     let lag: u64 = snapshot.stages.iter().map(|s| s.lag).sum();
     parts.push(Part::new(6, labelled(theme, "lag", format::count(lag))));

@@ -1,4 +1,4 @@
-//! Round ticks for the two axes of the chart.
+//! Round ticks for the price axis and the time axis.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -15,12 +15,12 @@ use crate::tui::format::Zone;
 pub struct PriceTicks {
     /// Round prices, lowest first.
     pub values: Vec<f64>,
-    /// As many decimals as tell neighbours apart.
+    /// Decimals with which all values have different labels.
     pub decimals: usize,
 }
 
-/// Multiples of 1, 2, 2.5 or 5 x 10^n within `low..=high`: the finest that are at most `most`, and at least
-/// one where it can be.
+/// Multiples of 1, 2, 2.5 or 5 x 10^n within `low..=high`, for the smallest step that gives at most `most` of
+/// them.
 pub fn price_ticks(low: f64, high: f64, most: usize) -> PriceTicks {
     let span = high - low;
     if !(span > 0.0 && span.is_finite()) || most == 0 {
@@ -28,7 +28,7 @@ pub fn price_ticks(low: f64, high: f64, most: usize) -> PriceTicks {
     }
     let least = span / most as f64;
     let mut exponent = least.log10().floor() as i32;
-    // Tenths of the mantissa, so that 2.5 is whole.
+    // In tenths, so that 2.5 is whole.
     let mut mantissas = [10u32, 20, 25, 50].into_iter().cycle();
     for _ in 0..16 {
         let mantissa = mantissas.next().unwrap_or(10);
@@ -47,8 +47,8 @@ pub fn price_ticks(low: f64, high: f64, most: usize) -> PriceTicks {
     PriceTicks { values: Vec::new(), decimals: 2 }
 }
 
-/// The multiples of `step` within the range, `most + 1` of them at the most; none where doubles can no longer
-/// tell them apart.
+/// The multiples of `step` within the range, at most `most + 1` of them; none where doubles can no longer
+/// represent each.
 fn multiples(step: f64, low: f64, high: f64, most: usize) -> Vec<f64> {
     let first = (low / step - 1e-9).ceil();
     if !first.is_finite() || first.abs() > 1e15 {
@@ -57,7 +57,7 @@ fn multiples(step: f64, low: f64, high: f64, most: usize) -> Vec<f64> {
     (0..=most).map(|i| (first + i as f64) * step).take_while(|v| *v <= high).collect()
 }
 
-/// Steps between labels of the time axis that people count in.
+/// Steps between the labels of the time axis.
 const TIME_STEPS: [Micros; 20] = [
     MINUTE,
     2 * MINUTE,
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_are_round_and_told_apart() {
+    fn ticks_are_round_and_have_different_labels() {
         assert_eq!(
             labels(103_550.0, 104_710.0, 6),
             ["103,600", "103,800", "104,000", "104,200", "104,400", "104,600"]
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_round_on_the_clock_that_is_shown() {
+    fn times_are_round_in_the_zone_that_is_shown() {
         assert_eq!(time_step(7 * MINUTE), 10 * MINUTE);
         assert_eq!(time_step(3000 * DAY), 3000 * DAY + 200 * DAY - 3000 * DAY % (200 * DAY));
         assert_eq!(time_tick(14 * MINUTE, MINUTE, 15 * MINUTE, Zone::Utc), None);

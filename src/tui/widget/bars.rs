@@ -9,8 +9,8 @@
 /// Blocks of no to eight eighths.
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// A line of blocks, one per value of the last `width`, lowest to highest value; flat values lie in the
-/// middle.
+/// A line of at most `width` blocks, scaled from the lowest to the highest value; where all are equal, at
+/// half height.
 pub fn sparkline(values: &[f64], width: usize) -> String {
     let values = resample(values, width);
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -28,7 +28,8 @@ pub fn sparkline(values: &[f64], width: usize) -> String {
         .collect()
 }
 
-/// At most `width` values: each the last of an equal share of the given ones.
+/// At most `width` values: the last one of each of `width` equal parts. Values that are not finite are left
+/// out.
 fn resample(values: &[f64], width: usize) -> Vec<f64> {
     let values: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
     if values.len() <= width {
@@ -37,8 +38,8 @@ fn resample(values: &[f64], width: usize) -> Vec<f64> {
     (1..=width).map(|i| values[i * values.len() / width - 1]).collect()
 }
 
-/// A bar's glyph in `row` (0 the highest) of `rows`, for a value of `most`; what is above zero shows at least
-/// one eighth.
+/// The glyph of a bar in `row` (0 the highest) of `rows`; a bar of value `most` fills all rows, and one above
+/// zero at least an eighth of a row.
 pub fn bar(value: f64, most: f64, row: u16, rows: u16) -> char {
     if !(value > 0.0 && most > 0.0) {
         return ' ';
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_go_from_the_lowest_to_the_highest() {
+    fn lines_are_scaled_from_the_lowest_to_the_highest_value() {
         assert_eq!(sparkline(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 8), "▁▂▃▄▅▆▇█");
         assert_eq!(sparkline(&[5.0, 5.0], 8), "▄▄");
         assert_eq!(sparkline(&[], 8), "");

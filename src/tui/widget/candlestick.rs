@@ -8,8 +8,8 @@
 //!     ╻    ╽    ┃      lower half body
 //! ```
 //!
-//! Promises: the body lies within the wick, every candle shows at least one half cell of body, a higher price
-//! is never drawn lower, and no price (flat, tiny, huge) panics.
+//! Promises: the body lies within the wick, every candle has at least one half cell of body, a higher price is
+//! never drawn lower, and no price (flat, tiny, huge) panics.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -21,10 +21,10 @@ use std::ops::RangeInclusive;
 
 use crate::market::Candle;
 
-/// No price is larger, as far as a scale is concerned.
+/// Prices are clamped to this: differences of larger ones overflow.
 const HUGE: f64 = 1e300;
 
-/// The price range that a column of cells stands for.
+/// The range of prices that the rows of the chart cover.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
     low: f64,
@@ -33,12 +33,11 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// A scale of `rows` cells for prices from `low` to `high`, with a little room above and below; flat
-    /// prices get some too.
+    /// A scale of `rows` rows for prices from `low` to `high`, with 4 % of the range above and below, and with
+    /// a small range where both are equal.
     pub fn fitting(low: f64, high: f64, rows: u16) -> Self {
         let (low, high) =
             if low.is_finite() && high.is_finite() { (low.min(high), low.max(high)) } else { (0.0, 1.0) };
-        // Differences of the hugest prices would overflow.
         let (low, high) = (low.clamp(-HUGE, HUGE), high.clamp(-HUGE, HUGE));
         let span = high - low;
         let least = (high.abs() * 1e-4).max(f64::MIN_POSITIVE * 1e6);
@@ -46,22 +45,20 @@ impl Scale {
         Self { low: low - room, high: high + room, rows: rows.max(1) }
     }
 
-    /// The lowest price of the scale.
     pub const fn low(&self) -> f64 {
         self.low
     }
 
-    /// The highest price of the scale.
     pub const fn high(&self) -> f64 {
         self.high
     }
 
-    /// How many cells high it is.
     pub const fn rows(&self) -> u16 {
         self.rows
     }
 
-    /// Where `price` lies among `steps` equal steps from the bottom; outside prices go to the ends.
+    /// The step that `price` lies in, of `steps` equal steps from the bottom; prices outside the scale lie in
+    /// the first or the last one.
     pub fn step(&self, price: f64, steps: u16) -> u16 {
         let share = (price - self.low) / (self.high - self.low);
         if share.is_nan() {
@@ -86,16 +83,14 @@ impl Scale {
         self.low + (self.high - self.low) * share
     }
 
-    /// Whether a price is on the scale.
     pub fn contains(&self, price: f64) -> bool {
         price >= self.low && price <= self.high
     }
 }
 
-/// What one half of a cell holds.
+/// The content of one half of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Half {
-    /// Nothing.
     Empty,
     /// The thin line from low to high.
     Wick,
@@ -106,14 +101,13 @@ pub enum Half {
 /// A candle on a scale: the half cells of its wick and its body, 0 the lowest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
-    /// From low to high.
     pub wick: RangeInclusive<u16>,
-    /// From the lower to the higher of open and close.
     pub body: RangeInclusive<u16>,
 }
 
 impl Shape {
-    /// The shape of a candle. Whatever its prices say, the wick spans the body.
+    /// The shape of a candle. The wick includes the body even where low and high do not include open and
+    /// close.
     pub fn new(candle: &Candle, scale: &Scale) -> Self {
         let (bottom, top) = (candle.open.min(candle.close), candle.open.max(candle.close));
         Self {
@@ -122,7 +116,7 @@ impl Shape {
         }
     }
 
-    /// What the half cell `at` (0 the lowest) holds.
+    /// The content of the half cell `at` (0 the lowest).
     pub fn half(&self, at: u16) -> Half {
         if self.body.contains(&at) {
             Half::Body
@@ -133,14 +127,13 @@ impl Shape {
         }
     }
 
-    /// The glyph of a row (0 the highest) on a scale of `rows`.
+    /// The glyph in `row` (0 the highest) on a scale of `rows`.
     pub fn glyph(&self, row: u16, rows: u16) -> char {
         let lower = (rows - 1 - row) * 2;
         glyph(self.half(lower + 1), self.half(lower))
     }
 }
 
-/// The glyph of a cell with these halves.
 pub const fn glyph(upper: Half, lower: Half) -> char {
     match (upper, lower) {
         (Half::Empty, Half::Empty) => ' ',
@@ -155,8 +148,8 @@ pub const fn glyph(upper: Half, lower: Half) -> char {
     }
 }
 
-/// The glyph of a curve in a cell, by the quarters (0 the lowest) that it passes on the left and on the right
-/// of the cell.
+/// The braille glyph of a curve in a cell, from the quarters (0 the lowest) that it passes at the left and at
+/// the right; none: it does not pass the cell there.
 pub fn curve(left: Option<u16>, right: Option<u16>) -> char {
     const LEFT: [u32; 4] = [0x40, 0x04, 0x02, 0x01];
     const RIGHT: [u32; 4] = [0x80, 0x20, 0x10, 0x08];
@@ -173,22 +166,11 @@ mod tests {
     use crate::market::MINUTE;
 
     fn candle(open: f64, high: f64, low: f64, close: f64) -> Candle {
-        Candle {
-            window_start: 0,
-            window_end: MINUTE,
-            open,
-            high,
-            low,
-            close,
-            avg: close,
-            volume: None,
-            ticks: 1,
-            closed: true,
-        }
+        Candle { open, high, low, ..Candle::of_tick(0, MINUTE, close) }
     }
 
     #[test]
-    fn there_are_nine_glyphs_and_no_two_are_the_same() {
+    fn the_nine_states_of_a_cell_have_different_glyphs() {
         let halves = [Half::Empty, Half::Wick, Half::Body];
         let mut glyphs: Vec<char> =
             halves.iter().flat_map(|u| halves.iter().map(|l| glyph(*u, *l))).collect();
@@ -199,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_candle_looks_like_one() {
+    fn a_candle_is_a_body_between_wicks() {
         let scale = Scale { low: 0.0, high: 8.0, rows: 4 };
         let shape = Shape::new(&candle(2.5, 6.5, 0.5, 5.5), &scale);
         let column: String = (0..4).map(|row| shape.glyph(row, 4)).collect();
@@ -226,7 +208,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_body_lies_within_the_wick_and_is_seen(a in any_price(), b in any_price(), c in any_price(), d in any_price(), rows in 1u16..80) {
+        fn the_body_lies_within_the_wick_and_is_visible(a in any_price(), b in any_price(), c in any_price(), d in any_price(), rows in 1u16..80) {
             let (low, high) = (a.min(b).min(c).min(d), a.max(b).max(c).max(d));
             let scale = Scale::fitting(low, high, rows);
             let shape = Shape::new(&candle(a, high, low, b), &scale);

@@ -1,4 +1,4 @@
-//! Panning, zooming, the crosshair, and the change from live minutes to gold's.
+//! Panning, zooming, the crosshair, and minutes on their way from the open ones into gold.
 
 use super::*;
 use crate::market::MINUTE;
@@ -41,7 +41,7 @@ fn chart(minutes: std::ops::Range<i64>) -> Chart {
 }
 
 #[test]
-fn a_minute_does_not_vanish_between_its_close_and_golds_answer() {
+fn a_minute_is_shown_between_its_close_and_the_answer_that_has_it() {
     let mut chart = chart(0..50);
     chart.set_live(&live(&[50, 51]));
     assert_eq!(chart.last().map(|c| c.window_start), Some(51 * MINUTE));
@@ -54,7 +54,7 @@ fn a_minute_does_not_vanish_between_its_close_and_golds_answer() {
 }
 
 #[test]
-fn panning_stops_at_both_ends_and_following_comes_back() {
+fn panning_stops_at_the_oldest_candle_and_follows_at_the_newest() {
     let mut chart = chart(0..50);
     chart.pan(-10);
     assert!(!chart.follows());
@@ -66,7 +66,7 @@ fn panning_stops_at_both_ends_and_following_comes_back() {
 }
 
 #[test]
-fn what_is_loaded_covers_the_view_until_it_is_panned_beyond() {
+fn an_answer_covers_the_view_until_it_is_panned_beyond_it() {
     let mut chart = chart(0..5000);
     let query = chart.wanted(20).unwrap();
     assert!(chart.covered(&query, 20));
@@ -80,7 +80,7 @@ fn what_is_loaded_covers_the_view_until_it_is_panned_beyond() {
 }
 
 #[test]
-fn the_crosshair_snaps_to_candles_and_takes_the_view_along() {
+fn the_crosshair_moves_from_candle_to_candle_and_the_view_follows_it() {
     let mut chart = chart(0..50);
     let step = |chart: &mut Chart, step| {
         chart.move_cursor(step, &chart.view(10));
@@ -101,7 +101,7 @@ fn the_crosshair_snaps_to_candles_and_takes_the_view_along() {
 }
 
 #[test]
-fn zooming_goes_from_many_candles_a_column_to_many_columns_a_candle() {
+fn zooming_goes_from_thirty_candles_in_a_column_to_a_candle_of_five_columns() {
     let mut chart = chart(0..50);
     for _ in 0..20 {
         chart.zoom(Direction::In, None);
@@ -126,7 +126,7 @@ fn another_coins_answer_is_not_shown() {
 }
 
 #[test]
-fn a_wide_candle_counts_no_minute_twice_when_gold_has_it_before_the_snapshot_says_so() {
+fn a_wide_candle_counts_a_minute_once_when_gold_has_it_and_it_is_still_open() {
     let mut chart = Chart::default();
     chart.set_interval(Interval::Minute5, None);
     chart.set_market(Some(&market()));
@@ -144,10 +144,10 @@ fn a_wide_candle_counts_no_minute_twice_when_gold_has_it_before_the_snapshot_say
     assert_eq!(sums(&chart), three);
     // Gold commits minute 2 and is asked before the next snapshot.
     chart.answer(&query, wide(3));
-    assert_eq!(sums(&chart), three, "gold has it and it is still among the open ones");
+    assert_eq!(sums(&chart), three, "it is in gold and still open");
     chart.set_live(&live(&[]));
-    assert_eq!(sums(&chart), three, "it left the open ones");
-    // The other way round: minute 3 leaves the open ones before gold is asked again.
+    assert_eq!(sums(&chart), three, "it is no longer open");
+    // The other order: minute 3 is no longer open before gold is asked again.
     let four = Some((Some(4.0), 4));
     chart.set_live(&live(&[3]));
     assert_eq!(sums(&chart), four);

@@ -54,11 +54,11 @@ fn every_column_sorts_both_ways_and_the_selection_survives() {
     markets.column = Column::Volume;
     markets.reversed = true;
     markets.refresh(None);
-    assert_eq!(symbols(&markets), ["BTC", "ETH", "ADA"], "no value comes last either way");
+    assert_eq!(symbols(&markets), ["BTC", "ETH", "ADA"], "rows without a value come last in both orders");
 }
 
 #[test]
-fn find_goes_by_id_and_symbol_and_moves_the_selection_to_a_match() {
+fn find_matches_id_and_symbol_and_selects_a_match() {
     let mut markets = table();
     markets.filter = "CARD".to_owned();
     markets.refresh(None);
@@ -91,7 +91,7 @@ fn steps_and_scrolling_stay_within_the_table() {
 }
 
 #[test]
-fn a_change_over_a_day_belongs_to_the_price_beside_it() {
+fn a_change_over_a_day_is_that_of_the_price_in_the_row() {
     let change = |answered: MarketRow, live: Option<(f64, Option<f64>)>| {
         let market = answered.market.clone();
         let mut entry = MarketEntry::answered(&answered);
@@ -108,13 +108,21 @@ fn a_change_over_a_day_belongs_to_the_price_beside_it() {
     };
     assert_eq!(change(row(Some(0.0), None), None), (100.0, Some(25.0), Some(0.0)));
     assert_eq!(change(row(Some(0.0), None), Some((110.0, Some(10.0)))), (110.0, Some(37.5), Some(10.0)));
-    assert_eq!(change(row(Some(0.0), None), Some((110.0, None))).2, None, "that of 100 is not that of 110");
+    assert_eq!(
+        change(row(Some(0.0), None), Some((110.0, None))).2,
+        None,
+        "the change of 100 is not shown with 110"
+    );
     assert_eq!(change(row(None, Some(88.0)), Some((110.0, None))).2, Some(25.0));
-    assert_eq!(change(row(None, Some(88.0)), Some((110.0, Some(10.0)))).2, Some(10.0), "the source knows");
+    assert_eq!(
+        change(row(None, Some(88.0)), Some((110.0, Some(10.0)))).2,
+        Some(10.0),
+        "the source's comes first"
+    );
 }
 
 #[test]
-fn the_wanted_coin_is_selected_when_it_comes() {
+fn the_wanted_coin_is_selected_when_it_appears() {
     let mut markets = Markets::preferring(Some("cardano".into()));
     markets.answer(vec![row("bitcoin", "btc", 1.0, None)]);
     markets.refresh(None);

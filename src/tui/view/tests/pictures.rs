@@ -1,9 +1,9 @@
-//! Pictures of the dashboard to look at: not run by default.
+//! Writes pictures of the dashboard for a visual check; not run by default.
 
 use super::*;
 
 #[test]
-#[ignore = "writes pictures to look at into $PICTURES"]
+#[ignore = "writes pictures into the folder $PICTURES"]
 fn pictures() {
     use tracing_subscriber::layer::SubscriberExt;
     let Ok(dir) = std::env::var("PICTURES") else { return };
