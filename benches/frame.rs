@@ -1,4 +1,4 @@
-//! One whole frame of a fully loaded dashboard at 200x60. Target: at most 3 ms.
+//! Drawing one frame of a fully loaded dashboard at 200x60. Target: at most 3 ms.
 
 use std::hint::black_box;
 

@@ -1,6 +1,6 @@
-//! What the screen asks, over a year of ten coins: 5.3 million candles in one file a day.
+//! The queries of the dashboard over a year of ten coins: 5.3 million candles, one file per day.
 //!
-//! Criterion reports the mean; the tail, which is what a user feels, is printed before it.
+//! Criterion reports means; the percentiles are printed before.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -33,7 +33,7 @@ const COINS: [&str; 10] = [
     "tron",
 ];
 
-/// One day of all coins, a candle a minute, as the gold stage writes them.
+/// One day of all coins, a candle per minute, with the columns of gold.
 fn day(start: Micros) -> RecordBatch {
     let rows = || {
         (0..DAY / MINUTE).flat_map(|minute| (0..COINS.len()).map(move |coin| (start + minute * MINUTE, coin)))
@@ -101,9 +101,9 @@ fn ask(interval: Interval, last: Option<usize>, coin: &str) -> CandleQuery {
     }
 }
 
-/// Asks again and again and tells the median and the tail.
+/// Asks `times` times, and prints the median, the 99th percentile and the maximum of the durations.
 #[expect(clippy::print_stdout, reason = "a bench reports to its terminal")]
-fn tail(runtime: &Runtime, what: &str, times: usize, mut question: impl AsyncFnMut(usize)) {
+fn percentiles(runtime: &Runtime, what: &str, times: usize, mut question: impl AsyncFnMut(usize)) {
     let mut taken: Vec<Duration> = (0..times)
         .map(|index| {
             let start = Instant::now();
@@ -129,13 +129,13 @@ fn questions(criterion: &mut Criterion) {
     for (interval, times) in
         [(Interval::Minute1, 1000), (Interval::Minute5, 200), (Interval::Hour1, 100), (Interval::Day1, 20)]
     {
-        tail(&runtime, &format!("last 200 at {interval}"), times, async |index| {
+        percentiles(&runtime, &format!("last 200 at {interval}"), times, async |index| {
             black_box(
                 queries.candles(ask(interval, Some(200), COINS[index % COINS.len()])).await.expect("candles"),
             );
         });
     }
-    tail(&runtime, "market table", 100, async |_| {
+    percentiles(&runtime, "market table", 100, async |_| {
         black_box(queries.markets(None).await.expect("markets"));
     });
     let start = Instant::now();

@@ -1,11 +1,11 @@
-//! A module imports only from lower layers: this test reads the sources and fails on every path that points
-//! upwards.
+//! Reads the sources and fails where a module imports from a higher layer, or where modules below one parent
+//! import each other in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What each top module may use, with `a::b` for a part of one. The order is that of the layers.
+/// The modules that each top module may use, with `a::b` for a part of one; lowest layer first.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("backoff", &[]),
@@ -44,14 +44,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
 ];
 
-/// The screen does not know the engines below the query handle.
+/// The dashboard must not use the engines behind the query handle.
 const ENGINES: &[&str] = &["arrow", "arrow_array", "arrow_schema", "deltalake", "duckdb", "parquet"];
 
 #[test]
 fn modules_import_downwards_only() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files = rust_files(&source);
-    assert!(files.len() > 10, "the sources are read");
+    assert!(files.len() > 10, "the sources are found");
     let mut wrong = Vec::new();
     for file in files {
         let inside = file.strip_prefix(&source).unwrap().with_extension("");
@@ -64,11 +64,11 @@ fn modules_import_downwards_only() {
             violations(&module, &text).into_iter().map(|v| format!("src/{}.rs: {v}", inside.display())),
         );
     }
-    assert!(wrong.is_empty(), "imports that point upwards:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "imports from higher layers:\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn violations_are_seen_in_every_form() {
+fn violations_are_found_in_every_form_of_path() {
     let seen = |module: &[&str], text: &str| {
         violations(&module.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(), text)
     };
@@ -91,7 +91,7 @@ fn violations_are_seen_in_every_form() {
     assert_eq!(seen(&["config"], "use crate::cli::args;"), ["cli"]);
     assert_eq!(seen(&["lake"], "use crate::*;"), ["*"]);
     let fine = r##"
-        //! [`crate::cli`] in words, /* crate::cli */ is no import
+        //! [`crate::cli`] in docs, /* crate::cli */ is no import
         use crate::market::{Tick, candle::{self, Candle}}; /* use crate::tui; /* nested */ crate::cli */
         const A: &str = "crate::cli \" crate::tui"; const B: &str = r#"crate::tui " "#; const C: char = '"';
         fn f<'a>(x: &'a str) -> char { '\'' } // crate::tui
@@ -116,7 +116,7 @@ fn no_two_modules_below_one_parent_import_each_other() {
 }
 
 #[test]
-fn circles_are_seen_through_parents_and_children() {
+fn circles_are_found_through_parents_and_children() {
     let seen = |files: &[(&str, &str)]| {
         let files: Vec<(Vec<String>, String)> = files
             .iter()
@@ -134,8 +134,7 @@ fn circles_are_seen_through_parents_and_children() {
     assert_eq!(seen(&[("x", ""), a, three, four]), ["x: a -> b -> c -> a"]);
 }
 
-/// The circles between children of one module, each as `parent: a -> b -> a`. What only tests import does not
-/// count.
+/// The circles between children of one module, each as `parent: a -> b -> a`. Imports of tests do not count.
 fn circles(files: &[(Vec<String>, String)]) -> Vec<String> {
     let modules: BTreeSet<&[String]> =
         files.iter().flat_map(|(m, _)| (1..=m.len()).map(|n| &m[..n])).collect();
@@ -144,7 +143,7 @@ fn circles(files: &[(Vec<String>, String)]) -> Vec<String> {
     for (module, text) in files.iter().filter(|(module, _)| !is_test(module)) {
         paths.insert(module, absolute_paths(module, &without_tests(tokens(text))));
     }
-    // What a module imports has a name in it, too: (module, name) -> where it comes from.
+    // A path may go through a name that a module imports: (module, name) -> the imported path.
     let mut names: BTreeMap<Vec<String>, &Vec<String>> = BTreeMap::new();
     for (module, imported) in &paths {
         for path in imported.iter().filter(|path| path.len() > module.len() + 1 && path.starts_with(module)) {
@@ -192,7 +191,7 @@ fn circle(edges: &BTreeMap<&str, BTreeSet<&str>>) -> Option<String> {
     edges.keys().find_map(|node| visit(node, edges, &mut Vec::new(), &mut done))
 }
 
-/// Tokens without those of inline `mod tests`.
+/// The tokens without those of inline `mod tests`.
 fn without_tests(tokens: Vec<String>) -> Vec<String> {
     let mut kept = Vec::with_capacity(tokens.len());
     let mut tokens = tokens.into_iter();
@@ -229,14 +228,11 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The forbidden paths in one file; `module` is where the file stands, top module first.
+/// The forbidden paths in one file; `module` is the path of its module, top module first.
 fn violations(module: &[String], text: &str) -> Vec<String> {
     let own = module[0].as_str();
-    let allowed = MAY_USE
-        .iter()
-        .find(|(name, _)| *name == own)
-        .unwrap_or_else(|| panic!("the layer of {own} is not known"))
-        .1;
+    let allowed =
+        MAY_USE.iter().find(|(name, _)| *name == own).unwrap_or_else(|| panic!("{own} is not in MAY_USE")).1;
     let permitted = |path: &[String]| {
         path[0] == own
             || allowed
@@ -264,7 +260,7 @@ fn violations(module: &[String], text: &str) -> Vec<String> {
 }
 
 /// All paths that start with `crate`, `cryptostream`, `super` or `self`, and those of `use` that start with a
-/// module below this one, each from the crate's root. `module` is where the tokens stand.
+/// module below this one, each from the crate's root. `module` is the path of the module of the tokens.
 fn absolute_paths(module: &[String], tokens: &[String]) -> Vec<Vec<String>> {
     let at = |i: usize| tokens.get(i).map_or("", String::as_str);
     let mut paths = Vec::new();

@@ -1,8 +1,8 @@
-//! The one integration binary: each more would link the whole engine again.
+//! The only integration binary: each further one would link all engines again.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
-#![allow(clippy::cast_precision_loss, reason = "made-up numbers are small")]
+#![allow(clippy::print_stdout, reason = "a test that is skipped prints the reason")]
+#![allow(clippy::cast_precision_loss, reason = "numbers in tests are small")]
 
 mod bounds;
 mod cli;

@@ -1,4 +1,4 @@
-//! Those who only look on: what they show is what is not yet in gold.
+//! The monitor: the open candles that it shows are exactly the ticks that are not yet in gold.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use cryptostream::query::Queries;
 /// 2025-05-12T00:00:00Z.
 const START: Micros = 1_747_008_000_000_000;
 
-/// A storage whose silver and gold are written by hand.
+/// A storage whose silver and gold are written by the test.
 struct Lake {
     silver: Table,
     gold: Table,
@@ -40,7 +40,7 @@ impl Lake {
         Self { silver, gold, ticks: Vec::new(), rows: Vec::new() }
     }
 
-    /// Silver gets a tick so many seconds after the start.
+    /// Commits a tick to silver, `second` seconds after [`START`].
     async fn tick(&mut self, second: i64) {
         let (offset, at) = (i64::try_from(self.ticks.len()).unwrap(), START + second * SECOND);
         let (market_id, index, price) = (0, 0, 100.0 + second as f64);
@@ -66,7 +66,7 @@ impl Lake {
             .unwrap();
     }
 
-    /// Gold closes a minute; its position stays where it is told.
+    /// Commits the candle of a minute to gold, with this position in silver.
     async fn close(&mut self, minute: i64, position: i64) {
         let start = START + minute * MINUTE;
         let mut window: Option<Window> = None;
@@ -88,8 +88,8 @@ impl Lake {
             .unwrap();
     }
 
-    /// Minutes of the open candles, and ticks of the five-minute candles that a screen makes of gold and
-    /// them.
+    /// The open minutes, and the numbers of ticks in the five-minute candles that the chart makes of gold and
+    /// the open candles.
     fn shown(&self, live: &[Live]) -> (Vec<i64>, Vec<i64>) {
         let open = &live[0].open;
         let mut wide: Vec<Candle> = Vec::new();
@@ -110,7 +110,7 @@ impl Lake {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_minute_is_shown_once_whoever_closed_it() {
+async fn a_minute_is_counted_once_whether_ticks_or_the_clock_closed_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut lake = Lake::create(folder.path()).await;
     let (mut monitor, meters) = (Monitor::new(Storage::new(folder.path()).unwrap()), Meters::default());
@@ -120,7 +120,7 @@ async fn a_minute_is_shown_once_whoever_closed_it() {
     let live = monitor.look(&meters).await.unwrap().unwrap();
     assert_eq!(lake.shown(&live), (vec![0, 1], vec![3]));
 
-    // The clock closes both minutes in gold; no tick told the monitor so.
+    // The clock closes both minutes in gold; the monitor sees no tick that closes them.
     lake.close(0, 1).await;
     lake.close(1, 2).await;
     let live = monitor.look(&meters).await.unwrap().unwrap();
@@ -137,13 +137,13 @@ async fn a_minute_is_shown_once_whoever_closed_it() {
     let live = monitor.look(&meters).await.unwrap().unwrap();
     assert_eq!(lake.shown(&live), (vec![4], vec![6]));
 
-    // One who begins to look now sees the same.
+    // A monitor that starts now shows the same.
     let live = Monitor::new(Storage::new(folder.path()).unwrap()).look(&meters).await.unwrap().unwrap();
     assert_eq!(lake.shown(&live), (vec![4], vec![6]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_monitor_that_misses_a_file_says_so_and_goes_on_once_it_is_back() {
+async fn a_missing_file_is_an_error_and_the_monitor_recovers_when_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let mut lake = Lake::create(folder.path()).await;
     let (mut monitor, meters) = (Monitor::new(Storage::new(folder.path()).unwrap()), Meters::default());

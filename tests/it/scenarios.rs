@@ -1,16 +1,16 @@
-//! The scenarios of `tests/scenarios`: ticks in, candles, rejects and alerts out, one rule of the contract a
+//! The scenarios of `tests/scenarios`: ticks in, candles, rejects and alerts out, one rule of the contract per
 //! file.
 //!
-//! Each is replayed line by line and all at once, into tables that must also pass `verify`. A file looks like
-//! this:
+//! Each is replayed in batches of one line and in one batch, into tables that must also pass `verify`. The
+//! format:
 //!
 //! ```toml
-//! contract = "the rule, in words"
-//! [rule]                          # where it is not the default one
+//! contract = "the rule, as a sentence"
+//! [rule]                          # optional, as are its values
 //! threshold = 0.02                # percent
 //! cooldown = 300                  # seconds
 //! max_age = 300                   # seconds
-//! [[replay]]                      # recordings, one after the other, each by a pipeline of its own
+//! [[replay]]                      # recordings, replayed in order, each by a new pipeline
 //! totals = { ticks = 1 }          # some of: records ticks duplicates rejected candles alerts cooled_down
 //! lines = '''
 //! {"coin_id":"bitcoin","price":1,"event_time":"2025-05-12T00:00:00Z"}'''
@@ -18,7 +18,7 @@
 //! candles = '''
 //! coin_id | open_price            # columns of the table, then all of its rows in any order
 //! bitcoin | 1'''
-//! [[rollup]]                      # what `cryptostream candles COIN --interval WIDTH` says
+//! [[rollup]]                      # columns and rows of `cryptostream candles COIN --interval INTERVAL`
 //! coin = "bitcoin"
 //! interval = "5m"
 //! candles = '''
@@ -90,8 +90,8 @@ impl RuleText {
     }
 }
 
-/// The columns and the rows of a table as somebody wrote it. The last column may hold the separator.
-fn written(text: &str) -> Result<(Vec<&str>, Vec<Vec<&str>>), String> {
+/// The columns and the rows of a table in a scenario. Cells of the last column may contain `|`.
+fn parse_table(text: &str) -> Result<(Vec<&str>, Vec<Vec<&str>>), String> {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let head = lines.next().ok_or("a table without columns")?;
     let columns: Vec<&str> = head.split('|').map(str::trim).collect();
@@ -128,7 +128,7 @@ fn total_named(totals: &Totals, name: &str) -> Result<u64, String> {
 
 async fn compare_table(storage: &Path, name: &str, text: &str) -> Result<Option<String>, String> {
     let kind = table_named(name)?;
-    let (columns, wanted) = written(text)?;
+    let (columns, wanted) = parse_table(text)?;
     let canonical = |row: Vec<&str>| {
         columns.iter().zip(row).map(|(column, cell)| canonical(kind, column, cell)).collect()
     };
@@ -140,14 +140,14 @@ async fn compare_table(storage: &Path, name: &str, text: &str) -> Result<Option<
     Ok(difference(&found, &wanted))
 }
 
-/// Some columns of what the command says, as CSV.
+/// Compares some columns of the command's CSV.
 fn compare_rollup(storage: &Path, rollup: &Rollup) -> Result<Option<String>, String> {
-    let (columns, wanted) = written(&rollup.candles)?;
-    let asked =
+    let (columns, wanted) = parse_table(&rollup.candles)?;
+    let command =
         program(&["candles", &rollup.coin, "--interval", &rollup.interval, "--format", "csv"], storage);
-    let said = String::from_utf8(succeed(asked).stdout).unwrap();
-    let mut lines = said.lines();
-    let head: Vec<&str> = lines.next().ok_or("no answer")?.split(',').collect();
+    let csv = String::from_utf8(succeed(command).stdout).unwrap();
+    let mut lines = csv.lines();
+    let head: Vec<&str> = lines.next().ok_or("no output")?.split(',').collect();
     let place = |column: &&str| {
         head.iter().position(|h| h == column).ok_or_else(|| format!("candles have no column {column}"))
     };
@@ -163,7 +163,7 @@ fn compare_rollup(storage: &Path, rollup: &Rollup) -> Result<Option<String>, Str
     Ok(difference(&found, &wanted))
 }
 
-/// What is wrong after the replays in batches of `batch` lines; nothing where all is as written.
+/// Every difference after the replays in batches of `batch` lines; empty where there is none.
 async fn differences(scenario: &Scenario, batch: usize) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let storage = folder.path().join("storage");
@@ -199,7 +199,10 @@ async fn differences(scenario: &Scenario, batch: usize) -> Result<String, String
     Ok(wrong)
 }
 
-/// What is wrong with a scenario, or with how it is written; nothing where all is as it says.
+/// Runs a scenario.
+///
+/// # Errors
+/// Its differences, or what is wrong with its text.
 async fn check(text: &str) -> Result<(), String> {
     let scenario: Scenario = toml::from_str(text).map_err(|error| error.to_string())?;
     if scenario.tables.is_empty() && scenario.rollup.is_empty() {
@@ -215,7 +218,7 @@ async fn check(text: &str) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_scenario_ends_as_it_says() {
+async fn every_scenario_has_the_expected_tables() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let mut checks = tokio::task::JoinSet::new();
     for entry in std::fs::read_dir(&folder).unwrap() {
@@ -223,7 +226,7 @@ async fn every_scenario_ends_as_it_says() {
         assert_eq!(
             path.extension().and_then(|x| x.to_str()),
             Some("toml"),
-            "{} is no scenario",
+            "{} is not a scenario",
             path.display()
         );
         let text = std::fs::read_to_string(&path).unwrap();

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Shared by the integration tests.
 
 pub(crate) mod http;
 pub(crate) mod process;
@@ -8,22 +8,21 @@ pub(crate) mod tables;
 
 use std::path::{Path, PathBuf};
 
-/// Set where every test must run: what a test needs and does not find is a failure then, not a reason to skip
-/// it.
+/// The environment variable that forbids skipping: a test that lacks a tool or a file then fails.
 pub(crate) const ALL: &str = "CRYPTOSTREAM_TEST_ALL";
 
-/// A file of the recordings and tools beside the project, by its path there; none, in words, where it is
-/// absent.
+/// The file at `path` in the folder `shared` beside the project; none, with the reason printed, where it does
+/// not exist.
 pub(crate) fn shared_data(path: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(path);
     if !path.exists() {
-        skip(&format!("{} is not there", path.display()));
+        skip(&format!("{} does not exist", path.display()));
         return None;
     }
     Some(path)
 }
 
-/// Says why a test is skipped; where every test must run, fails it.
+/// Prints why a test is skipped; fails it if [`ALL`] is set.
 pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os(ALL).is_none(), "{why}, and {ALL} is set");
     println!("skipped: {why}");

@@ -1,5 +1,4 @@
-//! A tiny HTTP server on loopback that answers from a script: one [`Answer`] a request, the last one again
-//! and again.
+//! An HTTP server on loopback that answers from a script: one [`Answer`] per request, the last one repeatedly.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -15,35 +14,32 @@ use tokio::task::JoinHandle;
 /// How one request is answered.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
-    /// A status, headers and a body.
     Full {
-        /// The status code.
         status: u16,
-        /// Headers, beside `Content-Length`.
+        /// Headers apart from `Content-Length` and `Connection`.
         headers: Vec<(&'static str, String)>,
-        /// The body.
         body: Vec<u8>,
     },
-    /// Announces a longer body than it sends, then hangs up.
+    /// Announces a longer body than this one, then closes the connection.
     CutOff(Vec<u8>),
-    /// Hangs up without a word.
+    /// Closes the connection without an answer.
     HangUp,
-    /// Says nothing at all for this long.
+    /// Waits for this long, then closes the connection without an answer.
     Silence(Duration),
 }
 
 impl Answer {
-    /// A good answer.
+    /// JSON with status 200.
     pub(crate) fn json(body: &str) -> Self {
         Self::status(200, body)
     }
 
-    /// An answer with a status.
+    /// JSON with this status.
     pub(crate) fn status(status: u16, body: &str) -> Self {
         Self::Full { status, headers: vec![("Content-Type", "application/json".into())], body: body.into() }
     }
 
-    /// With one more header.
+    /// Adds a header.
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         if let Self::Full { headers, .. } = &mut self {
             headers.push((name, value.into()));
@@ -51,7 +47,7 @@ impl Answer {
         self
     }
 
-    /// The same, compressed.
+    /// Compresses the body.
     pub(crate) fn gzip(self) -> Self {
         let Self::Full { status, headers, body } = self else { return self };
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -61,7 +57,6 @@ impl Answer {
     }
 }
 
-/// A request as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     /// Path and query.
@@ -71,7 +66,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// A header's value.
+    /// The value of a header, by its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
@@ -84,7 +79,7 @@ struct Script {
     requests: Vec<Request>,
 }
 
-/// The server; it ends when dropped.
+/// The server; it stops when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     url: String,
@@ -113,12 +108,12 @@ impl Server {
         Self { url, script, task }
     }
 
-    /// The base URL.
+    /// The base URL, without a slash at its end.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// All requests until now.
+    /// All requests so far, in order.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.script.lock().expect("no panic").requests.clone()
     }
@@ -132,7 +127,7 @@ impl Drop for Server {
 
 async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
     let mut stream = BufReader::new(stream);
-    // One request a connection keeps the script in order.
+    // One request per connection keeps the script in order.
     let Some(request) = read(&mut stream).await else { return };
     let answer = {
         let mut script = script.lock().expect("no panic");
@@ -161,7 +156,7 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<Script>>) {
         Answer::HangUp => return,
         Answer::Silence(time) => return tokio::time::sleep(time).await,
     };
-    // The client may have gone: its business.
+    // Errors are ignored: a test may close its end.
     let _ = stream.write_all(head.as_bytes()).await;
     let _ = stream.write_all(&body).await;
     let _ = stream.shutdown().await;

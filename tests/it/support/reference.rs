@@ -1,5 +1,4 @@
-//! A plain reference of what the tables must hold after a replay: everything at once, in memory, sorted, and
-//! none of the program's own code.
+//! A reference implementation of the tables after a replay: all in memory, and without any code of the program.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,15 +7,15 @@ use super::tables::{NULL, Row, instant};
 
 const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
-/// How far a market's watermark stays behind its newest tick.
+/// Delay of a market's watermark behind its newest tick.
 const GRACE: i64 = 30 * SECOND;
-/// The rule: percent that the volatility must be above, the time that a market is silent after an alert, and
-/// how long after its end a candle may close.
+/// The default rule: the volatility must exceed this many percent, a market has no alerts for this long after
+/// one, and a candle must close within this time after its end.
 const THRESHOLD: f64 = 0.02;
 const COOL_DOWN: i64 = 5 * MINUTE;
 const MAX_AGE: i64 = 300 * SECOND;
 
-/// What the tables must hold: sorted rows of the columns that are named beside them.
+/// What the tables must hold: sorted rows of the columns in the constant that each field names.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
     pub(crate) duplicates: u64,
@@ -62,11 +61,11 @@ pub(crate) const ALERTS: [&str; 9] = [
     "threshold",
 ];
 
-/// A tick behind what orders it: time, number of the trade, offset, place in the record; then price and size.
+/// A tick: the fields that order it (time, trade id, offset, index in the record), then price and size.
 type Placed = (i64, Option<i64>, usize, i32, f64, Option<f64>);
 
-/// The sum, rounded once: prices and sizes here are whole multiples of 2^-60 and a minute of them fits 128
-/// bits.
+/// The exact sum, rounded once: prices and sizes in tests are multiples of 2^-60, and the sum of a minute of
+/// them fits 128 bits.
 #[expect(clippy::cast_possible_truncation, reason = "far below 2^127")]
 fn sum(terms: impl Iterator<Item = f64>) -> f64 {
     let unit = 2_f64.powi(60);
@@ -79,7 +78,7 @@ fn sum(terms: impl Iterator<Item = f64>) -> f64 {
     whole as f64 / unit
 }
 
-/// What a window's ticks come to.
+/// The ticks of a window, in order, and their aggregates.
 struct Sums {
     ticks: Vec<Placed>,
 }
@@ -124,6 +123,7 @@ fn option(x: Option<impl ToString>) -> String {
     x.map_or_else(|| NULL.to_owned(), |x| x.to_string())
 }
 
+/// A row that starts with the columns of the market.
 fn named(market: RefMarket, cells: impl IntoIterator<Item = String>) -> Row {
     [market.0, market.1, market.2].map(str::to_owned).into_iter().chain(cells).collect()
 }
@@ -147,7 +147,7 @@ fn candle(market: RefMarket, start: i64, sums: &Sums) -> Row {
     named(market, cells)
 }
 
-/// A market on its way through the stream, for the alerts: what is open, what was alerted.
+/// The state of a market while the stream is read, for the alerts.
 #[derive(Default)]
 struct Open {
     watermark: Option<i64>,
@@ -156,7 +156,7 @@ struct Open {
 }
 
 impl Open {
-    /// Takes in a tick; judges the windows that it closes.
+    /// Adds a tick and judges the windows that it closes.
     fn add(&mut self, market: RefMarket, start: i64, placed: Placed, alerts: &mut Vec<Row>) {
         if self.watermark.is_none_or(|watermark| start + MINUTE > watermark) {
             self.windows.entry(start).or_default().push(placed);
@@ -171,7 +171,7 @@ impl Open {
         }
     }
 
-    /// The end of a finite source closes everything, each window at its end.
+    /// Closes every window at its end, as the end of a finite source does.
     fn finish(&mut self, market: RefMarket, alerts: &mut Vec<Row>) {
         for (start, ticks) in std::mem::take(&mut self.windows) {
             self.judge(market, start, ticks, start + MINUTE, alerts);
@@ -202,7 +202,7 @@ fn tick(tick: &RefTick, offset: usize, index: i32) -> Row {
     named(tick.market, cells.into_iter().chain([offset.to_string(), index.to_string()]))
 }
 
-/// What the tables must hold after these lines, the source's end included.
+/// What the tables must hold after a replay of these lines to its end.
 pub(crate) fn expected(lines: &[Line]) -> Expected {
     let mut expected = Expected::default();
     let mut seen = HashSet::new();

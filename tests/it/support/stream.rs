@@ -1,4 +1,4 @@
-//! Made-up streams with all that a bad network does to them.
+//! Random streams of ticks with disorder, delays, repeats and invalid records; the seed determines them.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use rand_pcg::Pcg64;
 /// Source, coin and quote currency.
 pub(crate) type RefMarket = (&'static str, &'static str, &'static str);
 
-/// A tick as the reference knows it.
+/// A tick for the reference.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RefTick {
     pub(crate) market: RefMarket,
@@ -19,7 +19,7 @@ pub(crate) struct RefTick {
     pub(crate) trade: Option<i64>,
 }
 
-/// A line and what it says, each tick and each reject with its place in the record.
+/// A line with the ticks and rejects that decoding it must give, each with its index in the record.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) text: String,
@@ -27,7 +27,7 @@ pub(crate) struct Line {
     pub(crate) rejects: Vec<(i32, &'static str)>,
 }
 
-/// A seeded source of choices.
+/// A seeded random generator.
 pub(crate) struct Dice(Pcg64);
 
 impl Dice {
@@ -35,12 +35,10 @@ impl Dice {
         Self(Pcg64::seed_from_u64(seed))
     }
 
-    /// A whole number below `n`.
     pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.0.next_u64() % n
     }
 
-    /// A time below `n`.
     fn time(&mut self, n: i64) -> i64 {
         i64::try_from(self.below(n.unsigned_abs())).unwrap()
     }
@@ -65,7 +63,7 @@ const MARKETS: [(&str, &str, f64); 5] = [
     ("bitcoin", "eur", 93_000.0),
 ];
 
-/// Lines that hold no tick, and why.
+/// Lines without a tick, and the reason of their reject.
 const JUNK: [(&str, &str); 12] = [
     ("", "blank"),
     ("{", "not JSON"),
@@ -87,7 +85,7 @@ fn rfc3339(micros: i64) -> String {
         .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// The tick as text, in one of several spellings.
+/// The tick as JSON, in one of several notations.
 fn spell(tick: &RefTick, dice: &mut Dice) -> String {
     let (source, coin, quote) = tick.market;
     let coin = match dice.below(6) {
@@ -124,7 +122,7 @@ fn spell(tick: &RefTick, dice: &mut Dice) -> String {
     text + "}"
 }
 
-/// A price history as one record: some of its points are ticks, some are not.
+/// A record with a price history of which some points are rejects.
 fn history(market: RefMarket, until: i64, price: f64, dice: &mut Dice) -> Line {
     let (source, coin, quote) = market;
     let mut line = Line { text: String::new(), ticks: Vec::new(), rejects: Vec::new() };
@@ -154,30 +152,30 @@ fn history(market: RefMarket, until: i64, price: f64, dice: &mut Dice) -> Line {
     line
 }
 
-/// What a stream is like. Times are upper bounds, in microseconds of event time.
+/// The parameters of a stream. Times are upper bounds, in microseconds of event time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Habits {
     /// The source of its markets.
     pub(crate) source: &'static str,
-    /// Its first time.
+    /// The first event time.
     pub(crate) start: i64,
-    /// About so many lines.
+    /// The number of lines, without repeats, invalid lines and histories.
     pub(crate) count: u64,
     /// `(n, time)`: one tick in `n` comes after a pause of up to `time`; the others follow each other within
     /// 1.5 s.
     pub(crate) pauses: Option<(u64, i64)>,
-    /// One tick in fifty is late by up to this, five by up to a tenth of it, the others by 20 s.
+    /// One tick in fifty is late by up to this, five by up to a tenth of it, the others by up to 20 s.
     pub(crate) late: i64,
-    /// How much later one tick in twelve comes again.
+    /// One tick in twelve is repeated after one of these times.
     pub(crate) repeats: &'static [i64],
     /// The largest step of a price, in millionths of it.
     pub(crate) step: u64,
-    /// Whether price histories come in between.
+    /// Whether there are records with price histories.
     pub(crate) histories: bool,
 }
 
 impl Habits {
-    /// An hour or so of a lively market.
+    /// About 20 minutes of steady ticks, late by up to an hour.
     pub(crate) const HOURS: Self = Self {
         source: "test",
         start: START,
@@ -188,7 +186,7 @@ impl Habits {
         step: 1_000,
         histories: false,
     };
-    /// Bursts over three to five days; ticks come hours and days late, and again.
+    /// Bursts over three to five days; ticks are late by hours and repeated after days.
     pub(crate) const DAYS: Self = Self {
         source: "test",
         start: START,
@@ -200,8 +198,7 @@ impl Habits {
         histories: true,
     };
 
-    /// The stream that a seed makes: disorder, ties, lateness, repeats (at once and much later, spelled
-    /// anew), junk.
+    /// The stream of a seed: disorder, equal times, late ticks, repeats in another notation, invalid lines.
     pub(crate) fn stream(self, seed: u64) -> Vec<Line> {
         let mut dice = Dice::new(seed);
         let mut prices = MARKETS.map(|(_, _, price)| price);
@@ -260,7 +257,7 @@ pub(crate) fn random(seed: u64, count: u64) -> Vec<Line> {
     Habits { count, ..Habits::HOURS }.stream(seed)
 }
 
-/// The lines as a file's content.
+/// The lines as the content of a file.
 pub(crate) fn text(lines: &[Line]) -> String {
     lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect()
 }

@@ -1,4 +1,4 @@
-//! Running pipelines, and looking at the tables that they left.
+//! Runs pipelines in this process, and reads and compares their tables.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,20 +22,20 @@ use deltalake::arrow::util::display::array_value_to_string;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// `PipelineSettings` of a pipeline that replays a file at full speed.
+/// The settings of a pipeline that replays a file at full speed.
 pub(crate) fn replaying(storage: &Path, input: &Path, batch_records: usize) -> PipelineSettings {
     PipelineSettings {
         storage: Storage::new(storage).unwrap(),
         source: Source::Replay(ReplaySettings { input: input.to_owned(), speed: Speed::Max }),
         limits: BatchLimits { latency: Duration::from_secs(1), records: batch_records },
         rule: Rule::default(),
-        // A child that another test is about to start holds copies of this process's locks for a moment.
+        // A child that another test starts has copies of this process's locks until its `exec`.
         when_held: WhenHeld::Wait,
         give_up_after: Some(Duration::from_mins(1)),
     }
 }
 
-/// Runs a pipeline over a finite source to its end.
+/// Runs a pipeline with a finite source to its end.
 pub(crate) async fn run(settings: PipelineSettings) -> Result<Summary, PipelineError> {
     let (snapshots, _shown) = watch::channel(Arc::new(supervisor::blank(&settings)));
     let (_select, selected) = watch::channel(None);
@@ -52,7 +52,7 @@ pub(crate) async fn replay(
     run(replaying(storage, input, batch_records)).await
 }
 
-/// As [`replay`], with the time after which a stage that keeps failing gives up.
+/// As [`replay`], with the time after which a failing stage gives up.
 pub(crate) async fn replay_within(
     storage: &Path,
     input: &Path,
@@ -66,7 +66,7 @@ pub(crate) async fn replay_within(
 /// A row as text, cell by cell.
 pub(crate) type Row = Vec<String>;
 
-/// What stands for a null.
+/// The cell of a null.
 pub(crate) const NULL: &str = "null";
 
 /// A time as [`rows`] shows it.
@@ -86,7 +86,7 @@ fn cell(column: &ArrayRef, row: usize) -> String {
     }
 }
 
-/// What somebody wrote of a value of this column, as [`rows`] would show it.
+/// A cell that a test states for this column, as [`rows`] would show it.
 pub(crate) fn canonical(kind: TableKind, column: &str, text: &str) -> Result<String, String> {
     let field = kind.file_schema().field_with_name(column).map(|f| f.data_type().clone());
     let wrong = |why: &dyn std::fmt::Display| format!("{column}: '{text}': {why}");
@@ -138,7 +138,7 @@ pub(crate) async fn values(storage: &Path) -> Vec<(i64, String)> {
     values
 }
 
-/// Columns that tell the clock: they differ from run to run.
+/// Columns whose values come from the clock and differ from run to run.
 const fn clock_columns(table: TableKind) -> &'static [&'static str] {
     match table {
         TableKind::Bronze => &["produced_at", "ingested_at", "date"],
@@ -149,13 +149,13 @@ const fn clock_columns(table: TableKind) -> &'static [&'static str] {
     }
 }
 
-/// The columns of a table without the clock's and some others.
+/// The columns of a table without those of the clock and `others`.
 pub(crate) fn columns_without(kind: TableKind, others: &[&str]) -> Vec<&'static str> {
     let names = kind.columns().iter().map(|(name, _)| *name);
     names.filter(|name| !clock_columns(kind).contains(name) && !others.contains(name)).collect()
 }
 
-/// Every row of every table, sorted, without the clock's columns.
+/// The rows of every table by its label, sorted, without the columns of the clock.
 pub(crate) async fn dump(storage: &Path) -> BTreeMap<&'static str, Vec<Row>> {
     let mut tables = BTreeMap::new();
     for kind in TableKind::ALL {
@@ -169,8 +169,8 @@ pub(crate) async fn dump(storage: &Path) -> BTreeMap<&'static str, Vec<Row>> {
 /// Most rows of each side that a difference shows.
 const SHOWN: usize = 10;
 
-/// The rows that only one of two sorted lists has, `-` the wanted ones, `+` those found instead; none where
-/// they are equal.
+/// The rows that only one of two sorted lists has: `-` for missing ones, `+` for unexpected ones. None where the
+/// lists are equal.
 pub(crate) fn difference(found: &[Row], wanted: &[Row]) -> Option<String> {
     if found == wanted {
         return None;
@@ -217,13 +217,13 @@ pub(crate) async fn assert_same(left: &Path, right: &Path, when: &str) {
     }
 }
 
-/// Asserts that every promise is kept.
+/// Asserts that `verify` finds no problem.
 pub(crate) async fn assert_sound(storage: &Path, when: &str) {
     let report = verify(&Storage::new(storage).unwrap(), Scope::All).await.unwrap();
     assert!(report.is_sound(), "{when}: {report}");
 }
 
-/// Makes every file below a folder look that much older than now.
+/// Sets the modification time of every file below a folder to `by` before now.
 pub(crate) fn age(folder: &Path, by: Duration) {
     let then = std::time::SystemTime::now() - by;
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
@@ -235,7 +235,7 @@ pub(crate) fn age(folder: &Path, by: Duration) {
     }
 }
 
-/// Joins files of a table into one, their rows in the order given: as a compaction does.
+/// Replaces files of a table by one with their rows, in the order of `files`, as a compaction does.
 pub(crate) async fn join_files(table: &mut Table, files: Vec<Arc<DataFile>>) {
     let mut batches: Vec<RecordBatch> = Vec::new();
     for file in &files {
