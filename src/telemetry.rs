@@ -16,7 +16,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::market::printable;
+use crate::text::{chain, printable};
 use rolling::Rolling;
 
 /// Lines that the log pane keeps.
@@ -189,9 +189,7 @@ impl Visit for EventText {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let causes: Vec<_> =
-            std::iter::successors(Some(value), |e| e.source()).map(ToString::to_string).collect();
-        self.add(field, &causes.join(": "));
+        self.add(field, &chain(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

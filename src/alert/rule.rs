@@ -160,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_raised_could_be_told_after_late_ticks(
+        fn may_raise_holds_after_late_ticks_for_every_alerted_candle(
             low in 1e-9..1e9_f64, widths in [0.0..0.1_f64, 0.0..0.1, 0.0..0.1], threshold in 0.0..10.0_f64, seconds in 298..303_i64,
         ) {
             let rule = Rule { threshold, ..Rule::default() };

@@ -244,9 +244,14 @@ pub fn age(span: Micros) -> String {
     }
 }
 
+/// A duration in seconds, rounded up; zero for a negative one.
+pub const fn seconds_up(span: Micros) -> i64 {
+    if span <= 0 { 0 } else { span.saturating_add(SECOND - 1) / SECOND }
+}
+
 /// A countdown, rounded up to seconds: `0:28`, `12:05`, `3:07:45`.
 pub fn countdown(span: Micros) -> String {
-    let seconds = (span.max(0) + SECOND - 1) / SECOND;
+    let seconds = seconds_up(span);
     let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
 }

@@ -2,8 +2,9 @@
 //! first in its line and is not cut while two lines have room for it; notices that do not all fit are shown in
 //! turns.
 
-use crate::market::{Micros, SECOND, printable};
+use crate::market::{Micros, SECOND};
 use crate::pipeline::status::{Snapshot, SourceState, StageState};
+use crate::text::printable;
 use crate::tui::format;
 
 /// A failure that lasts is shown for this long after it was last reported.
@@ -49,7 +50,7 @@ pub(super) fn lines(snapshot: &Snapshot, now: Micros, width: usize, most: usize)
 /// Each failure that lasts: its text, and an end that is kept when the text is cut.
 fn failures(snapshot: &Snapshot, now: Micros) -> Vec<(String, String)> {
     let mut failures = Vec::new();
-    let again = |at: Micros| format!(" · again in {}", format::age((at - now).max(0)));
+    let again = |at: Micros| format!(" · again in {}", format::age(at - now));
     if let Some(source) = &snapshot.source
         && let SourceState::Reconnecting { at, attempt, why } = &source.state
     {

@@ -7,7 +7,7 @@ use cryptostream::lake::{TableKind, failpoint};
 use crate::support::process::{
     Running, commits, killed_at, program, replaying, simulating, stderr, succeed, wait_for,
 };
-use crate::support::stream::{Habits, random, text};
+use crate::support::stream::{StreamProfile, random, text};
 use crate::support::tables::{assert_rows, assert_same, assert_sound, columns_without, replay, rows, values};
 
 /// The places of a pipeline's commits; each run is ended at one of them and gets a little further than the
@@ -98,8 +98,10 @@ const SOME: [&str; 5] = [
 async fn two_streams_one_after_the_other_survive_kills() {
     let folder = tempfile::tempdir().unwrap();
     // The second begins within the first, with markets of its own and the first one's.
-    let own = Habits { source: "other", count: 400, ..Habits::HOURS }.stream(52);
-    let shared = Habits { start: Habits::HOURS.start + 600_000_000, count: 400, ..Habits::HOURS }.stream(53);
+    let own = StreamProfile { source: "other", count: 400, ..StreamProfile::HOURS }.stream(52);
+    let shared =
+        StreamProfile { start: StreamProfile::HOURS.start + 600_000_000, count: 400, ..StreamProfile::HOURS }
+            .stream(53);
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     std::fs::write(&first, text(&random(51, 800))).unwrap();
     std::fs::write(&second, text(&own) + &text(&shared)).unwrap();
@@ -122,7 +124,11 @@ async fn a_stream_that_goes_on_after_another_one_survives_kills() {
     let folder = tempfile::tempdir().unwrap();
     let [first, second] = ["one", "two"].map(|source| {
         let input = folder.path().join(source);
-        std::fs::write(&input, text(&Habits { source, count: 800, ..Habits::HOURS }.stream(54))).unwrap();
+        std::fs::write(
+            &input,
+            text(&StreamProfile { source, count: 800, ..StreamProfile::HOURS }.stream(54)),
+        )
+        .unwrap();
         input
     });
     let (undisturbed, storage) = (folder.path().join("undisturbed"), folder.path().join("killed"));

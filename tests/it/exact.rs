@@ -7,7 +7,7 @@ use cryptostream::lake::TableKind;
 
 use crate::support::process::{killed_at, replaying};
 use crate::support::reference::{ALERTS, Expected, GOLD, QUARANTINE, SILVER, expected};
-use crate::support::stream::{Dice, Habits, Line, random, text};
+use crate::support::stream::{Dice, Line, StreamProfile, random, text};
 use crate::support::tables::{Row, assert_rows, assert_same, assert_sound, canonical, dump, replay, rows};
 use crate::support::{shared_data, skip};
 
@@ -66,13 +66,13 @@ async fn random_streams_give_what_the_reference_says_however_they_are_batched() 
 async fn ticks_that_come_again_after_days_are_dropped() {
     for seed in 20..23 {
         let mut dice = Dice::new(seed);
-        replayed_in_batches(&Habits::DAYS.stream(seed), seed, &[50_000, 20 + dice.below(300)]).await;
+        replayed_in_batches(&StreamProfile::DAYS.stream(seed), seed, &[50_000, 20 + dice.below(300)]).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ticks_that_come_again_after_days_are_dropped_by_a_process_that_never_saw_them() {
-    let lines = Habits::DAYS.stream(31);
+    let lines = StreamProfile::DAYS.stream(31);
     let folder = tempfile::tempdir().unwrap();
     let (input, storage) = (folder.path().join("stream.ndjson"), folder.path().join("storage"));
     std::fs::write(&input, text(&lines)).unwrap();
@@ -197,7 +197,8 @@ async fn assert_as_the_oracle_says(storage: &Path, input: &Path, counts: (u64, u
 async fn a_random_stream_gives_what_the_oracle_says() {
     let folder = tempfile::tempdir().unwrap();
     let (input, storage) = (folder.path().join("stream.ndjson"), folder.path().join("storage"));
-    std::fs::write(&input, text(&Habits { histories: false, ..Habits::DAYS }.stream(41))).unwrap();
+    std::fs::write(&input, text(&StreamProfile { histories: false, ..StreamProfile::DAYS }.stream(41)))
+        .unwrap();
     let totals = replay(&storage, &input, 400).await.unwrap().totals;
     assert_as_the_oracle_says(&storage, &input, (totals.ticks, totals.duplicates, totals.rejected), false)
         .await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cryptostream::lake::{DataFile, Storage, Table, TableKind};
 
 use crate::support::process::{program, replaying, simulating, succeed};
-use crate::support::stream::{Habits, text};
+use crate::support::stream::{StreamProfile, text};
 use crate::support::tables::{assert_same, assert_sound, join_files};
 
 fn forget(storage: &Path, kinds: &[TableKind]) {
@@ -45,7 +45,11 @@ async fn silver_and_gold_come_back_from_bronze_whose_files_hold_several_streams(
     // Markets of their own: which of two equal ticks came first is known to no table.
     let [first, second, later] = ["one", "two", "three"].map(|source| {
         let input = folder.path().join(source);
-        std::fs::write(&input, text(&Habits { source, count: 600, ..Habits::HOURS }.stream(61))).unwrap();
+        std::fs::write(
+            &input,
+            text(&StreamProfile { source, count: 600, ..StreamProfile::HOURS }.stream(61)),
+        )
+        .unwrap();
         input
     });
     let (undisturbed, storage) = (folder.path().join("undisturbed"), folder.path().join("storage"));

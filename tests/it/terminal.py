@@ -49,7 +49,7 @@ class Job:
         """The output without escape sequences, each run of blanks as one blank."""
         return re.sub(rb"(\x1b\[[0-9;?]*[A-Za-z]|\s)+", b" ", self.output)
 
-    def given_back(self):
+    def restored(self):
         return all(mode in self.output for mode in LEAVE) and not self.raw()
 
     def forget(self):
@@ -93,21 +93,21 @@ def shell(reports, commands, args, environment):
             time.sleep(60)
 
 
-def stop_and_continue(job, stop, gives_back):
+def stop_and_continue(job, stop, restores):
     job.until("the dashboard", job.shown)
     for turn in range(2):
         job.forget()
         stop(job)
         job.until("the stop", lambda: job.read.count(b"stopped") == turn + 1)
-        if gives_back:
-            job.until("the terminal given back", job.given_back)
+        if restores:
+            job.until("the restored terminal", job.restored)
         job.forget()
         job.foreground()
         job.until("the dashboard again", job.shown)
     job.forget()
     os.write(job.terminal, b"q")
     job.until("the end", lambda: job.reported(rb"ended 0"))
-    job.until("the terminal given back", job.given_back)
+    job.until("the restored terminal", job.restored)
 
 
 def ended_by(job, number, how):
@@ -116,7 +116,7 @@ def ended_by(job, number, how):
     job.forget()
     job.signal(number)
     job.until("the end", lambda: job.reported(how))
-    job.until("the terminal given back", job.given_back)
+    job.until("the restored terminal", job.restored)
 
 
 def refused(job, *reasons):

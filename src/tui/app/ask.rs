@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_kept_and_tried_again() {
+    fn failed_questions_are_repeated_later() {
         let mut ask = Ask::default();
         ask.next(0, &1, 7, |_| false);
         ask.failed(&1, "no file".to_owned());

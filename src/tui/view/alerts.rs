@@ -28,7 +28,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
         Line::from(Span::styled(meta, theme.muted)),
     );
     if app.alerts.is_empty() {
-        return message(buffer, inside, &emptiness(app), theme.muted);
+        return message(buffer, inside, &empty_message(app), theme.muted);
     }
     let width = usize::from(inside.width).saturating_sub(2);
     for (at, alert) in app.alerts.iter().enumerate().skip(app.alerts_offset).take(usize::from(inside.height))
@@ -41,7 +41,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
 }
 
 /// The message in place of an empty log.
-fn emptiness(app: &App) -> String {
+fn empty_message(app: &App) -> String {
     if let Some(why) = app.ask_alerts.failure() {
         return format!("the alert log could not be read: {why}");
     }

@@ -42,7 +42,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     let plot = &app.plot;
     if !plot.has_candles() {
         footer(buffer, plot, app);
-        return message(buffer, inside, &emptiness(app), app.theme.muted);
+        return message(buffer, inside, &empty_message(app), app.theme.muted);
     }
     header(buffer, plot, app);
     grid(buffer, plot, app);
@@ -79,7 +79,7 @@ fn indicators(app: &App) -> Line<'static> {
 }
 
 /// The message in place of an empty chart.
-fn emptiness(app: &App) -> String {
+fn empty_message(app: &App) -> String {
     if app.markets.selected().is_none() {
         return if app.markets.filter.is_empty() {
             "no coin yet: waiting for prices"
@@ -173,9 +173,9 @@ fn grid(buffer: &mut Buffer, plot: &Plot, app: &App) {
     }
 }
 
-/// Writes a glyph into a cell that is empty or holds only the grid.
+/// Writes a glyph into a cell that is empty or holds only the grid or the line of the last price.
 fn set_if_free(buffer: &mut Buffer, x: u16, y: u16, glyph: char, style: Style) {
-    if let Some(cell) = buffer.cell_mut((x, y)).filter(|c| matches!(c.symbol(), " " | "·")) {
+    if let Some(cell) = buffer.cell_mut((x, y)).filter(|c| matches!(c.symbol(), " " | "·" | "┈")) {
         cell.set_char(glyph).set_style(style);
     }
 }
@@ -311,9 +311,7 @@ fn crosshair(buffer: &mut Buffer, plot: &Plot, app: &App) {
     let label = style.add_modifier(Modifier::REVERSED);
     let x = plot.column(slot);
     for y in plot.candles.top()..plot.volume.bottom() {
-        if let Some(cell) = buffer.cell_mut((x, y)).filter(|c| matches!(c.symbol(), " " | "·" | "┈")) {
-            cell.set_char('┊').set_style(style);
-        }
+        set_if_free(buffer, x, y, '┊', style);
     }
     let text = format!(
         " {} ",
@@ -331,9 +329,7 @@ fn crosshair(buffer: &mut Buffer, plot: &Plot, app: &App) {
     };
     let y = plot.candles.y + row;
     for x in plot.candles.x..plot.candles.right() {
-        if let Some(cell) = buffer.cell_mut((x, y)).filter(|c| matches!(c.symbol(), " " | "·" | "┈")) {
-            cell.set_char('┈').set_style(style);
-        }
+        set_if_free(buffer, x, y, '┈', style);
     }
     let price = format::price_with(plot.scale.price_at(row), plot.decimals());
     tag(

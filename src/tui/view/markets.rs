@@ -147,7 +147,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     let meta = Line::from(Span::styled(format!(" {} {arrow} ", markets.column.label()), theme.muted));
     let inside = pane(buffer, area, app, Pane::Markets, title, meta);
     if markets.rows().is_empty() {
-        return message(buffer, inside, &emptiness(app), theme.muted);
+        return message(buffer, inside, &empty_message(app), theme.muted);
     }
     let cells = cells(inside.width);
     put(buffer, row(inside, 0), &headings(app, &cells));
@@ -224,7 +224,7 @@ fn volume(market: &MarketEntry) -> String {
 }
 
 /// The message in place of an empty table.
-fn emptiness(app: &App) -> String {
+fn empty_message(app: &App) -> String {
     if !app.markets.filter.is_empty() {
         format!("no coin matches “{}”", app.markets.filter)
     } else if let Some(why) = app.ask_markets.failure() {

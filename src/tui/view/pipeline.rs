@@ -7,7 +7,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::{Part, fit_parts, labelled, message, name, pane, put};
-use crate::market::SECOND;
+
 use crate::pipeline::status::{Role, Snapshot, SourceState, SourceStatus, StageState, StageStatus};
 use crate::text::printable;
 use crate::tui::app::App;
@@ -89,7 +89,7 @@ fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
     };
     let (state, style) = source_state(source, theme);
     let last = if let Some(next) = source.next_poll.filter(|_| source.state == SourceState::Live) {
-        format!("poll in {} s", (next - app.now() + SECOND - 1).max(0) / SECOND)
+        format!("poll in {} s", format::seconds_up(next - app.now()))
     } else {
         source.last_delivery.map_or_else(|| "–".to_owned(), |t| format!("{} ago", format::age(app.now() - t)))
     };
@@ -123,9 +123,7 @@ fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
     let (text, style) = match &stage.state {
         StageState::Recovering => ("◌ recovers".to_owned(), theme.warn),
         StageState::Ok => ("● ok".to_owned(), theme.good),
-        StageState::Restarting { at, .. } => {
-            (format!("↻ in {} s", (at - app.now()).max(0) / SECOND), theme.bad)
-        }
+        StageState::Restarting { at, .. } => (format!("↻ in {}", format::age(at - app.now())), theme.bad),
         StageState::Stopped => ("■ stopped".to_owned(), theme.muted),
     };
     let commit = match (stage.version, stage.commit_time) {

@@ -76,8 +76,7 @@ fn headline(app: &App) -> Headline {
         ),
         // The cause is shown above the footer.
         SourceState::Reconnecting { at, .. } => {
-            let wait = format::age((at - app.now()).max(0));
-            of('↻', &format!("RECONNECTING in {wait}"), label, theme.bad)
+            of('↻', &format!("RECONNECTING in {}", format::age(at - app.now())), label, theme.bad)
         }
         SourceState::Replaying { done: Some(done) } => {
             of('▶', &format!("REPLAY {:.0} %", (done * 100.0).clamp(0.0, 100.0)), String::new(), theme.accent)
@@ -136,7 +135,7 @@ fn source_figures(source: &SourceStatus, app: &App) -> Vec<Part> {
     let theme = &app.theme;
     let mut parts = Vec::new();
     if let Some(next) = source.next_poll.filter(|_| source.state == SourceState::Live) {
-        let wait = format!("{} s", (next - app.now()).max(0).saturating_add(SECOND - 1) / SECOND);
+        let wait = format!("{} s", format::seconds_up(next - app.now()));
         let every = source.poll.map(|p| format!(" of {} s", p.as_secs())).unwrap_or_default();
         parts.push(Part::new(2, labelled(theme, "poll in", format!("{wait}{every}"))));
     }

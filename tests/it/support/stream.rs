@@ -154,7 +154,7 @@ fn history(market: RefMarket, until: i64, price: f64, dice: &mut Dice) -> Line {
 
 /// The parameters of a stream. Times are upper bounds, in microseconds of event time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Habits {
+pub(crate) struct StreamProfile {
     /// The source of its markets.
     pub(crate) source: &'static str,
     /// The first event time.
@@ -174,7 +174,7 @@ pub(crate) struct Habits {
     pub(crate) histories: bool,
 }
 
-impl Habits {
+impl StreamProfile {
     /// About 20 minutes of steady ticks, late by up to an hour.
     pub(crate) const HOURS: Self = Self {
         source: "test",
@@ -252,9 +252,9 @@ impl Habits {
     }
 }
 
-/// About `count` lines of [`Habits::HOURS`].
+/// About `count` lines of [`StreamProfile::HOURS`].
 pub(crate) fn random(seed: u64, count: u64) -> Vec<Line> {
-    Habits { count, ..Habits::HOURS }.stream(seed)
+    StreamProfile { count, ..StreamProfile::HOURS }.stream(seed)
 }
 
 /// The lines as the content of a file.
