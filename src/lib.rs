@@ -3,8 +3,8 @@
 //! ```text
 //!  source ─► transport ─► bronze ──► silver ──► gold ──► DuckDB ──► terminal · CLI
 //! CoinGecko   direct    raw bytes   typed,     1-minute     │
-//! replay                + where    deduped    candles       └──► alert rule ──► alert log
-//! simulator             they stood
+//! replay                and         deduped    candles       └──► alert rule ──► alert log
+//! simulator             positions
 //! ```
 //!
 //! Modules, lowest layer first; a module imports only from lines above its own (`tests/it/layers.rs` holds
@@ -16,7 +16,7 @@
 //! | 1 | [`market`] | domain types and the pure functions on them: decoding, deduplication, aggregation |
 //! | 2 | [`source`], [`transport`], [`lake`] | where records come from, the way to bronze, the Delta tables |
 //! | 3 | [`query`], [`alert`] | DuckDB on its thread; the volatility rule |
-//! | 4 | [`pipeline`] | one file a stage, `follow` (what gold and monitor share), the supervisor, the status the screen sees |
+//! | 4 | [`pipeline`] | the flow (`start_stages`) with a file for each stage; `intake` runs the source, `supervisor` owns the tasks, `publish` and `monitor` make the `status` that the screen shows |
 //! | 5 | [`tui`] | the dashboard: `layout` and `plot` below state (`app`) and drawing (`view`); sees `market`, the pipeline's status and the query handle |
 //! | 6 | [`cli`], [`config`], [`telemetry`] | commands, settings, logs: the composition root |
 

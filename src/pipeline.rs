@@ -44,54 +44,42 @@ use crate::transport::direct::{BatchLimits, Batches};
 
 pub use stage::StageError;
 
-/// What to do when another process feeds the storage.
+/// What to do while another process feeds the storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenHeld {
     /// Give up.
     Fail,
-    /// Look on and take its place when it ends.
+    /// Show the storage read-only and take its place when it ends.
     Wait,
     /// Take its place now.
     TakeOver,
 }
 
-/// All that the pipeline needs to know.
 #[derive(Debug, Clone)]
 pub struct PipelineSettings {
-    /// Where the tables are.
     pub storage: Storage,
-    /// Where records come from.
     pub source: Source,
-    /// When batches are closed.
     pub limits: BatchLimits,
-    /// When candles raise alerts.
     pub rule: Rule,
-    /// What to do when another process feeds the storage.
     pub when_held: WhenHeld,
-    /// How long a stage that keeps failing is started again before the run ends with the cause; none: for
-    /// ever. For sources that end, so that their runs end, too.
+    /// How long a failing stage is restarted before the run ends with the cause; none: for ever. Set for finite
+    /// sources, so that their runs end.
     pub give_up_after: Option<Duration>,
 }
 
 /// Why the pipeline ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// Another process feeds the storage.
     #[error("another process feeds {}; stop it, or take its place with --take-over", .0.display())]
     Held(PathBuf),
-    /// The source failed for good.
     #[error("the source failed")]
     Source(#[from] SourceError),
-    /// A stage failed for good.
     #[error("stage {stage} failed")]
     Stage {
-        /// Which one.
         stage: &'static str,
-        /// Why.
         #[source]
         source: StageError,
     },
-    /// The storage cannot be used.
     #[error(transparent)]
     Lake(#[from] LakeError),
     /// A task panicked: a defect of this program.
@@ -99,14 +87,13 @@ pub enum PipelineError {
     Panicked(&'static str),
 }
 
-/// What the pipeline is connected to.
+/// The channels between a pipeline and its screen.
 #[derive(Debug, Clone)]
 pub struct Connections {
-    /// Gets a snapshot whenever there is something new to show.
     pub snapshots: watch::Sender<Arc<Snapshot>>,
-    /// The coin that the user looks at: its history is fetched first.
+    /// The coin that is selected on the screen: its history is fetched first.
     pub selected: watch::Receiver<Option<Arc<str>>>,
-    /// Ends the run in good order.
+    /// Ends the run after what was delivered is committed.
     pub cancel: CancellationToken,
 }
 

@@ -12,7 +12,8 @@ use crate::tui;
 /// Refuses what is no terminal; sends the logs to the dashboard's pane and to a file.
 pub(super) fn with_logs(settings: &Settings) -> anyhow::Result<()> {
     tui::terminal::check()?;
-    let (file, default_file) = (settings.log.file.clone(), settings.storage.join("logs").join("cryptostream.log"));
+    let (file, default_file) =
+        (settings.log.file.clone(), settings.storage.join("logs").join("cryptostream.log"));
     Ok(telemetry::init(&settings.log.level, &Destination::Dashboard { file, default_file })?)
 }
 

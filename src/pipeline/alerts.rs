@@ -1,7 +1,7 @@
 //! Alerts: applies the rule to every newly closed candle, once, and logs what it raises.
 //!
-//! A candle is judged as it was when it closed, not as a late tick restated it later. What was handed over in
-//! memory is that; after a restart it is worked out again from silver, up to the tick that closed the candle.
+//! A candle is judged as it was when it closed, not as a late tick restated it. Candles that gold hands over are
+//! in that state; after a restart it is computed again from silver, up to the tick that closed the candle.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant as Clock;
@@ -21,9 +21,9 @@ use crate::market::Alert;
 use crate::market::time::now;
 use crate::market::window::ClosedCandle;
 
-/// Versions of gold that may be judged without an alert before the progress is committed.
-const NOTE_PROGRESS: i64 = 500;
-/// Ticks of unjudged candles that are read back from silver at once, about: memory for them is bounded by it.
+/// Versions of gold that are judged without an alert before the progress is committed.
+const COMMIT_PROGRESS: i64 = 500;
+/// About how many ticks of unjudged candles are read back from silver at once: it bounds their memory.
 const CATCH_UP: i64 = 200_000;
 
 pub(super) struct State {
@@ -33,9 +33,9 @@ pub(super) struct State {
     judge: Judge,
     /// Gold was judged up to this version.
     judged: i64,
-    /// Whether the log does not say so yet.
-    unnoted: bool,
-    /// Gold's version at the last look at it.
+    /// Whether `judged` is not yet committed.
+    uncommitted: bool,
+    /// Gold's version when it was read last.
     seen: Seen<i64>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Alerts {
     context: StageContext,
     rule: Rule,
     cooling: Arc<Mutex<Arc<Vec<Cooling>>>>,
-    /// [`CATCH_UP`], but in tests.
+    /// [`CATCH_UP`]; less in tests.
     catch_up: i64,
 }
 
@@ -69,8 +69,8 @@ impl Alerts {
             }
         }
         state.judged = version;
-        state.unnoted = true;
-        if !alerts.is_empty() || version - state.store.judged() >= NOTE_PROGRESS {
+        state.uncommitted = true;
+        if !alerts.is_empty() || version - state.store.judged() >= COMMIT_PROGRESS {
             self.append(state, &alerts).await?;
         }
         if let Some(newest) = alerts.last() {
@@ -93,7 +93,7 @@ impl Alerts {
     async fn append(&self, state: &mut State, alerts: &[Alert]) -> Result<(), StageError> {
         let started = Clock::now();
         state.store.append(alerts, state.judged).await?;
-        state.unnoted = false;
+        state.uncommitted = false;
         self.context.meters.of(Self::STAGE).commit(
             state.store.table(),
             alerts.len() as u64,
@@ -102,18 +102,18 @@ impl Alerts {
         Ok(())
     }
 
-    /// Looks at gold; its version.
-    async fn look(&self, state: &mut State) -> Result<i64, StageError> {
+    /// Refreshes gold; its version.
+    async fn refresh(&self, state: &mut State) -> Result<i64, StageError> {
         state.gold.refresh().await?;
         let version = state.gold_version();
         state.seen = self.context.meters.of(Self::STAGE).seen(version);
         Ok(version)
     }
 
-    /// Judges what gold has closed and nobody has judged, some commits at a time, and notes the progress
-    /// after each part.
+    /// Judges the candles that gold has closed since, some commits at a time, and commits the progress after each
+    /// part.
     async fn catch_up(&self, state: &mut State) -> Result<(), StageError> {
-        let version = self.look(state).await?;
+        let version = self.refresh(state).await?;
         if state.judged == version {
             return Ok(());
         }
@@ -127,14 +127,14 @@ impl Alerts {
             let Slice { mut rows, upto } =
                 gold::slice_after(&state.gold, state.judged, self.catch_up, may_raise).await?;
             if !any {
-                state.judged = upto; // commits that closed nothing: not worth a note
+                state.judged = upto; // commits that closed nothing: not worth a commit
                 continue;
             }
             if !rows.is_empty() {
                 rows = gold::as_closed(&silver, rows).await?;
             }
             self.judge(state, &rows, upto).await?;
-            if state.unnoted {
+            if state.uncommitted {
                 self.append(state, &[]).await?;
             }
         }
@@ -166,7 +166,7 @@ impl Stage for Alerts {
         let gold = Table::open_or_create(&self.context.storage, TableKind::Gold).await?;
         let seen = self.context.meters.of(Self::STAGE).seen(judged);
         let maintenance = Maintenance::new();
-        let mut state = State { gold, store, maintenance, judge, judged, unnoted: false, seen };
+        let mut state = State { gold, store, maintenance, judge, judged, uncommitted: false, seen };
         self.catch_up(&mut state).await?;
         Ok(state)
     }
@@ -194,21 +194,21 @@ impl Stage for Alerts {
         Ok(self.context.tidy(Self::STAGE, state.store.table(), &mut state.maintenance).await?)
     }
 
-    async fn look_around(&mut self, state: &mut State, _: &mpsc::Sender<()>) -> Result<(), StageError> {
+    async fn every_second(&mut self, state: &mut State, _: &mpsc::Sender<()>) -> Result<(), StageError> {
         if !self.context.meters.of(Self::STAGE).has_taken(&state.seen) {
-            return Ok(()); // what was there at the last look is still on its way here
+            return Ok(()); // what was in gold then is still in the channel
         }
         if state.judged < state.seen.upto {
-            return self.catch_up(state).await; // it was there at the last look and was not handed over
+            return self.catch_up(state).await; // it was in gold then and was not handed over
         }
-        self.look(state).await?;
+        self.refresh(state).await?;
         Ok(())
     }
 
     async fn finish(&mut self, state: &mut State, _: &mpsc::Sender<()>) -> Result<(), StageError> {
         self.catch_up(state).await?;
-        if state.unnoted {
-            self.append(state, &[]).await?; // or the same candles are judged again at the next start
+        if state.uncommitted {
+            self.append(state, &[]).await?; // else the same candles are judged again at the next start
         }
         Ok(())
     }
@@ -295,7 +295,7 @@ mod tests {
         let mut alerts = Alerts { catch_up: slice, ..Alerts::new(context, rule, Arc::default()) };
         let mut state = alerts.recover(&mpsc::channel(1).0).await.unwrap();
         let commits = alerts.context.meters.of(Alerts::STAGE).commits.count();
-        assert!(!state.unnoted && state.judged == state.gold_version());
+        assert!(!state.uncommitted && state.judged == state.gold_version());
         let judged = state.store.judged();
         let mut log = Vec::new();
         let mut files: Vec<_> = state.store.table().files().cloned().collect();
@@ -334,7 +334,7 @@ mod tests {
             for slice in [1, 7, 20, 50] {
                 let (log, upto, commits) = caught_up(slice, cooldown).await;
                 assert_eq!((log, upto), (whole.clone(), judged), "slices of {slice}");
-                assert!(commits > 1, "the progress is noted after each of the slices of {slice}");
+                assert!(commits > 1, "the progress is committed after each of the slices of {slice}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Bronze: commits records as they came, with their positions, and numbers those that have none.
+//! Bronze: commits records unchanged with their positions, and numbers those that have none.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,8 +23,8 @@ pub(super) struct State {
 
 pub(super) struct Bronze {
     context: StageContext,
-    /// The failed commit of the batch at hand, which may have landed all the same. In direct transport the
-    /// table's position does not tell: the batch would be numbered from there anew.
+    /// The failed commit of the current batch, which may have landed all the same. In direct transport the
+    /// table's position cannot show that: the batch would be numbered again from there.
     tried: Option<Tried>,
 }
 
@@ -78,7 +78,7 @@ impl Stage for Bronze {
             self.tried = None;
             if landed {
                 self.context.meters.count(|totals| totals.records += input.delivery.records.len() as u64);
-                return Ok(()); // silver finds it in the table
+                return Ok(()); // silver reads it from the table
             }
         }
         if input.delivery.stream.is_none() {
@@ -114,7 +114,7 @@ impl Stage for Bronze {
         Ok(self.context.maintain(Self::STAGE, &mut state.table, &mut state.maintenance, effort).await?)
     }
 
-    async fn look_around(
+    async fn every_second(
         &mut self,
         _: &mut State,
         _: &mpsc::Sender<Handed<RawBatch>>,

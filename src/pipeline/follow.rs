@@ -1,5 +1,4 @@
-//! Windows that follow silver beyond what gold has: the same for gold itself and for those who only show
-//! what is not in gold yet.
+//! Reads into windows what silver has and gold has not: for the gold stage, and for the monitor.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use crate::market::{Market, Stream, Ticks};
 /// Offsets that are read back from silver at once.
 const CATCH_UP: i64 = 200_000;
 
-/// What windows lack of silver, read batch by batch.
+/// The ticks of silver that some windows lack, read batch by batch.
 #[derive(Debug)]
 pub(super) struct Backlog {
     parts: Vec<Part>,
@@ -22,7 +21,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// All up to some positions of silver that is neither in the windows nor in a candle of gold.
+    /// All ticks up to some positions of silver that are neither in the windows nor in gold.
     pub(super) fn new(windows: &mut Windows, gold: &Table, positions: Vec<(Stream, i64)>) -> Self {
         let mut parts = Vec::new();
         for (stream, to) in positions {
@@ -50,18 +49,18 @@ impl Backlog {
     }
 }
 
-/// Adds a batch to the windows. The watermark of a market that they do not know yet starts at the end of its
-/// newest candle in gold.
+/// Adds a batch to the windows. The watermark of a market that is new to them starts at the end of its newest
+/// candle in gold.
 pub(super) async fn add(
     windows: &mut Windows,
     gold: &Table,
     batch: &TickBatch,
 ) -> Result<Outcome, LakeError> {
-    let is_unmet = |market: &&Arc<Market>| !windows.knows(market);
-    let unmet: HashSet<Arc<Market>> = batch.ticks.markets.iter().filter(is_unmet).cloned().collect();
-    if !unmet.is_empty() {
-        let mut ends = gold::newest_ends(gold, &unmet).await?;
-        for market in unmet {
+    let is_new = |market: &&Arc<Market>| !windows.knows(market);
+    let new: HashSet<Arc<Market>> = batch.ticks.markets.iter().filter(is_new).cloned().collect();
+    if !new.is_empty() {
+        let mut ends = gold::newest_ends(gold, &new).await?;
+        for market in new {
             let end = ends.remove(&market);
             windows.resume(market, end);
         }

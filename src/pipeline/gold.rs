@@ -1,4 +1,4 @@
-//! Gold: closes one-minute candles, restates those that a late tick falls into, and keeps the live ones.
+//! Gold: closes one-minute candles, restates those that get a late tick, and publishes the open ones.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,14 +19,15 @@ use crate::market::time::now;
 use crate::market::window::{ClosedCandle, Outcome, Windows};
 use crate::market::{Market, Micros, Stream};
 
-/// Candles that a commit closed, on their way to the rule.
+/// Candles that a commit closed, for the alert rule.
 #[derive(Debug)]
 pub(super) struct Closed {
-    /// As they were when they closed, in the order in which they are judged.
+    /// As they were when they closed, in the order of the rule.
     pub(super) rows: Vec<ClosedCandle>,
     /// The commit that wrote them.
     pub(super) version: i64,
-    /// The version up to which closed candles were handed on before, or have to be read from the table.
+    /// The version up to which closed candles were handed on before this; those of versions between are read
+    /// from the table.
     pub(super) after: i64,
 }
 
@@ -37,9 +38,9 @@ pub(super) struct State {
     maintenance: Maintenance,
     windows: Windows,
     handed_on: i64,
-    /// Silver's positions at the last look at it.
+    /// Silver's positions when they were read last.
     seen: Seen<Vec<(Stream, i64)>>,
-    /// When the newest batch that was taken came in: all ticks that came in before are in the windows.
+    /// When bronze took in the newest batch that was processed: all earlier ticks are in the windows.
     taken: Option<Micros>,
 }
 
@@ -48,8 +49,7 @@ pub(super) struct Gold {
     live: Arc<Mutex<Arc<Vec<Live>>>>,
     /// Set when a finite source has delivered everything.
     source_finished: Arc<AtomicBool>,
-    /// From when on the source keeps the clock's pace, so that a market of which nothing comes in is silent;
-    /// none: it does not.
+    /// As [`Source::paced_since`](crate::source::Source::paced_since).
     paced_since: Option<Micros>,
 }
 
@@ -63,7 +63,7 @@ impl Gold {
         Self { context, live, source_finished, paced_since }
     }
 
-    /// Works off what silver has committed and gold has not read.
+    /// Processes what silver has committed and gold has not read.
     async fn catch_up(&self, state: &mut State, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         state.silver.refresh().await?;
         let positions = state.silver.positions();
@@ -71,7 +71,7 @@ impl Gold {
         self.catch_up_to(state, positions, out).await
     }
 
-    /// Works off what silver has up to some positions and gold has not read.
+    /// As [`Self::catch_up`], up to some positions.
     async fn catch_up_to(
         &self,
         state: &mut State,
@@ -95,8 +95,7 @@ impl Gold {
         self.commit(state, outcome, out).await
     }
 
-    /// Writes what closed and what is to be restated, in one commit, and hands the closed candles to the
-    /// rule.
+    /// Commits closed and restated candles together, and hands the closed ones to the rule.
     async fn commit(
         &self,
         state: &mut State,
@@ -137,8 +136,8 @@ impl Gold {
         Ok(())
     }
 
-    /// Closes the windows of silent markets. What waits may hold ticks of any market: then the clock stands
-    /// at what was taken.
+    /// Closes the windows of silent markets by the clock. While batches wait, which may have ticks of any market,
+    /// the time of the newest processed batch counts instead.
     async fn close_silent(&self, state: &mut State, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         let caught_up_at = now();
         let clock =
@@ -151,11 +150,11 @@ impl Gold {
 
 /// What one commit writes.
 struct CommitPlan {
-    /// Rows of windows that gold did not have.
+    /// Rows of new windows.
     fresh: Vec<ClosedCandle>,
-    /// Files to replace, each with all of its rows as they are to be.
+    /// Files to replace, each with all of its rows after the change.
     replaced: Vec<(Arc<DataFile>, Vec<ClosedCandle>)>,
-    /// Rows in those that differ from what stood there.
+    /// Rows in them that change.
     restated: u64,
 }
 
@@ -290,7 +289,11 @@ impl Stage for Gold {
         Ok(self.context.tidy(Self::STAGE, &mut state.gold, &mut state.maintenance).await?)
     }
 
-    async fn look_around(&mut self, state: &mut State, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
+    async fn every_second(
+        &mut self,
+        state: &mut State,
+        out: &mpsc::Sender<Closed>,
+    ) -> Result<(), StageError> {
         let meter = self.context.meters.of(Self::STAGE);
         if meter.has_taken(&state.seen) {
             state.silver.refresh().await?;
@@ -306,7 +309,7 @@ impl Stage for Gold {
 
     async fn finish(&mut self, state: &mut State, out: &mpsc::Sender<Closed>) -> Result<(), StageError> {
         self.catch_up(state, out).await?;
-        // Where a stage before this one failed, ticks are missing that its next run will bring.
+        // Where a previous stage failed, ticks are missing that the next run will deliver.
         if self.source_finished.load(Ordering::Acquire) && self.context.meters.is_drained_before(Self::STAGE)
         {
             let outcome = state.windows.finish();

@@ -1,4 +1,4 @@
-//! How a stage reports what it does: counters, timings and failures, read for snapshots, never waited on.
+//! Counters, timings and failures of the stages: written without waiting, read for snapshots.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use crate::lake::Table;
 use crate::market::Micros;
 use crate::market::time::now;
 
-/// The value of a mutex, also where a thread panicked that held it: every value here is whole after each
+/// The value of a mutex, also where a thread panicked that held it: every value here is consistent after each
 /// step.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -59,14 +59,13 @@ struct Facts {
     drained: bool,
 }
 
-/// A stage's look at the table that it reads.
+/// How far the table that a stage reads was at some time.
 ///
-/// What the table had then is on its way to the stage as long as the rows that had been offered by then are:
-/// reading it, too, would do the work twice. What is missing once they are taken ([`Meter::has_taken`]) was
-/// not handed over and has to be read.
+/// While rows that were offered by then are still in the channel, what the table had is among them: reading it,
+/// too, would process it twice. What is missing once they are taken ([`Meter::has_taken`]) was not handed over
+/// and has to be read.
 #[derive(Debug)]
 pub struct Seen<T> {
-    /// How far the table was.
     pub upto: T,
     /// Rows that had been offered to the stage by then.
     offered: u64,
@@ -118,36 +117,34 @@ impl Meter {
         });
     }
 
-    /// The stage has taken all of its input, to the end, and has stopped.
+    /// The stage has processed its input to the end and has stopped.
     pub fn drained(&self) {
         self.change(|facts| (facts.drained, facts.state) = (true, StageState::Stopped));
     }
 
-    /// Whether the stage has taken all of its input, to the end.
+    /// Whether the stage has processed its input to the end.
     pub fn is_drained(&self) -> bool {
         locked(&self.facts).drained
     }
 
-    /// How far the stage's input has been committed, to be looked at again once what was offered up to now is
-    /// worked off.
+    /// Notes how far the stage's input has been committed; see [`Seen`].
     pub fn seen<T>(&self, upto: T) -> Seen<T> {
         Seen { upto, offered: self.offered.load(Ordering::Relaxed) }
     }
 
-    /// Whether everything that had been offered at a look is worked off. What is missing up to there was not
-    /// handed over.
+    /// Whether everything that had been offered by then is processed.
     pub fn has_taken<T>(&self, seen: &Seen<T>) -> bool {
         self.taken.load(Ordering::Relaxed) >= seen.offered
     }
 
-    /// Whether the stage is at work and nothing that was offered to it waits.
+    /// Whether the stage runs and nothing that was offered to it waits.
     fn is_caught_up(&self) -> bool {
         let waits = !self.has_taken(&self.seen(()));
         let facts = locked(&self.facts);
         !waits && (facts.state == StageState::Ok || facts.drained)
     }
 
-    /// The stage looked at its table.
+    /// Sets the figures of the stage's table.
     pub fn table(&self, table: &Table) {
         let (files, bytes) = (table.files().len(), table.files().map(|file| file.bytes()).sum());
         self.change(|facts| {
@@ -155,7 +152,7 @@ impl Meter {
         });
     }
 
-    /// The stage committed `rows` to its table in this time.
+    /// Counts a commit of `rows` that took `time`, data files included.
     pub fn commit(&self, table: &Table, rows: u64, time: Duration) {
         self.committed.fetch_add(rows, Ordering::Relaxed);
         self.commits.note(time);
@@ -184,13 +181,13 @@ impl Meter {
     }
 }
 
-/// What all stages share with the supervisor.
+/// The meters of a run.
 #[derive(Debug)]
 pub struct Meters {
     pub stages: [Meter; 4],
     /// From the reception of a batch's first record to its live candle.
     pub latency: Timings,
-    /// Wakes the supervisor: something to show has changed.
+    /// Notified when something that a snapshot shows has changed.
     pub changed: Notify,
     /// Goes up with every change of gold or the alert log.
     pub revision: AtomicU64,
@@ -217,13 +214,13 @@ impl Meters {
         &self.stages[stage as usize]
     }
 
-    /// Whether nothing waits for or before a stage: all records that came in have passed it.
+    /// Whether nothing waits for this stage or one before it: all records that came in have passed it.
     pub fn is_caught_up(&self, stage: StageKind) -> bool {
-        // In the order that rows take: one that moves on meanwhile is met later on.
+        // In the order that rows take: one that moves on meanwhile is found at a later stage.
         self.stages.iter().take(stage as usize + 1).all(Meter::is_caught_up)
     }
 
-    /// Whether all stages before this one have taken all of their input, to the end.
+    /// Whether all stages before this one have processed their input to the end.
     pub fn is_drained_before(&self, stage: StageKind) -> bool {
         self.stages.iter().take(stage as usize).all(Meter::is_drained)
     }
@@ -237,7 +234,7 @@ impl Meters {
         *locked(&self.totals)
     }
 
-    /// Something failed; `why` is the cause first.
+    /// Notes a failure; `why` has the cause first.
     pub fn failed(&self, component: Component, why: String) {
         let mut failures = locked(&self.failures);
         failures.retain(|failure| failure.component != component);
@@ -246,7 +243,7 @@ impl Meters {
         self.changed.notify_one();
     }
 
-    /// What had failed works again, if it had.
+    /// Ends the component's failure, if it has one.
     pub fn works(&self, component: Component) {
         let mut failures = locked(&self.failures);
         let failing = |failure: &&mut Failure| failure.component == component && failure.ended.is_none();
@@ -261,14 +258,14 @@ impl Meters {
         locked(&self.failures).clone()
     }
 
-    /// Answers read from gold or the alert log are stale now.
+    /// Marks answers that were read from gold or the alert log as stale.
     pub fn revise(&self) {
         self.revision.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_one();
     }
 }
 
-/// Rows taken in and committed a second, by stage, over the last two seconds or more.
+/// Rows processed and committed a second, by stage, over the last two seconds or more.
 #[derive(Debug, Default)]
 pub struct Rates {
     last: Option<(Instant, [(u64, u64); 4])>,
@@ -301,7 +298,7 @@ impl Rates {
     }
 }
 
-/// Resident memory of the process now and at its peak, in bytes, where the system says.
+/// Resident memory of the process in bytes, now and at its peak; none where the system does not say.
 pub fn memory() -> Option<(u64, u64)> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let field = |name: &str| {

@@ -1,5 +1,4 @@
-//! Live prices and open candles from the tables alone, for those who look at a storage that another process
-//! feeds.
+//! Live prices and open candles from the tables alone, for a storage that another process feeds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,19 +11,19 @@ use crate::market::window::{ClosedCandle, Windows};
 use crate::market::{Candle, Interval, Market, Micros, candle};
 use crate::query::{CandleQuery, CandleSeries, MarketFilter, Queries, QueryError};
 
-/// Follows silver beyond what gold has: a minute is among the open candles until gold has it, and no longer.
+/// Follows silver beyond what gold has: a minute is among the open candles exactly until gold has it.
 pub struct Monitor {
     storage: Storage,
     tables: Option<(Table, Table)>,
-    /// Only to say how they are: bronze and the alert log.
+    /// Bronze and the alert log, for their figures only.
     others: [(StageKind, Option<Table>); 2],
     windows: Windows,
-    /// Windows that are closed here and not yet in gold.
+    /// Windows that closed here and are not yet in gold.
     closing: BTreeMap<(Arc<Market>, Micros), Candle>,
 }
 
 impl Monitor {
-    /// A monitor that has not looked yet.
+    /// A monitor that has read nothing yet.
     pub fn new(storage: Storage) -> Self {
         Self {
             storage,
@@ -35,27 +34,27 @@ impl Monitor {
         }
     }
 
-    /// Takes in what was committed since the last look; none where nothing was, or nothing is there yet.
-    /// After an error it starts afresh, at once where what it knew was cleaned up.
+    /// Reads what was committed since the last call; none where that is nothing, or the tables do not exist yet.
+    /// After an error it starts again from the tables, at once where files that it knew were cleaned up.
     ///
     /// # Errors
     /// What the storage says.
-    pub async fn look(&mut self, meters: &Meters) -> Result<Option<Vec<Live>>, LakeError> {
-        match self.look_or_forget(meters).await {
-            Err(error) if error.is_outdated() => self.look_or_forget(meters).await,
-            looked => looked,
+    pub async fn refresh(&mut self, meters: &Meters) -> Result<Option<Vec<Live>>, LakeError> {
+        match self.refresh_or_reset(meters).await {
+            Err(error) if error.is_outdated() => self.refresh_or_reset(meters).await,
+            result => result,
         }
     }
 
-    async fn look_or_forget(&mut self, meters: &Meters) -> Result<Option<Vec<Live>>, LakeError> {
-        let looked = self.try_look(meters).await;
-        if looked.is_err() {
+    async fn refresh_or_reset(&mut self, meters: &Meters) -> Result<Option<Vec<Live>>, LakeError> {
+        let result = self.try_refresh(meters).await;
+        if result.is_err() {
             *self = Self::new(self.storage.clone());
         }
-        looked
+        result
     }
 
-    async fn try_look(&mut self, meters: &Meters) -> Result<Option<Vec<Live>>, LakeError> {
+    async fn try_refresh(&mut self, meters: &Meters) -> Result<Option<Vec<Live>>, LakeError> {
         let first = self.tables.is_none();
         if first {
             let (silver, gold) = (
@@ -118,7 +117,7 @@ pub async fn candles(
     last: Option<usize>,
 ) -> Result<CandleSeries, CandlesError> {
     // Before gold: what closes in between is in its answer.
-    let live = Monitor::new(storage.clone()).look(&Meters::default()).await?.unwrap_or_default();
+    let live = Monitor::new(storage.clone()).refresh(&Meters::default()).await?.unwrap_or_default();
     let open = live.into_iter().find(|live| *live.market == *market).map_or_else(Vec::new, |live| live.open);
     let filter = MarketFilter {
         coin_id: Arc::clone(&market.coin_id),

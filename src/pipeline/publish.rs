@@ -1,5 +1,6 @@
 //! Snapshots for the screen: of a pipeline in this process, or of a storage that another one feeds.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -142,9 +143,9 @@ pub(super) fn snapshot(
 
 /// Shows a storage that another process feeds, until cancelled.
 pub async fn monitor(storage: Storage, alert_threshold: f64, connections: Connections) {
-    let mut onlooker = Onlooker::new(storage, alert_threshold);
-    let role = || Role::Monitor { why: "only looking on".to_owned(), takes_over: false };
-    while onlooker.look(role(), &connections).await == Looking::On {}
+    let mut publisher = MonitorPublisher::new(storage, alert_threshold);
+    let role = || Role::Monitor { why: "read-only".to_owned(), takes_over: false };
+    while publisher.publish(role(), &connections).await.is_continue() {}
 }
 
 /// A snapshot of what a storage holds now.
@@ -152,22 +153,15 @@ pub async fn monitor(storage: Storage, alert_threshold: f64, connections: Connec
 /// # Errors
 /// What the storage says.
 pub async fn picture(settings: &PipelineSettings) -> Result<Snapshot, LakeError> {
-    let mut onlooker = Onlooker::new(settings.storage.clone(), settings.rule.threshold);
-    let live = onlooker.monitor.look(&onlooker.shared.meters).await?.unwrap_or_default();
-    *locked(&onlooker.shared.live) = Arc::new(live);
+    let mut publisher = MonitorPublisher::new(settings.storage.clone(), settings.rule.threshold);
+    let live = publisher.monitor.refresh(&publisher.shared.meters).await?.unwrap_or_default();
+    *locked(&publisher.shared.live) = Arc::new(live);
     let role = Role::Monitor { why: "a picture".to_owned(), takes_over: false };
-    Ok(snapshot(&onlooker.shared, None, role, &mut onlooker.rates, onlooker.alert_threshold))
+    Ok(snapshot(&publisher.shared, None, role, &mut publisher.rates, publisher.alert_threshold))
 }
 
-/// Whether to go on looking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Looking {
-    On,
-    Cancelled,
-}
-
-/// Makes snapshots of a storage from its tables alone.
-pub(super) struct Onlooker {
+/// Publishes snapshots of a storage that are made from its tables alone.
+pub(super) struct MonitorPublisher {
     monitor: Monitor,
     shared: Shared,
     rates: Rates,
@@ -176,7 +170,7 @@ pub(super) struct Onlooker {
     failures: Notices,
 }
 
-impl Onlooker {
+impl MonitorPublisher {
     pub(super) fn new(storage: Storage, alert_threshold: f64) -> Self {
         Self {
             monitor: Monitor::new(storage),
@@ -189,9 +183,9 @@ impl Onlooker {
 
     /// Publishes what the tables hold now, and waits for a second. A failure to read them is logged when its
     /// cause changes and when it ends.
-    pub(super) async fn look(&mut self, role: Role, connections: &Connections) -> Looking {
+    pub(super) async fn publish(&mut self, role: Role, connections: &Connections) -> ControlFlow<()> {
         let mut failing = Vec::new();
-        match self.monitor.look(&self.shared.meters).await {
+        match self.monitor.refresh(&self.shared.meters).await {
             Ok(Some(live)) => {
                 self.shared.meters.works(Component::Monitor);
                 *locked(&self.shared.live) = Arc::new(live);
@@ -215,8 +209,8 @@ impl Onlooker {
         let snapshot = snapshot(&self.shared, None, role, &mut self.rates, self.alert_threshold);
         connections.snapshots.send_replace(Arc::new(snapshot));
         tokio::select! {
-            () = connections.cancel.cancelled() => Looking::Cancelled,
-            () = tokio::time::sleep(Duration::from_secs(1)) => Looking::On,
+            () = connections.cancel.cancelled() => ControlFlow::Break(()),
+            () = tokio::time::sleep(Duration::from_secs(1)) => ControlFlow::Continue(()),
         }
     }
 }
@@ -260,7 +254,7 @@ mod tests {
         let (_select, selected) = watch::channel(None);
         let connections = Connections { snapshots, selected, cancel: CancellationToken::new() };
         connections.cancel.cancel(); // so that no look waits
-        let mut onlooker = Onlooker::new(storage, 0.02);
+        let mut publisher = MonitorPublisher::new(storage, 0.02);
         let broken = root.join(TableKind::Gold.path()).join("_delta_log/00000000000000000001.json");
         for is_broken in [true, true, true, false, false] {
             if is_broken {
@@ -268,7 +262,7 @@ mod tests {
             } else {
                 let _ = std::fs::remove_file(&broken);
             }
-            onlooker.look(Role::Pipeline, &connections).await;
+            let _ = publisher.publish(Role::Pipeline, &connections).await;
         }
         let text = std::fs::read_to_string(&log).unwrap();
         let count = |text: &str, part: &str| text.matches(part).count();

@@ -20,7 +20,7 @@ use crate::market::decode::{Decoder, Reject};
 use crate::market::dedup::{Dedup, TickKey, Verdict};
 use crate::market::{Market, Micros, Stream, Ticks};
 
-/// The decoder of this process: the numbers that it gives to markets hold for all that is decoded.
+/// The decoder of this process: it numbers the markets, so all records pass the same one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SharedDecoder(Arc<Mutex<Decoder>>);
 
@@ -59,10 +59,10 @@ pub(super) struct State {
     bronze: Table,
     quarantine: Table,
     silver: Table,
-    /// Of quarantine and of silver.
+    /// Of quarantine and silver.
     maintenance: [Maintenance; 2],
     dedup: Dedup,
-    /// Bronze's positions at the last look at it.
+    /// Bronze's positions when they were read last.
     seen: Seen<Vec<(Stream, i64)>>,
 }
 
@@ -76,7 +76,7 @@ impl Silver {
         Self { context, decoder }
     }
 
-    /// Works off what bronze has committed and silver has not.
+    /// Processes what bronze has committed and silver has not.
     async fn catch_up(
         &self,
         state: &mut State,
@@ -88,7 +88,7 @@ impl Silver {
         self.catch_up_to(state, positions, out).await
     }
 
-    /// Works off what bronze has up to some positions and silver has not.
+    /// As [`Self::catch_up`], up to some positions.
     async fn catch_up_to(
         &self,
         state: &mut State,
@@ -121,7 +121,7 @@ impl Silver {
         let started = Clock::now();
         let after = state.silver.position(&raw.stream).unwrap_or(-1);
         let Some(last) = raw.records.last_offset().filter(|last| *last > after) else { return Ok(()) };
-        // Nothing may be passed over that was not read; only Kafka leaves gaps.
+        // No record may be skipped; only Kafka's offsets have gaps.
         if let Some(first) =
             raw.records.get(0).filter(|first| raw.stream.is_dense() && first.offset > after + 1)
         {
@@ -158,9 +158,9 @@ impl Silver {
 impl State {
     async fn drop_duplicates(&mut self, ticks: &mut Ticks) -> Result<(), LakeError> {
         let markets = Arc::clone(&ticks.markets);
-        self.meet(&markets, ticks).await?;
-        // What memory does not reach back to is asked of silver's files, all at once; but the newest key is
-        // known.
+        self.load_keys(&markets, ticks).await?;
+        // Keys older than those in memory are looked up in silver's files, all at once; the newest key is always
+        // in memory.
         let old = ticks.ticks.iter().filter(|tick| self.dedup.is_beyond(tick.market, tick.event_time));
         let keyed = old.map(|tick| (tick.market, TickKey::of(tick)));
         let (newest, asked): (Vec<_>, Vec<_>) =
@@ -187,8 +187,8 @@ impl State {
         Ok(())
     }
 
-    /// Reads back the keys of markets that this process has not met before.
-    async fn meet(&mut self, markets: &[Arc<Market>], ticks: &Ticks) -> Result<(), LakeError> {
+    /// Reads back the keys of markets that this process has not seen before.
+    async fn load_keys(&mut self, markets: &[Arc<Market>], ticks: &Ticks) -> Result<(), LakeError> {
         let mut newest: HashMap<u32, Micros> = HashMap::new();
         for tick in ticks.ticks.iter().filter(|tick| !self.dedup.knows(tick.market)) {
             let time = newest.entry(tick.market).or_insert(tick.event_time);
@@ -197,9 +197,9 @@ impl State {
         if newest.is_empty() {
             return Ok(());
         }
-        // Nothing in silver at all: memory is complete from the beginning of time.
-        let fresh = self.silver.files().len() == 0;
-        let from = |newest| if fresh { Micros::MIN } else { self.dedup.wanted_from(newest) };
+        // Silver is empty: memory is complete from the beginning of time.
+        let is_empty = self.silver.files().len() == 0;
+        let from = |newest| if is_empty { Micros::MIN } else { self.dedup.wanted_from(newest) };
         let from: HashMap<Arc<Market>, Micros> = newest
             .iter()
             .map(|(market, newest)| (Arc::clone(&markets[*market as usize]), from(*newest)))
@@ -311,7 +311,7 @@ impl Stage for Silver {
         Ok(self.context.tidy(Self::STAGE, &mut state.silver, &mut state.maintenance[1]).await?)
     }
 
-    async fn look_around(
+    async fn every_second(
         &mut self,
         state: &mut State,
         out: &mpsc::Sender<Handed<TickBatch>>,
@@ -341,7 +341,7 @@ mod tests {
     use crate::market::{RecordRef, Records};
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_on_its_way_is_not_fetched_but_what_was_not_handed_over_is() {
+    async fn batches_in_the_channel_are_not_read_from_the_table_but_missing_ones_are() {
         let folder = tempfile::tempdir().unwrap();
         let (out, _gold) = mpsc::channel(100);
         let mut stage = Silver::new(StageContext::alone(folder.path()), SharedDecoder::default());
@@ -368,12 +368,12 @@ mod tests {
         let position = |state: &State| state.silver.position(&batch.stream);
         meter.offered.store(1, Ordering::Relaxed);
         for _ in 0..3 {
-            stage.look_around(&mut state, &out).await.unwrap();
+            stage.every_second(&mut state, &out).await.unwrap();
             assert_eq!(position(&state), None);
         }
         meter.taken.store(1, Ordering::Relaxed);
         meter.offered.store(2, Ordering::Relaxed); // more waits, but not what was offered before the last look
-        stage.look_around(&mut state, &out).await.unwrap();
+        stage.every_second(&mut state, &out).await.unwrap();
         assert_eq!(position(&state), Some(0));
     }
 }

@@ -1,5 +1,5 @@
-//! The loop that every stage runs: take a batch, commit it with its positions, hand it on; after any failure
-//! throw the state away, rebuild it from the tables and take the batch again, which the positions make safe.
+//! The loop that every stage runs: take a batch, commit it with its positions, hand it on. After any failure
+//! the state is dropped, rebuilt from the tables, and the batch taken again, which the positions make safe.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -20,32 +20,31 @@ use crate::market::time::now;
 use crate::market::{Micros, SECOND};
 use crate::text::{cause_first, chain};
 
-/// How long after one look around the next one is due, however much waits in the inbox.
-const LOOK_AROUND: Duration = Duration::from_secs(1);
+/// How often [`Stage::every_second`] runs, however much waits in the inbox.
+const EVERY: Duration = Duration::from_secs(1);
 /// Waits before a stage that failed is started again.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), cap: Duration::from_secs(30) };
 
 /// Why a stage cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// A table failed it. Tried again.
+    /// A table cannot be read or written. Tried again.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// The stage behind it has ended. Final.
+    /// The next stage has ended. Final.
     #[error("the next stage has ended")]
     Closed,
     /// Another process feeds the storage now. Final.
     #[error("another process has taken over this storage")]
     Fenced,
-    /// It failed for as long as a finite run tries. Final.
+    /// It kept failing for as long as a finite run retries. Final.
     #[error("gave up after {}", humantime::format_duration(*after))]
     GaveUp {
-        /// How long it had tried, in whole seconds.
+        /// Whole seconds.
         after: Duration,
-        /// What it failed with last.
         source: LakeError,
     },
-    /// It was told to stop while it was failing. Final.
+    /// It was stopped while it was failing. Final.
     #[error("stopped with rows that could not be committed")]
     Stopped(#[source] LakeError),
 }
@@ -63,11 +62,11 @@ pub(super) struct Handed<T> {
     pub(super) received: Option<Instant>,
 }
 
-/// One step of the pipeline: reads what the stage before has committed, and commits what it makes of it with
-/// the positions that it came from. Its state follows from the tables alone.
+/// One step of the pipeline: reads what the previous stage has committed, and commits the result with the
+/// positions that it was read from. Its state follows from the tables alone.
 pub(super) trait Stage: Send {
     type Input: Send;
-    /// What it hands on to the next stage.
+    /// What the next stage gets.
     type Output: Send;
     type State: Send;
 
@@ -75,14 +74,14 @@ pub(super) trait Stage: Send {
 
     fn context(&self) -> &StageContext;
 
-    /// Number of rows in a batch, for the figures.
+    /// Number of rows in a batch, for [`Meter`](super::meter::Meter).
     fn rows(input: &Self::Input) -> u64;
 
-    /// Builds the state from the tables and catches up with what the stage before has committed.
+    /// Builds the state from the tables and processes what the previous stage has committed meanwhile.
     async fn recover(&mut self, out: &mpsc::Sender<Self::Output>) -> Result<Self::State, StageError>;
 
     /// Commits a batch with its positions and hands it on. After an error it is called again with the same
-    /// batch and a state that was built anew.
+    /// batch and a rebuilt state.
     async fn take(
         &mut self,
         state: &mut Self::State,
@@ -90,20 +89,20 @@ pub(super) trait Stage: Send {
         out: &mpsc::Sender<Self::Output>,
     ) -> Result<(), StageError>;
 
-    /// Keeps the stage's tables small.
+    /// Compacts, checkpoints and cleans up the stage's tables where that is due.
     async fn maintain(&mut self, state: &mut Self::State, effort: Effort) -> Result<(), StageError>;
 
-    /// Leaves the stage's tables tidy at its end.
+    /// The last maintenance of the stage's tables, at its end.
     async fn tidy(&mut self, state: &mut Self::State) -> Result<(), StageError>;
 
-    /// The work that the clock brings: once a second, whether batches wait or not.
-    async fn look_around(
+    /// Work that is due by the clock, whether batches wait or not.
+    async fn every_second(
         &mut self,
         state: &mut Self::State,
         out: &mpsc::Sender<Self::Output>,
     ) -> Result<(), StageError>;
 
-    /// The input has ended and all of it was taken.
+    /// Work at the end of the input, after all of it was taken.
     async fn finish(
         &mut self,
         state: &mut Self::State,
@@ -111,19 +110,19 @@ pub(super) trait Stage: Send {
     ) -> Result<(), StageError>;
 }
 
-/// What the supervisor gives every stage.
+/// What all stages share.
 #[derive(Debug, Clone)]
 pub(super) struct StageContext {
     pub(super) storage: Storage,
-    /// Commit once to every table before anything else, so that a writer from before the take-over can commit
-    /// no more.
+    /// After a take-over: commit once to every table before anything else, so that the previous writer cannot
+    /// commit any more.
     pub(super) fence: bool,
     pub(super) meters: Arc<Meters>,
-    /// Cancelled when there is no time left: a failing stage gives up then.
+    /// Cancelled when the time for shutdown is over: a failing stage gives up then.
     pub(super) give_up: CancellationToken,
-    /// How long a stage that keeps failing is started again; none: for ever.
+    /// How long a failing stage is restarted; none: for ever.
     pub(super) give_up_after: Option<Duration>,
-    /// Says whether this process still owns the storage.
+    /// Whether this process still owns the storage.
     pub(super) ownership: Arc<Mutex<Lock>>,
 }
 
@@ -131,7 +130,7 @@ pub(super) struct StageContext {
 const FENCE: &str = "take-over";
 
 impl StageContext {
-    /// Opens a table for writing, fencing earlier writers where that is asked for.
+    /// Opens a table for writing, and fences earlier writers after a take-over.
     pub(super) async fn open(&self, kind: TableKind) -> Result<Table, LakeError> {
         let mut table = Table::open_or_create(&self.storage, kind).await?;
         if self.fence {
@@ -149,7 +148,7 @@ impl StageContext {
         Ok(table)
     }
 
-    /// Leaves a table tidy at the end of a stage.
+    /// The last maintenance of a table, at the end of its stage.
     pub(super) async fn tidy(
         &self,
         stage: status::StageKind,
@@ -162,7 +161,7 @@ impl StageContext {
         Ok(())
     }
 
-    /// For a stage that a test runs by itself.
+    /// For a test of a single stage.
     #[cfg(test)]
     pub(super) fn alone(folder: &std::path::Path) -> Self {
         let storage = Storage::new(folder).unwrap();
@@ -179,7 +178,7 @@ impl StageContext {
         }
     }
 
-    /// Keeps a table small.
+    /// Maintains a table where that is due, and reports it.
     pub(super) async fn maintain(
         &self,
         stage: status::StageKind,
@@ -192,8 +191,7 @@ impl StageContext {
         Ok(())
     }
 
-    /// Reports what maintenance did. What it could not do is tried again later: it is no failure of the
-    /// stage.
+    /// Logs what maintenance did. What it could not do is tried again later and does not fail the stage.
     fn report(&self, stage: status::StageKind, table: &Table, report: Report) {
         let label = table.kind().label();
         let Report { compacted, into, checkpoint, log_entries, vacuumed, problems } = report;
@@ -222,26 +220,26 @@ impl StageContext {
 }
 
 enum Work<I> {
-    /// A batch with its number of rows, as it was handed over: a stage may take rows out of it.
+    /// A batch with its number of rows when it was handed over: a stage may take rows out of it.
     Batch(I, u64),
-    LookAround,
+    EverySecond,
     Finish,
 }
 
-/// Failures in a row, with no commit and no batch worked off between them. That the state could be rebuilt
-/// does not end the row: the step that failed is still to be done.
-struct Trouble {
+/// Failures with no commit and no finished batch between them. A rebuilt state alone does not end the streak:
+/// the step that failed is still to be done.
+struct FailureStreak {
     since: Instant,
     failures: u32,
-    /// Commits of the stage before the first of them.
+    /// The stage's commits before the first failure.
     commits: u64,
 }
 
-impl Trouble {
-    /// How long to wait before the stage that failed is started again.
+impl FailureStreak {
+    /// How long to wait before the stage is restarted.
     ///
     /// # Errors
-    /// [`StageError`] where `give_up_after` has passed, or where no time can help a run that is to end.
+    /// [`StageError`] where `give_up_after` has passed, or where a finite run meets an error that does not pass.
     fn fail(
         &mut self,
         error: LakeError,
@@ -260,7 +258,7 @@ impl Trouble {
                     source: error,
                 });
             }
-            backoff = backoff.min(limit.saturating_sub(tried)); // one last try when the time is up
+            backoff = backoff.min(limit.saturating_sub(tried)); // one last attempt at the limit
         }
         Ok((backoff, error))
     }
@@ -276,8 +274,8 @@ pub(super) async fn run<S: Stage>(
     let (name, meter) = (S::STAGE.label(), context.meters.of(S::STAGE));
     let mut work = None;
     let mut state: Option<S::State> = None;
-    let mut trouble: Option<Trouble> = None;
-    let mut look_around_at = Instant::now() + LOOK_AROUND;
+    let mut streak: Option<FailureStreak> = None;
+    let mut clock_at = Instant::now() + EVERY;
     loop {
         let done = if let Some(state) = &mut state {
             let mut next = if let Some(failed) = work.take() {
@@ -285,7 +283,7 @@ pub(super) async fn run<S: Stage>(
             } else {
                 tokio::select! {
                     biased;
-                    () = tokio::time::sleep_until(look_around_at) => Work::LookAround,
+                    () = tokio::time::sleep_until(clock_at) => Work::EverySecond,
                     batch = inbox.recv() => batch.map_or(Work::Finish, |batch| {
                         let rows = S::rows(&batch);
                         Work::Batch(batch, rows)
@@ -294,7 +292,7 @@ pub(super) async fn run<S: Stage>(
             };
             let mut done = match &mut next {
                 Work::Batch(batch, _) => stage.take(state, batch, &out).await,
-                Work::LookAround => stage.look_around(state, &out).await,
+                Work::EverySecond => stage.every_second(state, &out).await,
                 Work::Finish => stage.finish(state, &out).await,
             };
             match (&done, &next) {
@@ -303,21 +301,21 @@ pub(super) async fn run<S: Stage>(
                 }
                 (Ok(()), Work::Finish) => {
                     if let Err(error) = stage.tidy(state).await {
-                        tracing::warn!(stage = name, error = %chain(&error), "not tidied up"); // all rows are committed
+                        tracing::warn!(stage = name, error = %chain(&error), "last maintenance failed"); // all rows are committed
                     }
                     meter.drained();
                     tracing::debug!(stage = name, "drained");
                     return Ok(());
                 }
-                // From here on: what it does may take longer than the time between two.
-                (Ok(()), Work::LookAround) => look_around_at = Instant::now() + LOOK_AROUND,
+                // Counted from its end: it may take longer than the interval.
+                (Ok(()), Work::EverySecond) => clock_at = Instant::now() + EVERY,
                 (Err(_), _) => work = Some(next),
             }
             if done.is_ok() {
                 done =
                     stage.maintain(state, if inbox.is_empty() { Effort::Due } else { Effort::Behind }).await;
             }
-            if done.is_ok() && trouble.take().is_some() {
+            if done.is_ok() && streak.take().is_some() {
                 context.meters.works(Component::Stage(S::STAGE));
             }
             done
@@ -343,14 +341,14 @@ pub(super) async fn run<S: Stage>(
             return Err(StageError::Fenced);
         }
         let commits = meter.commits.count();
-        let trouble = match &mut trouble {
-            Some(trouble) if trouble.commits == commits => trouble,
-            _ => trouble.insert(Trouble { since: Instant::now(), failures: 0, commits }),
+        let streak = match &mut streak {
+            Some(streak) if streak.commits == commits => streak,
+            _ => streak.insert(FailureStreak { since: Instant::now(), failures: 0, commits }),
         };
         let (backoff, error) =
-            trouble.fail(error, context.give_up_after).inspect_err(|_| meter.state(StageState::Stopped))?;
+            streak.fail(error, context.give_up_after).inspect_err(|_| meter.state(StageState::Stopped))?;
         let why = cause_first(&error);
-        tracing::error!(stage = name, error = %why, "stage failed, starts again in {backoff:?}");
+        tracing::error!(stage = name, error = %why, "stage failed, restarts in {backoff:?}");
         context.meters.failed(Component::Stage(S::STAGE), why.clone());
         meter.state(StageState::Restarting {
             at: now() + i64::try_from(backoff.as_micros()).unwrap_or(SECOND),

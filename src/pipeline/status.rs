@@ -1,5 +1,4 @@
-//! What the screen and the summary know of the pipeline: one immutable [`Snapshot`], published by the
-//! supervisor.
+//! What the screen and the summary show of the pipeline: one immutable [`Snapshot`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ pub use crate::source::{SourceKind, SourceState, SourceStatus};
 
 use crate::market::{Candle, Market, Micros};
 
-/// Whether this process feeds the storage or only looks at it.
+/// Whether this process feeds the storage or only reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
     Pipeline,
@@ -45,17 +44,17 @@ impl StageKind {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum StageState {
-    /// Reading back what it needs from the tables.
+    /// Rebuilding its state from the tables.
     Recovering,
     Ok,
-    /// It failed and is started again.
+    /// It failed and will be restarted.
     Restarting {
         /// Clock time of the restart.
         at: Micros,
         /// The cause first, without the stage's name.
         why: String,
     },
-    /// It ended: drained, or shut down.
+    /// It ended: its input is processed, or it failed for good.
     Stopped,
 }
 
@@ -72,7 +71,7 @@ pub struct StageStatus {
     pub in_per_second: f64,
     /// Rows committed a second, over the last few seconds.
     pub out_per_second: f64,
-    /// Rows handed over by the stage before and not yet worked off.
+    /// Rows handed over by the previous stage and not yet processed.
     pub lag: u64,
     /// Version of its table.
     pub version: Option<u64>,
@@ -87,12 +86,12 @@ pub struct StageStatus {
     pub restarts: u32,
 }
 
-/// What can fail, each by itself.
+/// What can fail independently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Component {
     Source,
     Stage(StageKind),
-    /// Keeping the table of this name small.
+    /// Maintenance of the table of this name.
     Maintenance(&'static str),
     /// Reading the tables that another process writes.
     Monitor,
@@ -118,9 +117,9 @@ pub struct Failure {
     pub component: Component,
     /// The cause first, without the component's name.
     pub why: String,
-    /// Clock time at which it failed last.
+    /// Clock time of the last failure.
     pub at: Micros,
-    /// Clock time at which the component worked again; none: it does not yet.
+    /// Clock time at which the component worked again; none: it still fails.
     pub ended: Option<Micros>,
 }
 
@@ -155,7 +154,6 @@ pub struct Totals {
 /// The newest price of a market and its still open candles.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Live {
-    /// The market.
     pub market: Arc<Market>,
     /// Ticker symbol, as the source gives it.
     pub symbol: Option<Arc<str>>,
@@ -171,19 +169,17 @@ pub struct Live {
     pub open: Vec<Candle>,
 }
 
-/// An alert held back by the cool-down: until when the market stays silent.
+/// A market in its cool-down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cooling {
-    /// The market.
     pub market: Arc<Market>,
     /// Start of the first window that may alert again (event time).
     pub until: Micros,
 }
 
-/// Everything the screen shows that is not a query's answer.
+/// Everything that the screen shows beside the answers of queries.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Whether this process feeds the storage.
     pub role: Role,
     /// The source; none for a monitor.
     pub source: Option<SourceStatus>,
@@ -194,7 +190,7 @@ pub struct Snapshot {
     pub live: Arc<Vec<Live>>,
     /// Markets whose alerts are held back.
     pub cooling: Arc<Vec<Cooling>>,
-    /// Changes whenever gold or the alert log changed, so that answers read from them are stale.
+    /// Changes whenever gold or the alert log has changed: answers that were read from them before are stale.
     pub revision: u64,
     /// The newest failure that is not over, else the newest of those that are.
     pub last_error: Option<Failure>,

@@ -1,4 +1,4 @@
-//! The figures of a run at its end, for one screen.
+//! The figures of a run, printed at its end.
 
 use std::fmt;
 use std::sync::atomic::Ordering;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::meter::{Rates, locked};
-use super::publish::{self, Looking, Onlooker, Publisher, Shared, snapshot};
+use super::publish::{self, MonitorPublisher, Publisher, Shared, snapshot};
 use super::stage::{StageContext, StageError};
 use super::status::{Role, Snapshot};
 use super::summary::Summary;
@@ -57,7 +57,7 @@ async fn acquire(
     settings: &PipelineSettings,
     connections: &Connections,
 ) -> Result<Option<Lock>, PipelineError> {
-    let mut onlooker = Onlooker::new(settings.storage.clone(), settings.rule.threshold);
+    let mut publisher = MonitorPublisher::new(settings.storage.clone(), settings.rule.threshold);
     loop {
         match Lock::attempt(&settings.storage, settings.when_held == WhenHeld::TakeOver)? {
             Attempt::Acquired(lock) => return Ok(Some(lock)),
@@ -65,7 +65,7 @@ async fn acquire(
             Attempt::Held => return Err(PipelineError::Held(settings.storage.root().to_owned())),
         }
         let role = Role::Monitor { why: "another process feeds this storage".to_owned(), takes_over: true };
-        if onlooker.look(role, connections).await == Looking::Cancelled {
+        if publisher.publish(role, connections).await.is_break() {
             return Ok(None);
         }
     }

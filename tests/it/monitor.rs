@@ -117,28 +117,28 @@ async fn a_minute_is_counted_once_whether_ticks_or_the_clock_closed_it() {
     for second in [10, 20, 70] {
         lake.tick(second).await;
     }
-    let live = monitor.look(&meters).await.unwrap().unwrap();
+    let live = monitor.refresh(&meters).await.unwrap().unwrap();
     assert_eq!(lake.shown(&live), (vec![0, 1], vec![3]));
 
     // The clock closes both minutes in gold; the monitor sees no tick that closes them.
     lake.close(0, 1).await;
     lake.close(1, 2).await;
-    let live = monitor.look(&meters).await.unwrap().unwrap();
+    let live = monitor.refresh(&meters).await.unwrap().unwrap();
     assert_eq!(lake.shown(&live), (vec![], vec![3]));
-    assert!(monitor.look(&meters).await.unwrap().is_none(), "nothing has changed");
+    assert!(monitor.refresh(&meters).await.unwrap().is_none(), "nothing has changed");
 
     // Ticks have closed a minute that gold has not written yet: it is shown until gold has it.
     for second in [130, 140, 260] {
         lake.tick(second).await;
     }
-    let live = monitor.look(&meters).await.unwrap().unwrap();
+    let live = monitor.refresh(&meters).await.unwrap().unwrap();
     assert_eq!(lake.shown(&live), (vec![2, 4], vec![6]));
     lake.close(2, 4).await;
-    let live = monitor.look(&meters).await.unwrap().unwrap();
+    let live = monitor.refresh(&meters).await.unwrap().unwrap();
     assert_eq!(lake.shown(&live), (vec![4], vec![6]));
 
     // A monitor that starts now shows the same.
-    let live = Monitor::new(Storage::new(folder.path()).unwrap()).look(&meters).await.unwrap().unwrap();
+    let live = Monitor::new(Storage::new(folder.path()).unwrap()).refresh(&meters).await.unwrap().unwrap();
     assert_eq!(lake.shown(&live), (vec![4], vec![6]));
 }
 
@@ -148,14 +148,14 @@ async fn a_missing_file_is_an_error_and_the_monitor_recovers_when_it_is_back() {
     let mut lake = Lake::create(folder.path()).await;
     let (mut monitor, meters) = (Monitor::new(Storage::new(folder.path()).unwrap()), Meters::default());
     lake.tick(10).await;
-    monitor.look(&meters).await.unwrap().unwrap();
+    monitor.refresh(&meters).await.unwrap().unwrap();
     lake.tick(20).await;
     let newest = lake.silver.files().find(|file| file.integers("offset") == Some((1, 1))).unwrap();
     let (path, aside) = (lake.silver.absolute(newest), folder.path().join("aside"));
     std::fs::rename(&path, &aside).unwrap();
-    assert!(monitor.look(&meters).await.unwrap_err().to_string().contains("is missing"));
+    assert!(monitor.refresh(&meters).await.unwrap_err().to_string().contains("is missing"));
     std::fs::rename(&aside, &path).unwrap();
-    let live = monitor.look(&meters).await.unwrap().unwrap();
+    let live = monitor.refresh(&meters).await.unwrap().unwrap();
     assert_eq!(lake.shown(&live), (vec![0], vec![2]));
 }
 

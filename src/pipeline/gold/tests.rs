@@ -58,17 +58,17 @@ async fn a_silent_coin_closes_and_is_no_burden_while_another_one_is_busy() {
     gold.context.meters.of(Gold::STAGE).offered.store(u64::MAX, Ordering::Relaxed); // something always waits
     gold.take(&mut state, &mut refined(0, &[0, 1]), &out).await.unwrap();
     for offset in 1..=17 {
-        // A batch of rejects tells the time, too.
+        // A batch of rejects moves the clock, too.
         gold.take(&mut state, &mut refined(offset, if offset % 2 == 0 { &[1] } else { &[] }), &out)
             .await
             .unwrap();
-        gold.look_around(&mut state, &out).await.unwrap();
+        gold.every_second(&mut state, &out).await.unwrap();
     }
     let (rows, position) = closed(&state).await;
     assert!(rows.iter().all(|(coin, _)| coin == "busy") && !rows.is_empty(), "{rows:?}");
     assert_eq!(position, Some(-1), "the silent coin's tick is in no candle");
     gold.take(&mut state, &mut refined(18, &[]), &out).await.unwrap();
-    gold.look_around(&mut state, &out).await.unwrap();
+    gold.every_second(&mut state, &out).await.unwrap();
     let (rows, position) = closed(&state).await;
     assert!(rows.contains(&("silent".to_owned(), 0)), "{rows:?}");
     assert_eq!(position, Some(11), "the busy coin's ticks from 12 on are in its open candle");
@@ -116,12 +116,12 @@ async fn what_is_on_its_way_is_not_fetched_but_what_was_not_handed_over_is() {
     silver.commit(Commit { change: Change::Append, adds, removes: vec![], txns, facts: &[] }).await.unwrap();
     meter.offered.store(1, Ordering::Relaxed);
     for _ in 0..3 {
-        gold.look_around(&mut state, &out).await.unwrap();
+        gold.every_second(&mut state, &out).await.unwrap();
         assert_eq!(state.windows.read_to(&stream), None);
     }
     meter.taken.store(1, Ordering::Relaxed);
     meter.offered.store(2, Ordering::Relaxed); // more waits, but not what was offered before the last look
-    gold.look_around(&mut state, &out).await.unwrap();
+    gold.every_second(&mut state, &out).await.unwrap();
     assert_eq!(state.windows.read_to(&stream), Some(0));
 }
 
@@ -133,15 +133,15 @@ async fn when_nothing_waits_the_clock_itself_closes() {
     let meters = Arc::clone(&gold.context.meters);
     gold.take(&mut state, &mut refined(0, &[0, 1]), &out).await.unwrap();
     for stage in [status::StageKind::Bronze, status::StageKind::Silver, status::StageKind::Gold] {
-        gold.look_around(&mut state, &out).await.unwrap();
+        gold.every_second(&mut state, &out).await.unwrap();
         assert!(closed(&state).await.0.is_empty(), "{stage:?} is not there yet");
         meters.of(stage).state(StageState::Ok);
     }
     meters.of(status::StageKind::Silver).offered.store(1, Ordering::Relaxed);
-    gold.look_around(&mut state, &out).await.unwrap();
+    gold.every_second(&mut state, &out).await.unwrap();
     assert!(closed(&state).await.0.is_empty(), "a record waits for silver");
     meters.of(status::StageKind::Silver).taken.store(1, Ordering::Relaxed);
-    gold.look_around(&mut state, &out).await.unwrap();
+    gold.every_second(&mut state, &out).await.unwrap();
     assert_eq!(closed(&state).await, (vec![("busy".to_owned(), 0), ("silent".to_owned(), 0)], Some(0)));
 }
 
@@ -153,7 +153,7 @@ async fn a_source_that_is_read_as_fast_as_it_can_be_closes_at_its_end_and_only_i
     let meters = Arc::clone(&gold.context.meters);
     gold.take(&mut state, &mut refined(0, &[0]), &out).await.unwrap();
     gold.take(&mut state, &mut refined(1_000, &[]), &out).await.unwrap();
-    gold.look_around(&mut state, &out).await.unwrap();
+    gold.every_second(&mut state, &out).await.unwrap();
     assert!(closed(&state).await.0.is_empty());
     meters.of(status::StageKind::Bronze).drained();
     gold.finish(&mut state, &out).await.unwrap();

@@ -1,4 +1,4 @@
-//! The loop of a stage, run over a stage that does as it is told, on a clock that jumps.
+//! The loop of a stage, run over a scripted stage on a paused clock.
 
 use super::*;
 
@@ -6,14 +6,14 @@ use super::*;
 enum Step {
     Recover,
     Take(u32),
-    LookAround,
+    EverySecond,
     Finish,
 }
 
-/// Notes its steps and fails at those that it is told to fail at.
+/// Records its steps and fails where `fails` says so.
 struct Fake<F> {
     steps: Arc<Mutex<Vec<(Instant, Step)>>>,
-    look_around_takes: Duration,
+    every_second_takes: Duration,
     recovery: Recovery,
     context: StageContext,
     fails: F,
@@ -68,9 +68,9 @@ impl<F: FnMut(Step) -> Option<LakeError> + Send> Stage for Fake<F> {
         Ok(())
     }
 
-    async fn look_around(&mut self, (): &mut (), _: &mpsc::Sender<()>) -> Result<(), StageError> {
-        tokio::time::sleep(self.look_around_takes).await;
-        self.step(Step::LookAround)
+    async fn every_second(&mut self, (): &mut (), _: &mpsc::Sender<()>) -> Result<(), StageError> {
+        tokio::time::sleep(self.every_second_takes).await;
+        self.step(Step::EverySecond)
     }
 
     async fn finish(&mut self, (): &mut (), _: &mpsc::Sender<()>) -> Result<(), StageError> {
@@ -98,23 +98,23 @@ impl Ran {
     }
 }
 
-/// Runs a stage over `batches` that come `every` so often, with `give_up_after`; without it, it is told to
-/// stop after ten minutes.
+/// Runs a stage over a number of `batches`, one `every` so often; without `give_up_after` it is stopped after
+/// ten minutes.
 async fn ran(
     batches: u32,
     every: Duration,
-    look_around_takes: Duration,
+    every_second_takes: Duration,
     give_up_after: Option<Duration>,
     fails: impl FnMut(Step) -> Option<LakeError> + Send,
 ) -> Ran {
-    ran_with(Recovery::default(), batches, every, look_around_takes, give_up_after, fails).await
+    ran_with(Recovery::default(), batches, every, every_second_takes, give_up_after, fails).await
 }
 
 async fn ran_with(
     recovery: Recovery,
     batches: u32,
     every: Duration,
-    look_around_takes: Duration,
+    every_second_takes: Duration,
     give_up_after: Option<Duration>,
     fails: impl FnMut(Step) -> Option<LakeError> + Send,
 ) -> Ran {
@@ -136,7 +136,7 @@ async fn ran_with(
         stop.cancel();
     });
     let steps = Arc::new(Mutex::new(Vec::new()));
-    let stage = Fake { steps: Arc::clone(&steps), look_around_takes, recovery, context, fails };
+    let stage = Fake { steps: Arc::clone(&steps), every_second_takes, recovery, context, fails };
     let (started, (out, _nobody)) = (Instant::now(), mpsc::channel(1));
     let end = run(stage, inbox, out).await;
     let steps = steps.lock().unwrap().clone();
@@ -148,7 +148,7 @@ async fn a_stage_looks_around_once_a_second_however_busy_it_is() {
     let ran = ran(1_000, Duration::from_millis(10), Duration::ZERO, None, |_| None).await;
     assert!(ran.end.is_ok());
     assert_eq!(ran.count(|step| matches!(step, Step::Take(_))), 1_000);
-    let looks = ran.count(|step| step == Step::LookAround);
+    let looks = ran.count(|step| step == Step::EverySecond);
     assert!((9..=10).contains(&looks), "{looks} looks in {:?}", ran.took);
     assert!(ran.meters.of(status::StageKind::Silver).is_drained());
 }
@@ -157,12 +157,12 @@ async fn a_stage_looks_around_once_a_second_however_busy_it_is() {
 async fn looks_that_take_long_leave_time_for_batches() {
     let ran = ran(1_000, Duration::from_millis(10), Duration::from_secs(5), None, |_| None).await;
     assert_eq!(ran.count(|step| matches!(step, Step::Take(_))), 1_000);
-    assert!(ran.count(|step| step == Step::LookAround) <= 11, "a second of batches between two looks");
+    assert!(ran.count(|step| step == Step::EverySecond) <= 11, "a second of batches between two looks");
 }
 
 #[tokio::test(start_paused = true)]
 async fn restarts_become_rare_while_the_same_work_fails_though_recovery_succeeds() {
-    for failing in [Step::Take(0), Step::LookAround, Step::Finish, Step::Recover] {
+    for failing in [Step::Take(0), Step::EverySecond, Step::Finish, Step::Recover] {
         let ran = ran(1, LATER, Duration::ZERO, None, |step| (step == failing).then(missing)).await;
         assert!(matches!(ran.end, Err(StageError::Stopped(_))), "{:?}", ran.end);
         let tries = ran.count(|step| step == failing);
@@ -192,12 +192,13 @@ async fn after_work_that_was_done_the_next_failure_is_a_first_one() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_to_end_gives_up_with_the_cause() {
     let minute = Duration::from_mins(1);
-    for failing in [Step::Take(0), Step::LookAround, Step::Finish, Step::Recover] {
+    for failing in [Step::Take(0), Step::EverySecond, Step::Finish, Step::Recover] {
         let ran = ran(1, LATER, Duration::ZERO, Some(minute), |step| (step == failing).then(missing)).await;
-        let told = chain(&ran.end.unwrap_err());
+        let message = chain(&ran.end.unwrap_err());
         assert!(
-            told.starts_with("gave up after 1m: data file part-1.parquet") && told.ends_with("is missing"),
-            "{told}"
+            message.starts_with("gave up after 1m: data file part-1.parquet")
+                && message.ends_with("is missing"),
+            "{message}"
         );
         assert!(ran.took >= minute && ran.took <= minute + Duration::from_secs(2), "{:?}", ran.took);
     }
