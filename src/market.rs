@@ -11,6 +11,7 @@ pub mod time;
 pub mod trade;
 pub mod window;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -44,6 +45,18 @@ pub fn rfc3339(time: Micros) -> String {
 /// `2025-05-12`: the UTC date of a time, as tables are partitioned by.
 pub fn date(time: Micros) -> String {
     DateTime::from_timestamp_micros(time).unwrap_or_default().format("%Y-%m-%d").to_string()
+}
+
+/// Groups items by the UTC date of their time, in order of dates; keys as [`date`] writes them.
+pub fn by_date<T>(
+    items: impl IntoIterator<Item = T>,
+    time: impl Fn(&T) -> Micros,
+) -> BTreeMap<String, Vec<T>> {
+    let mut days: BTreeMap<Micros, Vec<T>> = BTreeMap::new();
+    for item in items {
+        days.entry(time::floor(time(&item), DAY)).or_default().push(item);
+    }
+    days.into_iter().map(|(midnight, items)| (date(midnight), items)).collect()
 }
 
 /// What duplicates, watermarks, windows and alerts are keyed by. Ordered by (source, `coin_id`, quote).

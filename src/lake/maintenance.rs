@@ -108,15 +108,7 @@ async fn plan_vacuum(table: &mut Table) -> Result<Vec<StorePath>, LakeError> {
             .to_vec();
         // Where a commit may go over foreign entries, what these refer to has to be left out again after this
         // one.
-        table
-            .commit(Commit {
-                change: Change::Compact,
-                adds: Vec::new(),
-                removes: Vec::new(),
-                txns,
-                facts: &[],
-            })
-            .await?;
+        table.commit(Commit { txns, ..Commit::empty(Change::Compact) }).await?;
     }
     Ok(unwanted)
 }

@@ -1,7 +1,6 @@
 //! The quarantine table: what could not become a tick, untouched, and why. One row a rejected tick; a
 //! record's bytes stand in its first row only, since a history of a few kilobytes can have many thousands.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deltalake::arrow::array::{ArrayRef, DictionaryArray, Int32Array, Int64Array, RecordBatch};
@@ -13,7 +12,7 @@ use super::bronze::{RawBatch, value_columns};
 use super::parquet::{assemble, constant_integer, constant_text, constant_time};
 use super::{LakeError, Table, TableContext as _, TableKind};
 use crate::market::decode::{MAX_NAME, Reject};
-use crate::market::{Micros, RecordRef, date};
+use crate::market::{RecordRef, date};
 
 /// Rows of a file at most.
 const FILE_ROWS: usize = 100_000;
@@ -100,18 +99,6 @@ pub async fn write(
         adds.push(table.write(Some(&date(batch.ingested_at)), &rows).await?);
     }
     Ok((adds, count))
-}
-
-/// Groups anything by the UTC date of its time, in order of date.
-pub(super) fn by_date<T>(
-    items: impl IntoIterator<Item = T>,
-    time: impl Fn(&T) -> Micros,
-) -> BTreeMap<String, Vec<T>> {
-    let mut days: BTreeMap<i64, Vec<T>> = BTreeMap::new();
-    for item in items {
-        days.entry(time(&item).div_euclid(crate::market::DAY)).or_default().push(item);
-    }
-    days.into_iter().map(|(day, items)| (date(day * crate::market::DAY), items)).collect()
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! The silver table: valid ticks, each once.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod lookup;
+mod parts;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use chrono::{DateTime, Datelike as _, Timelike as _};
+use chrono::{DateTime, Datelike as _};
 use deltalake::arrow::array::{
     Array, ArrayRef, AsArray as _, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch,
     StringArray, StringBuilder,
@@ -15,23 +18,14 @@ use deltalake::arrow::error::ArrowError;
 use deltalake::kernel::Add;
 
 use super::parquet::{assemble, constant_integer, constant_text, text_codes, times};
-use super::quarantine::by_date;
 use super::{DataFile, LakeError, Table, TableContext as _, TableKind};
-use crate::market::dedup::TickKey;
-use crate::market::window::{Aggregation, Place, window_start};
-use crate::market::{DAY, Details, MINUTE, Market, Micros, Stream, Tick, Ticks, TradeId};
+use crate::market::window::Place;
+use crate::market::{DAY, Details, HOUR, Market, Stream, Tick, Ticks, TradeId, by_date, time::floor};
 
-/// Ticks of one stream as silver hands them on: committed, in position order.
-#[derive(Debug)]
-pub struct TickBatch {
-    /// Where their records stand.
-    pub stream: Arc<Stream>,
-    /// The ticks.
-    pub ticks: Ticks,
-    /// The last offset that was read to make them.
-    pub last: i64,
-}
+pub use lookup::{aggregate, keys_since, known, scan};
+pub use parts::{Part, TickBatch, read_on};
 
+/// The rows of ticks that are of one event date; `batch` has their markets.
 pub(super) fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<RecordBatch, ArrowError> {
     let count = ticks.len();
     // Only the names that these ticks use: all of a file's dictionary counts for the file's statistics.
@@ -67,16 +61,14 @@ pub(super) fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<Re
             }
         }
     }
-    let day =
-        DateTime::from_timestamp_micros(ticks.first().map_or(0, |tick| tick.event_time)).unwrap_or_default();
-    let calendar = |value: u32| constant_integer(i32::try_from(value).unwrap_or(0), count);
-    let hours =
-        ticks.iter().map(|tick| i32::try_from(tick.event_time.rem_euclid(DAY) / (60 * MINUTE)).unwrap_or(0));
+    let midnight = floor(ticks.first().map_or(0, |tick| tick.event_time), DAY);
     debug_assert!(
-        ticks.iter().all(|tick| tick.event_time.div_euclid(DAY) == day.timestamp().div_euclid(86_400)),
-        "{}",
-        day.hour()
+        ticks.iter().all(|tick| floor(tick.event_time, DAY) == midnight),
+        "the rows of a file have one event date"
     );
+    let day = DateTime::from_timestamp_micros(midnight).unwrap_or_default();
+    let calendar = |value: u32| constant_integer(i32::try_from(value).unwrap_or(0), count);
+    let hours = ticks.iter().map(|tick| i32::try_from((tick.event_time - midnight) / HOUR).unwrap_or(0));
     assemble(
         TableKind::Silver,
         [
@@ -255,219 +247,6 @@ impl Reader {
 
 fn option<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>, i: usize) -> Option<T::Native> {
     column.is_valid(i).then(|| column.value(i))
-}
-
-/// A part of a stream that is to be read: `after + 1 ..= to`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// The stream.
-    pub stream: Arc<Stream>,
-    /// The last offset that was read.
-    pub after: i64,
-    /// The last offset to be read.
-    pub to: i64,
-}
-
-/// Reads on in some parts, in the order in which their records came in, and moves them on; those that were
-/// read to their end go. Reads about `most` offsets at once. Of two streams that were ingested in turn, the
-/// second would be late as a whole if it were read after the first.
-///
-/// # Errors
-/// What the storage says.
-pub async fn read_on(table: &Table, parts: &mut Vec<Part>, most: i64) -> Result<Vec<TickBatch>, LakeError> {
-    // Parts that begin after the first one has ended wait for their turn.
-    parts.sort_by_cached_key(|part| came_in(table, part));
-    let until = parts.first().map_or(Micros::MAX, |part| came_in(table, part).1);
-    let turn = parts.iter().position(|part| came_in(table, part).0 > until).unwrap_or(parts.len());
-    let later = parts.get(turn).map_or(Micros::MAX, |part| came_in(table, part).0 - 1);
-    let each = (most / i64::try_from(turn).unwrap_or(1).max(1)).max(1);
-    let windows: Vec<Part> = parts[..turn]
-        .iter()
-        .map(|part| Part { to: part.to.min(part.after.saturating_add(each)), ..part.clone() })
-        .collect();
-    let mut rows = rows_of(table, &windows).await?;
-    // Beyond the end of a window that is cut short lies what came in later than its last row.
-    let newest = |rows: &Vec<TickRow>| rows.iter().map(|row| row.tick.ingested_at).max();
-    let is_cut = |i: usize| windows[i].to < parts[i].to;
-    let cut = rows.iter().enumerate().filter(|(i, _)| is_cut(*i)).filter_map(|(_, rows)| newest(rows)).min();
-    let limit = later.min(cut.unwrap_or(Micros::MAX));
-    let mut ordered = Vec::new();
-    let mut read = Vec::new();
-    for (i, rows) in rows.iter_mut().enumerate() {
-        let whole = rows.iter().position(|row| row.tick.ingested_at > limit).unwrap_or(rows.len());
-        read.push(rows.get(whole).map_or(windows[i].to, |row| row.tick.offset - 1));
-        let mut came_in = Micros::MIN; // a clock that was set back does not reorder a stream
-        ordered.extend(rows.drain(..whole).map(|row| {
-            came_in = row.tick.ingested_at.max(came_in);
-            (came_in, i, row)
-        }));
-    }
-    ordered.sort_by_key(|(came_in, i, _)| (*came_in, *i));
-    let mut batches: Vec<(usize, TickBatch)> = Vec::new();
-    let (mut ids, mut markets) = (HashMap::new(), Vec::new());
-    for (_, i, TickRow { market, tick, .. }) in ordered {
-        let id = *ids.entry(Arc::clone(&market)).or_insert_with(|| {
-            markets.push(market);
-            u32::try_from(markets.len() - 1).unwrap_or(u32::MAX)
-        });
-        if batches.last().is_none_or(|(last, _)| *last != i) {
-            batches.push((
-                i,
-                TickBatch { stream: Arc::clone(&windows[i].stream), ticks: Ticks::default(), last: -1 },
-            ));
-        }
-        let Some((_, batch)) = batches.last_mut() else { continue };
-        batch.last = tick.offset;
-        batch.ticks.ticks.push(Tick { market: id, ..tick });
-    }
-    let markets = Arc::new(markets);
-    batches.iter_mut().for_each(|(_, batch)| batch.ticks.markets = Arc::clone(&markets));
-    for (i, part) in parts[..turn].iter_mut().enumerate() {
-        match batches.iter_mut().rev().find(|(of, _)| *of == i) {
-            Some((_, batch)) => batch.last = read[i],
-            None => batches.push((
-                i,
-                TickBatch { stream: Arc::clone(&part.stream), ticks: Ticks::default(), last: read[i] },
-            )),
-        }
-        part.after = read[i];
-    }
-    parts.retain(|part| part.after < part.to);
-    Ok(batches.into_iter().map(|(_, batch)| batch).collect())
-}
-
-/// Bounds of the times at which the ticks of a part came in.
-fn came_in(table: &Table, part: &Part) -> (Micros, Micros) {
-    let files = table
-        .files()
-        .filter(|file| file.may_hold_offsets(&part.stream, part.after.saturating_add(1), part.to));
-    let times = files.map(|file| file.times("ingested_at").unwrap_or((Micros::MIN + 1, Micros::MAX)));
-    times
-        .reduce(|(first, last), (from, to)| (from.min(first), to.max(last)))
-        .unwrap_or((Micros::MIN + 1, Micros::MIN + 1))
-}
-
-/// The rows of some parts, each part's in order of position.
-async fn rows_of(table: &Table, parts: &[Part]) -> Result<Vec<Vec<TickRow>>, LakeError> {
-    let mut reader = Reader::default();
-    let mut rows: Vec<Vec<TickRow>> = parts.iter().map(|_| Vec::new()).collect();
-    let may_hold = |file: &&Arc<DataFile>| {
-        parts.iter().any(|part| file.may_hold_offsets(&part.stream, part.after.saturating_add(1), part.to))
-    };
-    for file in table.files().filter(may_hold) {
-        reader
-            .rows(table, file, |row| {
-                let holds = |part: &Part| {
-                    row.place.stream == part.stream
-                        && row.tick.offset > part.after
-                        && row.tick.offset <= part.to
-                };
-                if let Some(i) = parts.iter().position(holds) {
-                    rows[i].push(row);
-                }
-            })
-            .await?;
-    }
-    rows.iter_mut().for_each(|rows| rows.sort_by_key(|row| (row.tick.offset, row.tick.index)));
-    Ok(rows)
-}
-
-/// The sums of some windows, from all that silver has of them.
-///
-/// # Errors
-/// What the storage says.
-pub async fn aggregate(
-    table: &Table,
-    wanted: &BTreeSet<(Arc<Market>, Micros)>,
-) -> Result<Aggregation, LakeError> {
-    let mut sums = Aggregation::default();
-    scan(table, wanted, |row| sums.add(&row.market, row.place, row.tick.price, row.tick.size)).await?;
-    Ok(sums)
-}
-
-/// Hands every tick of some windows to `take`, in no particular order.
-///
-/// # Errors
-/// What the storage says.
-pub async fn scan(
-    table: &Table,
-    wanted: &BTreeSet<(Arc<Market>, Micros)>,
-    mut take: impl FnMut(TickRow),
-) -> Result<(), LakeError> {
-    let starts: BTreeSet<Micros> = wanted.iter().map(|(_, start)| *start).collect();
-    let mut reader = Reader::default();
-    for file in table.files() {
-        let inside = |(min, max): (Micros, Micros)| starts.range(window_start(min)..=max).next().is_some();
-        if file.times("event_time").is_none_or(inside) {
-            reader
-                .rows(table, file, |row| {
-                    let start = window_start(row.tick.event_time);
-                    if starts.contains(&start) && wanted.contains(&(Arc::clone(&row.market), start)) {
-                        take(row);
-                    }
-                })
-                .await?;
-        }
-    }
-    Ok(())
-}
-
-/// All keys that silver has of some markets, of each at or after its own time.
-///
-/// # Errors
-/// What the storage says.
-pub async fn keys_since(
-    table: &Table,
-    from: &HashMap<Arc<Market>, Micros>,
-) -> Result<HashMap<Arc<Market>, Vec<TickKey>>, LakeError> {
-    let mut keys: HashMap<Arc<Market>, Vec<TickKey>> = HashMap::new();
-    let mut reader = Reader::default();
-    for file in table.files() {
-        let may_hold = |(market, from): (&Arc<Market>, &Micros)| {
-            file.times("event_time").is_none_or(|(_, max)| max >= *from)
-                && file.may_hold_text("source", &market.source)
-                && file.may_hold_text("coin_id", &market.coin_id)
-                && file.may_hold_text("quote", &market.quote)
-        };
-        if from.iter().any(may_hold) {
-            reader
-                .rows(table, file, |row| {
-                    if from.get(&row.market).is_some_and(|from| row.tick.event_time >= *from) {
-                        keys.entry(row.market).or_default().push(TickKey::of(&row.tick));
-                    }
-                })
-                .await?;
-        }
-    }
-    Ok(keys)
-}
-
-/// Those of `asked` that silver has.
-///
-/// # Errors
-/// What the storage says.
-pub async fn known(
-    table: &Table,
-    asked: &HashSet<(Arc<Market>, TickKey)>,
-) -> Result<HashSet<(Arc<Market>, TickKey)>, LakeError> {
-    let times: BTreeSet<Micros> = asked.iter().map(|(_, key)| key.event_time()).collect();
-    let mut found = HashSet::new();
-    let mut reader = Reader::default();
-    for file in table.files() {
-        if file.times("event_time").is_none_or(|(min, max)| times.range(min..=max).next().is_some()) {
-            reader
-                .rows(table, file, |row| {
-                    if times.contains(&row.tick.event_time) {
-                        let key = (row.market, TickKey::of(&row.tick));
-                        if asked.contains(&key) {
-                            found.insert(key);
-                        }
-                    }
-                })
-                .await?;
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

@@ -117,16 +117,12 @@ mod tests {
 
     fn minute(at: i64, price: f64) -> Candle {
         Candle {
-            window_start: at * MINUTE,
-            window_end: (at + 1) * MINUTE,
-            open: price,
             high: price + 1.0,
             low: price - 1.0,
-            close: price,
-            avg: price,
             volume: Some(1.0),
             ticks: 2,
-            closed: at < 100,
+            closed: true,
+            ..Candle::of_tick(at * MINUTE, MINUTE, price)
         }
     }
 

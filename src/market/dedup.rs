@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use foldhash::fast::RandomState;
 
+use super::time::floor;
 use super::{HOUR, MINUTE, Micros, Tick, TradeId};
 
 /// How far behind a market's newest tick keys are remembered.
@@ -63,6 +64,7 @@ struct Memory {
     /// All keys at or after this are remembered.
     cutoff: Micros,
     newest: Option<TickKey>,
+    /// By start of the minute.
     minutes: BTreeMap<Micros, HashSet<TickKey, RandomState>>,
 }
 
@@ -71,7 +73,7 @@ impl Memory {
         if self.newest.as_ref().is_none_or(|newest| newest.event_time <= key.event_time) {
             self.newest = Some(key.clone());
         }
-        self.minutes.entry(key.event_time.div_euclid(MINUTE)).or_default().insert(key)
+        self.minutes.entry(floor(key.event_time, MINUTE)).or_default().insert(key)
     }
 }
 
@@ -169,9 +171,9 @@ impl Dedup {
         loop {
             for memory in self.markets.iter_mut().flatten() {
                 let Some(newest) = memory.newest.as_ref().map(|key| key.event_time) else { continue };
-                let keep = (newest - horizon).div_euclid(MINUTE);
+                let keep = floor(newest - horizon, MINUTE);
                 while let Some(entry) = memory.minutes.first_entry().filter(|entry| *entry.key() < keep) {
-                    memory.cutoff = memory.cutoff.max((entry.key() + 1) * MINUTE);
+                    memory.cutoff = memory.cutoff.max(entry.key() + MINUTE);
                     self.keys -= entry.remove().len();
                 }
             }

@@ -152,15 +152,7 @@ pub(super) async fn compact(
         let bytes = tokio::task::block_in_place(|| writer.into_inner()).when("compact", kind)?;
         let add = table.put(joined[0].date(), bytes, merged_statistics(&joined)).await?;
         let rewritten = joined.len();
-        table
-            .commit(Commit {
-                change: Change::Compact,
-                adds: vec![add],
-                removes: joined,
-                txns: Vec::new(),
-                facts: &[],
-            })
-            .await?;
+        table.commit(Commit { adds: vec![add], removes: joined, ..Commit::empty(Change::Compact) }).await?;
         report.compacted += rewritten;
         report.into += 1;
     }

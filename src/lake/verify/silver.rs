@@ -1,6 +1,6 @@
 //! Silver and quarantine against what bronze's records decode to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::super::{LakeError, TableContext as _, TableKind, quarantine, silver};
 use super::{Layer, Prints, Report, told};
 use crate::market::decode::{Decoder, Reject};
 use crate::market::dedup::TickKey;
-use crate::market::{DAY, Market, Stream, Tick, Ticks, date, rfc3339};
+use crate::market::{Market, Stream, Ticks, by_date, date, rfc3339};
 
 /// A row's position: number of the stream, offset, index.
 type At = (u32, i64, i32);
@@ -230,11 +230,7 @@ impl Against<'_> {
         prints: &mut Prints,
         report: &mut Report,
     ) -> Result<(), LakeError> {
-        let mut days: BTreeMap<i64, Vec<&Tick>> = BTreeMap::new();
-        for tick in &decoded.ticks {
-            days.entry(tick.event_time.div_euclid(DAY)).or_default().push(tick);
-        }
-        for ticks in days.into_values() {
+        for ticks in by_date(&decoded.ticks, |tick| tick.event_time).into_values() {
             let rows = silver::rows(&run.stream, decoded, &ticks).when("verify", TableKind::Silver)?;
             for (tick, print) in ticks.into_iter().zip(prints.of(&rows)?) {
                 let at = (stream, tick.offset, tick.index);
