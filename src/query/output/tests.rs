@@ -1,15 +1,16 @@
 use std::sync::Arc;
 
-use super::*;
 use proptest::prelude::*;
+
+use super::candles::{below_each_other, percent, shortest};
+use super::table::length;
+use super::*;
+use crate::market::MINUTE;
 
 const START: crate::market::Micros = 1_747_008_000_000_000;
 
 fn series() -> CandleSeries {
     let candle = |minute: i64, close: f64, volume, closed| Candle {
-        window_start: START + minute * 60_000_000,
-        window_end: START + (minute + 1) * 60_000_000,
-        open: 104_072.7,
         high: 104_100.0,
         low: 104_000.0,
         close,
@@ -17,6 +18,7 @@ fn series() -> CandleSeries {
         volume,
         ticks: 4,
         closed,
+        ..Candle::of_tick(START + minute * MINUTE, MINUTE, 104_072.7)
     };
     CandleSeries {
         market: Some(Arc::new(Market::new("a,b", "bitcoin", "usd"))),
