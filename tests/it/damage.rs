@@ -14,32 +14,19 @@ use deltalake::arrow::compute::concat_batches;
 use deltalake::arrow::datatypes::Float64Type;
 
 use crate::support::stream::{random, text};
-use crate::support::tables::{age, assert_same, assert_sound, replay, replay_within};
-
-async fn storage_with_rows(folder: &Path) -> Storage {
-    let input = folder.join("stream.ndjson");
-    std::fs::write(&input, text(&random(3, 800))).unwrap();
-    replay(&folder.join("storage"), &input, 200).await.unwrap();
-    Storage::new(&folder.join("storage")).unwrap()
-}
+use crate::support::tables::{
+    age, assert_same, assert_sound, open, replay, replay_within, storage_with_rows,
+};
 
 /// Replaces the rows of a table's largest file by what `damage` makes of them.
 async fn damage(storage: &Storage, kind: TableKind, damage: impl Fn(&RecordBatch) -> RecordBatch) {
-    let mut table = Table::open(storage, kind).await.unwrap().unwrap();
+    let mut table = open(storage, kind).await;
     let file = Arc::clone(table.files().max_by_key(|file| file.rows).unwrap());
     let batches = table.read(&file, None).await.unwrap();
     let rows = concat_batches(&batches[0].schema(), &batches).unwrap();
     let add = table.write(file.date(), &damage(&rows)).await.unwrap();
-    table
-        .commit(Commit {
-            change: Change::Restate,
-            adds: vec![add],
-            removes: vec![file],
-            txns: vec![],
-            facts: &[],
-        })
-        .await
-        .unwrap();
+    let damaged = Commit { adds: vec![add], removes: vec![file], ..Commit::empty(Change::Restate) };
+    table.commit(damaged).await.unwrap();
 }
 
 async fn told(storage: &Storage) -> String {
@@ -125,7 +112,7 @@ async fn a_file_that_cannot_be_read_is_one_difference_and_hides_no_other() {
         for kind in TableKind::ALL {
             let one = copy_of(&sound, &folder.path().join(format!("{}-{n}", kind.label())));
             for storage in [&one, &all] {
-                let table = Table::open(storage, kind).await.unwrap().unwrap();
+                let table = open(storage, kind).await;
                 how(&table.absolute(table.files().max_by_key(|file| file.rows).unwrap()));
             }
             let report = verify(&one, Scope::All).await.unwrap();
@@ -180,7 +167,7 @@ async fn a_replay_whose_stage_cannot_go_on_ends_with_the_cause_and_is_continued_
         for kind in made_again {
             std::fs::remove_dir_all(storage.table_path(*kind)).unwrap();
         }
-        let table = Table::open(&storage, kind).await.unwrap().unwrap();
+        let table = open(&storage, kind).await;
         // In the middle: some of it can be worked off.
         let mut files: Vec<_> = table.files().collect();
         files.sort_by_key(|file| file.integers("offset"));
@@ -209,15 +196,14 @@ async fn a_writer_whose_table_has_moved_on_cannot_commit() {
     let folder = tempfile::tempdir().unwrap();
     let storage = storage_with_rows(folder.path()).await;
     for change in [Change::Append, Change::Restate, Change::Compact] {
-        let mut stale = Table::open(&storage, TableKind::Gold).await.unwrap().unwrap();
-        let mut fresh = Table::open(&storage, TableKind::Gold).await.unwrap().unwrap();
-        let nothing = |change| Commit { change, adds: vec![], removes: vec![], txns: vec![], facts: &[] };
-        fresh.commit(nothing(Change::Append)).await.unwrap();
-        let refused = stale.commit(nothing(change)).await;
+        let mut stale = open(&storage, TableKind::Gold).await;
+        let mut fresh = open(&storage, TableKind::Gold).await;
+        fresh.commit(Commit::empty(Change::Append)).await.unwrap();
+        let refused = stale.commit(Commit::empty(change)).await;
         assert!(matches!(refused, Err(LakeError::Conflict { .. })), "{refused:?}");
         // Having looked again, it may.
         assert!(stale.refresh().await.unwrap());
-        stale.commit(nothing(change)).await.unwrap();
+        stale.commit(Commit::empty(change)).await.unwrap();
     }
 }
 
@@ -231,8 +217,8 @@ async fn maintenance_changes_no_row_and_readers_of_before_still_can() {
     replay(&storage, &input, 20).await.unwrap();
     let at = Storage::new(&storage).unwrap();
     for kind in TableKind::ALL {
-        let before = Table::open(&at, kind).await.unwrap().unwrap();
-        let mut table = Table::open(&at, kind).await.unwrap().unwrap();
+        let before = open(&at, kind).await;
+        let mut table = open(&at, kind).await;
         let report = Maintenance::new().maintain(&mut table, Effort::All).await.unwrap();
         assert!(report.checkpoint && table.files().len() <= before.files().len(), "{kind}: {report:?}");
         // Vacuum leaves what was referred to within the hour.
@@ -240,7 +226,7 @@ async fn maintenance_changes_no_row_and_readers_of_before_still_can() {
             before.read(file, None).await.unwrap();
         }
         // What a checkpoint holds is what the log said.
-        let reopened = Table::open(&at, kind).await.unwrap().unwrap();
+        let reopened = open(&at, kind).await;
         assert_eq!(reopened.positions(), before.positions(), "{kind}");
         assert_eq!(reopened.version(), table.version());
     }
@@ -255,33 +241,15 @@ async fn old_log_entries_and_files_of_crashed_commits_go() {
     let folder = tempfile::tempdir().unwrap();
     let storage = storage_with_rows(folder.path()).await;
     for round in 0..3 {
-        let mut table = Table::open(&storage, TableKind::Silver).await.unwrap().unwrap();
+        let mut table = open(&storage, TableKind::Silver).await;
         // As a process leaves it that was killed between a file and its commit.
         let file = Arc::clone(table.files().next().unwrap());
         let rows = table.read(&file, None).await.unwrap();
         let orphan = table.absolute(&file).with_file_name(format!("part-orphan-{round}.parquet"));
         std::fs::copy(table.absolute(&file), &orphan).unwrap();
-        table
-            .commit(Commit {
-                change: Change::Append,
-                adds: vec![],
-                removes: vec![],
-                txns: vec![],
-                facts: &[],
-            })
-            .await
-            .unwrap();
+        table.commit(Commit::empty(Change::Append)).await.unwrap();
         age(storage.root(), std::time::Duration::from_hours(3));
-        table
-            .commit(Commit {
-                change: Change::Append,
-                adds: vec![],
-                removes: vec![],
-                txns: vec![],
-                facts: &[],
-            })
-            .await
-            .unwrap();
+        table.commit(Commit::empty(Change::Append)).await.unwrap();
         let report = Maintenance::new().maintain(&mut table, Effort::All).await.unwrap();
         assert!(report.vacuumed == 1 && !orphan.exists(), "{report:?}");
         assert!(!rows.is_empty());

@@ -21,6 +21,7 @@ mod recording;
 mod scenarios;
 mod screen;
 mod sql;
+mod streams;
 mod support;
 mod takeover;
 mod terminal;

@@ -22,6 +22,8 @@ use deltalake::arrow::util::display::array_value_to_string;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::stream::{random, text};
+
 /// The settings of a pipeline that replays a file at full speed.
 pub(crate) fn replaying(storage: &Path, input: &Path, batch_records: usize) -> PipelineSettings {
     PipelineSettings {
@@ -61,6 +63,19 @@ pub(crate) async fn replay_within(
 ) -> Result<Summary, PipelineError> {
     run(PipelineSettings { give_up_after: Some(give_up_after), ..replaying(storage, input, batch_records) })
         .await
+}
+
+/// A storage below `folder` with a random stream of 800 records in it, written in batches of 200.
+pub(crate) async fn storage_with_rows(folder: &Path) -> Storage {
+    let input = folder.join("stream.ndjson");
+    std::fs::write(&input, text(&random(3, 800))).unwrap();
+    replay(&folder.join("storage"), &input, 200).await.unwrap();
+    Storage::new(&folder.join("storage")).unwrap()
+}
+
+/// The table of a storage, which must be there.
+pub(crate) async fn open(storage: &Storage, kind: TableKind) -> Table {
+    Table::open(storage, kind).await.unwrap().unwrap()
 }
 
 /// A row as text, cell by cell.
@@ -243,8 +258,6 @@ pub(crate) async fn join_files(table: &mut Table, files: Vec<Arc<DataFile>>) {
     }
     let rows = concat_batches(&table.kind().file_schema(), &batches).unwrap();
     let add = table.write(files[0].date(), &rows).await.unwrap();
-    table
-        .commit(Commit { change: Change::Compact, adds: vec![add], removes: files, txns: vec![], facts: &[] })
-        .await
-        .unwrap();
+    let joined = Commit { adds: vec![add], removes: files, ..Commit::empty(Change::Compact) };
+    table.commit(joined).await.unwrap();
 }
