@@ -1,18 +1,19 @@
 //! The lakehouse: five Delta tables in one folder, each written by one stage and readable by any engine.
 //!
-//! What it promises: a commit holds its rows and the positions that they came from, or nothing; a writer
-//! whose table has moved on since it last looked can never commit ([`LakeError::Conflict`]); a table that is
-//! not ours is never written to.
+//! Promises: a commit holds its rows and the positions that they came from, or nothing; a writer cannot
+//! commit once another writer has committed ([`LakeError::Conflict`]), until it has refreshed; a table that
+//! another program made is never written to.
 
 pub mod alerts;
 pub mod bronze;
+mod columns;
 pub mod failpoint;
 mod file;
 pub mod gold;
 pub mod lock;
 mod log;
 pub mod maintenance;
-pub mod parquet;
+mod parquet;
 pub mod quarantine;
 pub mod schema;
 pub mod silver;
@@ -30,41 +31,32 @@ pub use file::DataFile;
 pub use schema::TableKind;
 pub use table::Table;
 
-/// What can go wrong with the tables. `Display` prints itself only; the causes hang on `source`.
+/// Errors of the tables. `Display` leaves out the cause, which is the error's `source`.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
-    /// Another writer has committed since this one last looked. Throw the state away and rebuild it from the
-    /// tables.
+    /// Another writer has committed since this one last refreshed: state derived from the table must be
+    /// rebuilt.
     #[error("another writer has committed version {version} of {table}")]
     Conflict {
-        /// Which table.
         table: TableKind,
-        /// The version that both wanted.
+        /// The version that both writers tried to commit.
         version: u64,
     },
-    /// The log was cleaned up beyond what this object knows, so that it cannot tell what happened since. Open
-    /// the table anew.
+    /// Entries that this object would need to learn what has changed were cleaned up: open the table again.
     #[error(
-        "the log of {table} no longer holds version {version}: it was cleaned up since this process last looked"
+        "the log of {table} no longer holds version {version}: it was cleaned up since this process last read it"
     )]
     Gone {
-        /// Which table.
         table: TableKind,
-        /// The version that was known.
+        /// The version that this object knows.
         version: u64,
     },
-    /// There is something else where our table should be.
+    /// A table's folder holds something that this program did not make, or a format that it does not know.
     #[error("{} is not a table of this program: {why}. Choose another --storage", path.display())]
-    NotOurs {
-        /// Where.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A data file that the log names is not there.
+    NotOurs { path: PathBuf, why: String },
+    /// A data file that the log lists is missing.
     #[error("data file {path} of {table} is missing")]
     MissingFile {
-        /// Which table.
         table: TableKind,
         /// Path below the table's folder.
         path: String,
@@ -74,33 +66,24 @@ pub enum LakeError {
     Storage {
         /// `read`, `write`, `open` …
         action: &'static str,
-        /// Which table.
         table: TableKind,
-        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The storage folder itself cannot be used.
     #[error("cannot use storage {}", path.display())]
     Folder {
-        /// Where.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// A table holds what this program never writes.
-    #[error("{table} holds what cannot be: {what}")]
-    Corrupt {
-        /// Which table.
-        table: TableKind,
-        /// What was found.
-        what: String,
-    },
+    /// A table holds something that this program never writes.
+    #[error("{table} is corrupt: {what}")]
+    Corrupt { table: TableKind, what: String },
 }
 
 impl LakeError {
-    /// Whether trying again may help: a file may come back, a disk have room, a state that is rebuilt fit.
+    /// Whether a retry may succeed: once a file is back, the disk has room, or the state was rebuilt.
     pub const fn is_transient(&self) -> bool {
         match self {
             Self::Conflict { .. }
@@ -112,14 +95,14 @@ impl LakeError {
         }
     }
 
-    /// Whether a reader is told that its copy of the table is out of date: what it refers to was cleaned up.
-    /// A newly opened one may not be.
+    /// Whether a reader's copy of the table refers to files or entries that were deleted since: opening the
+    /// table again may help.
     pub const fn is_outdated(&self) -> bool {
         matches!(self, Self::Gone { .. } | Self::MissingFile { .. })
     }
 }
 
-/// Turns an error of an engine into ours, with what was being done to which table.
+/// Turns errors of Delta, Arrow and the file system into [`LakeError::Storage`].
 pub(crate) trait TableContext<T> {
     fn when(self, action: &'static str, table: TableKind) -> Result<T, LakeError>;
 }
@@ -165,12 +148,12 @@ impl Storage {
         Ok(Self { root })
     }
 
-    /// The folder, absolute.
+    /// Absolute path of the folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where a table lives.
+    /// Absolute path of a table's folder.
     pub fn table_path(&self, table: TableKind) -> PathBuf {
         self.root.join(table.path())
     }

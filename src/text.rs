@@ -221,11 +221,11 @@ mod tests {
 
     #[test]
     fn messages_of_this_program_keep_their_colons_and_repetitions_are_left_out() {
-        let corrupt = io::Error::other("gold holds what cannot be: a file without offset");
-        assert_eq!(cause_first(&corrupt), "gold holds what cannot be: a file without offset");
+        let corrupt = io::Error::other("gold is corrupt: a file without offset");
+        assert_eq!(cause_first(&corrupt), "gold is corrupt: a file without offset");
         assert_eq!(
             line(Outer(Box::new(Outer(Box::new(corrupt))))),
-            "gold holds what cannot be: a file without offset (cannot write silver)"
+            "gold is corrupt: a file without offset (cannot write silver)"
         );
         assert_eq!(
             line("Kernel error: Generic LocalFileSystem error: JSON is broken"),

@@ -1,13 +1,13 @@
-//! The alert log's rows.
+//! The alert log: one row per alert.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use deltalake::arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
-use deltalake::arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use deltalake::arrow::error::ArrowError;
 use deltalake::kernel::Add;
 
+use super::columns::Columns;
 use super::parquet::{assemble, times};
 use super::{DataFile, LakeError, Table, TableContext as _, TableKind};
 use crate::market::{Alert, Market, Micros};
@@ -40,37 +40,28 @@ fn rows(alerts: &[Alert]) -> Result<RecordBatch, ArrowError> {
 }
 
 /// Writes alerts to a data file, to be committed.
-///
-/// # Errors
-/// What the storage says.
 pub async fn write(table: &Table, alerts: &[Alert]) -> Result<Add, LakeError> {
     let rows = rows(alerts).when("write", TableKind::Alerts)?;
     table.write(None, &rows).await
 }
 
 /// The alerts of one file, in the file's order.
-///
-/// # Errors
-/// What the storage says.
 pub async fn read(table: &Table, file: &DataFile) -> Result<Vec<Alert>, LakeError> {
     let mut alerts = Vec::new();
     for batch in table.read(file, None).await? {
-        let missing = || LakeError::Corrupt {
-            table: TableKind::Alerts,
-            what: format!("{} without some columns", file.path()),
-        };
-        let column = |name: &str| batch.column_by_name(name).ok_or_else(missing);
-        let text = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_string::<i32>);
-        let time = |name: &str| {
-            column(name).map(deltalake::arrow::array::AsArray::as_primitive::<TimestampMicrosecondType>)
-        };
-        let double =
-            |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<Float64Type>);
-        let (id, rule, source, coin, quote) =
-            (text("alert_id")?, text("rule")?, text("source")?, text("coin_id")?, text("quote")?);
-        let (start, end, timestamp) = (time("window_start")?, time("window_end")?, time("timestamp")?);
-        let (avg, min, max) = (double("avg_price")?, double("min_price")?, double("max_price")?);
-        let (volatility, threshold) = (double("volatility")?, double("threshold")?);
+        let columns = Columns { table: TableKind::Alerts, file, batch: &batch };
+        let (id, rule, source, coin, quote) = (
+            columns.text("alert_id")?,
+            columns.text("rule")?,
+            columns.text("source")?,
+            columns.text("coin_id")?,
+            columns.text("quote")?,
+        );
+        let (start, end, timestamp) =
+            (columns.time("window_start")?, columns.time("window_end")?, columns.time("timestamp")?);
+        let (avg, min, max) =
+            (columns.double("avg_price")?, columns.double("min_price")?, columns.double("max_price")?);
+        let (volatility, threshold) = (columns.double("volatility")?, columns.double("threshold")?);
         alerts.extend((0..batch.num_rows()).map(|i| Alert {
             alert_id: id.value(i).to_owned(),
             rule: rule.value(i).to_owned(),
@@ -88,10 +79,7 @@ pub async fn read(table: &Table, file: &DataFile) -> Result<Vec<Alert>, LakeErro
     Ok(alerts)
 }
 
-/// The newest alerted window of each market.
-///
-/// # Errors
-/// What the storage says.
+/// Start of the newest alerted window of each market.
 pub async fn last_windows(table: &Table) -> Result<HashMap<Arc<Market>, Micros>, LakeError> {
     let mut last: HashMap<Arc<Market>, Micros> = HashMap::new();
     for file in table.files() {

@@ -1,30 +1,27 @@
-//! The bronze table: every record as it came, and where it stood.
+//! The bronze table: every record exactly as it came in, with its position. Reads it back stream by stream in
+//! offset order ([`Reader`]), or several streams in order of arrival ([`Backlog`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use deltalake::arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, Int64Array, RecordBatch, StringBuilder,
-};
-use deltalake::arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use deltalake::arrow::array::{Array as _, ArrayRef, BinaryBuilder, Int64Array, RecordBatch, StringBuilder};
 use deltalake::arrow::error::ArrowError;
 
+use super::columns::Columns;
 use super::parquet::{assemble, constant_integer, constant_text, constant_time, times};
 use super::{DataFile, LakeError, Table, TableContext as _, TableKind};
 use crate::market::{Micros, RecordRef, Records, Stream};
 
-/// Records of one stream that came in at one time: what bronze commits and silver reads.
+/// Records of one stream that were ingested at the same time.
 #[derive(Debug)]
 pub struct RawBatch {
-    /// Where they stand.
     pub stream: Arc<Stream>,
-    /// The records, lowest offset first.
+    /// Lowest offset first.
     pub records: Records,
-    /// When they came in.
     pub ingested_at: Micros,
 }
 
-/// Text, or bytes where it is none: the pair of columns `value` and `value_raw`.
+/// The columns `value` and `value_raw`: a value is in the first if it is UTF-8, else in the second.
 pub(super) fn value_columns<'a>(
     values: impl Iterator<Item = Option<&'a [u8]>>,
     bytes: usize,
@@ -67,23 +64,19 @@ fn rows(batch: &RawBatch) -> Result<RecordBatch, ArrowError> {
 }
 
 /// Writes a batch to a data file, to be committed.
-///
-/// # Errors
-/// What the storage says.
 pub async fn write(table: &Table, batch: &RawBatch) -> Result<deltalake::kernel::Add, LakeError> {
     let rows = tokio::task::block_in_place(|| rows(batch)).when("write", TableKind::Bronze)?;
     table.write(Some(&crate::market::date(batch.ingested_at)), &rows).await
 }
 
-/// What bronze has of a stream beyond an offset, in order of offsets: call [`Reader::next`] until it gives
-/// none.
+/// Reads bronze's records of one stream in offset order: call [`Reader::next`] until it returns `None`.
 ///
-/// Files of one stream are read one after the other. Where the offsets of files overlap (a compaction of
-/// another time joined files that do not follow each other), these files are read together.
+/// Files are read one after the other; files whose offsets overlap (a compaction joined files that were not
+/// adjacent) are read together.
 #[derive(Debug)]
 pub struct Reader {
-    /// Files with rows of the stream, with the first and last offset of it that each holds; the next to be
-    /// read last.
+    /// The files with rows of the stream, each with its first and last offset of the stream; the next one is
+    /// at the end.
     files: Vec<(i64, i64, Arc<DataFile>)>,
     stream: Arc<Stream>,
     after: i64,
@@ -91,10 +84,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads what `table` has of `stream` in `after + 1 ..= to`, lowest offset first.
-    ///
-    /// # Errors
-    /// What the storage says: of files with rows of several streams the positions are read.
+    /// A reader of the offsets `after + 1 ..= to`. Files with rows of several streams are opened to find
+    /// their offsets of this one.
     pub async fn new(table: &Table, stream: &Arc<Stream>, after: i64, to: i64) -> Result<Self, LakeError> {
         let mut files = Vec::new();
         for file in table.files().filter(|f| f.may_hold_offsets(stream, after.saturating_add(1), to)) {
@@ -114,7 +105,7 @@ impl Reader {
     /// `ingested_at`.
     ///
     /// # Errors
-    /// What the storage says. The file that cannot be read is left out when this is called again.
+    /// When a file cannot be read; the next call continues without it.
     pub async fn next(&mut self, table: &Table) -> Result<Option<Vec<RawBatch>>, LakeError> {
         let Some(next) = self.files.pop() else { return Ok(None) };
         let mut end = next.1;
@@ -137,18 +128,17 @@ impl Reader {
         Ok(Some(if ascends(&runs) { runs } else { sorted(&runs) }))
     }
 
-    /// A file's records of the stream in the range asked for, in the file's order.
+    /// A file's records of the stream and range, in the file's order.
     async fn runs(&self, table: &Table, file: &DataFile) -> Result<Vec<RawBatch>, LakeError> {
         let mut runs: Vec<RawBatch> = Vec::new();
         for batch in table.read(file, None).await? {
-            let column = |name: &str| batch.column_by_name(name).ok_or_else(|| without(file, name));
-            let text = |name: &str| column(name).map(AsArray::as_string::<i32>);
-            let time = |name: &str| column(name).map(AsArray::as_primitive::<TimestampMicrosecondType>);
-            let (topic, partition) = (text("topic")?, column("partition")?.as_primitive::<Int32Type>());
-            let offset = column("offset")?.as_primitive::<Int64Type>();
-            let (key, headers, source) = (text("key")?, text("headers")?, text("source")?);
-            let (value, raw) = (text("value")?, column("value_raw")?.as_binary::<i32>());
-            let (produced_at, ingested_at) = (time("produced_at")?, time("ingested_at")?);
+            let columns = Columns { table: TableKind::Bronze, file, batch: &batch };
+            let (topic, partition) = (columns.text("topic")?, columns.integer("partition")?);
+            let offset = columns.long("offset")?;
+            let (key, headers) = (columns.text("key")?, columns.text("headers")?);
+            let source = columns.text("source")?;
+            let (value, raw) = (columns.text("value")?, columns.binary("value_raw")?);
+            let (produced_at, ingested_at) = (columns.time("produced_at")?, columns.time("ingested_at")?);
             for i in 0..batch.num_rows() {
                 let ours =
                     topic.value(i) == &*self.stream.topic && partition.value(i) == self.stream.partition;
@@ -177,8 +167,8 @@ impl Reader {
     }
 }
 
-/// What bronze has of several streams, in the order in which it came in: of two streams that were ingested in
-/// turn, the second would be late as a whole if it were read after the first.
+/// Reads several streams in the order in which their records came in. Reading stream by stream would make all
+/// ticks of the second stream late where two were ingested in turn.
 #[derive(Debug, Default)]
 pub struct Backlog {
     streams: Vec<Pending>,
@@ -187,14 +177,15 @@ pub struct Backlog {
 #[derive(Debug)]
 struct Pending {
     reader: Reader,
-    /// What was read and not handed out.
+    /// Read, but not yet returned.
     ready: VecDeque<RawBatch>,
     /// The last offset that was read.
     read: i64,
 }
 
 impl Pending {
-    /// When what comes next came in, or no later than that; none where all was read and handed out.
+    /// `ingested_at` of the next records, or a lower bound of it while their file is unread; `None` at the
+    /// end.
     fn next_at(&self) -> Option<Micros> {
         let unread = || {
             self.reader
@@ -205,8 +196,8 @@ impl Pending {
         self.ready.front().map(|run| run.ingested_at).or_else(unread)
     }
 
-    /// Reads the next file. Only Kafka leaves gaps between offsets: what is missing elsewhere must not be
-    /// passed over.
+    /// Reads the next file. Only Kafka's streams have gaps between offsets: in other streams a gap is an
+    /// error.
     async fn read_on(&mut self, table: &Table) -> Result<(), LakeError> {
         let runs = self.reader.next(table).await?.unwrap_or_default();
         for offset in runs.iter().flat_map(|run| run.records.iter().map(|record| record.offset)) {
@@ -217,13 +208,14 @@ impl Pending {
         if self.reader.files.is_empty() { self.expect(self.reader.to + 1) } else { Ok(()) }
     }
 
+    /// Fails if `offset` leaves a gap in a dense stream.
     fn expect(&self, offset: i64) -> Result<(), LakeError> {
         let stream = &self.reader.stream;
         if !stream.is_dense() || offset <= self.read + 1 {
             return Ok(());
         }
         let what = format!(
-            "no records {} to {} of {stream}, which its position says were written",
+            "records {} to {} of {stream} are missing, although its position covers them",
             self.read + 1,
             offset - 1
         );
@@ -232,7 +224,7 @@ impl Pending {
 }
 
 impl Backlog {
-    /// Adds what `table` has of `stream` in `after + 1 ..= to`.
+    /// Adds the offsets `after + 1 ..= to` of a stream.
     ///
     /// # Errors
     /// As [`Reader::new`].
@@ -246,7 +238,7 @@ impl Backlog {
         Ok(())
     }
 
-    /// The next records of one stream; none at the end. A file is read when its records are the next to come.
+    /// The next records, all of one stream; `None` at the end. A file is read only when its records are due.
     ///
     /// # Errors
     /// [`LakeError::Corrupt`] where a stream without gaps has one; otherwise as [`Reader::next`].
@@ -264,11 +256,8 @@ impl Backlog {
     }
 }
 
-fn without(file: &DataFile, column: &str) -> LakeError {
-    LakeError::Corrupt { table: TableKind::Bronze, what: format!("{} without {column}", file.path()) }
-}
-
-/// The first and last offset of a stream in a file that holds several; none where it holds none.
+/// The first and last offset of a stream in a file of several streams; `None` if it has no rows of the
+/// stream.
 async fn offsets_in(
     table: &Table,
     file: &DataFile,
@@ -276,10 +265,9 @@ async fn offsets_in(
 ) -> Result<Option<(i64, i64)>, LakeError> {
     let mut found: Option<(i64, i64)> = None;
     for batch in table.read(file, Some(&["topic", "partition", "offset"])).await? {
-        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| without(file, name));
-        let (topic, partition) =
-            (column("topic")?.as_string::<i32>(), column("partition")?.as_primitive::<Int32Type>());
-        let offset = column("offset")?.as_primitive::<Int64Type>();
+        let columns = Columns { table: TableKind::Bronze, file, batch: &batch };
+        let (topic, partition) = (columns.text("topic")?, columns.integer("partition")?);
+        let offset = columns.long("offset")?;
         for i in (0..batch.num_rows())
             .filter(|&i| topic.value(i) == &*stream.topic && partition.value(i) == stream.partition)
         {

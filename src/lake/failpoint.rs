@@ -1,13 +1,13 @@
-//! Named places at which a test can kill the process: before and after every step that changes a table.
+//! Fail points before and after every step that changes a table, where a test can end the process.
 //!
-//! `CRYPTOSTREAM_TEST_FAIL_POINT=silver.commit.after@3` ends the process at the third pass of that place, as
-//! a power switch would: no destructor runs, nothing is flushed. With `=error` behind the name the step fails
-//! there, once, with an error.
+//! `CRYPTOSTREAM_TEST_FAIL_POINT=silver.commit.after@3` ends the process at the third pass of that point, as
+//! a power cut would: no destructor runs, nothing is flushed. With `=error` appended, the step fails there,
+//! once.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The environment variable that arms a place.
+/// The environment variable that names the fail point to trigger.
 pub const VARIABLE: &str = "CRYPTOSTREAM_TEST_FAIL_POINT";
 
 struct Armed {
@@ -25,7 +25,7 @@ fn parse(text: &str) -> Armed {
     Armed { name: name.to_owned(), pass, error, seen: AtomicU64::new(0) }
 }
 
-/// Passes the place `<table>.<step>`; does nothing unless a test armed it.
+/// The fail point `<table>.<step>`; does nothing unless a test has named it.
 ///
 /// # Errors
 /// Where a test asked for an error.

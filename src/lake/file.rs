@@ -1,4 +1,4 @@
-//! A live data file, with what the log says of it: enough to tell which files can hold what is asked for.
+//! Live data files with their statistics from the log, by which readers skip files.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,19 +9,18 @@ use serde_json::Value;
 use super::parquet::{capped_max, capped_min};
 use crate::market::{Micros, Stream};
 
-/// A live data file of a table, with what the log says of it.
+/// A live data file: its `Add` action, with the statistics parsed.
 #[derive(Debug, Clone)]
 pub struct DataFile {
     pub(super) add: Add,
-    /// Number of rows.
     pub rows: u64,
     min: HashMap<String, Value>,
     max: HashMap<String, Value>,
 }
 
-/// The statistics of a file that holds the rows of `files`.
+/// The statistics of a file that holds the rows of all `files`, as the log's JSON text.
 pub(super) fn merged_statistics(files: &[Arc<DataFile>]) -> String {
-    // Integers compare as such; texts and times (all written alike) compare as text.
+    // Integers compare as numbers; texts and times (all in one format) compare as text.
     let less = |a: &Value, b: &Value| {
         a.as_i64().zip(b.as_i64()).map_or_else(|| a.as_str() < b.as_str(), |(a, b)| a < b)
     };
@@ -39,7 +38,7 @@ pub(super) fn merged_statistics(files: &[Arc<DataFile>]) -> String {
     };
     let rows: u64 = files.iter().map(|file| file.rows).sum();
     let (mut min, mut max) = (bounds(|f| &f.min, &less), bounds(|f| &f.max, &|a, b| less(b, a)));
-    // Files from before texts were capped may still carry long ones.
+    // Files that were written before texts were capped may have longer ones.
     let text = |value: &Value, cap: &dyn Fn(&str) -> Option<String>| {
         value.as_str().map_or_else(|| Some(value.clone()), |t| cap(t).map(Value::from))
     };
@@ -78,7 +77,7 @@ impl DataFile {
         self.add.partition_values.get("date")?.as_deref()
     }
 
-    /// Smallest and largest value of an integer column; none where the log does not say.
+    /// Smallest and largest value of an integer column; `None` without statistics of it.
     pub fn integers(&self, column: &str) -> Option<(i64, i64)> {
         Some((self.min.get(column)?.as_i64()?, self.max.get(column)?.as_i64()?))
     }
@@ -116,8 +115,8 @@ impl DataFile {
             && overlaps("offset", from, to)
     }
 
-    /// The first and last offset of the stream in this file, where the statistics tell them: a file of one
-    /// stream only.
+    /// The first and last offset of the stream in this file, which the statistics show only for files of one
+    /// stream.
     pub fn offsets_of(&self, stream: &Stream) -> Option<(i64, i64)> {
         let partition = i64::from(stream.partition);
         let alone = self.texts("topic")? == (&*stream.topic, &*stream.topic)
@@ -125,7 +124,7 @@ impl DataFile {
         if alone { self.integers("offset") } else { None }
     }
 
-    /// The action that takes the file out of the table.
+    /// The action that removes the file from the table, as of now.
     pub(super) fn remove(&self, data_change: bool) -> Remove {
         Remove {
             path: self.add.path.clone(),

@@ -1,4 +1,4 @@
-//! The gold table: one row per market and minute that has ticks, always the exact aggregation of silver.
+//! The gold table: one row per market and minute that has ticks, the exact aggregation of silver's ticks.
 
 mod history;
 mod slice;
@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use deltalake::arrow::array::{Array as _, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
-use deltalake::arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use deltalake::arrow::error::ArrowError;
 use deltalake::kernel::Add;
 
+use super::columns::Columns;
 use super::parquet::{assemble, times};
 use super::{DataFile, LakeError, Table, TableContext as _, TableKind};
 use crate::market::window::ClosedCandle;
@@ -55,10 +55,7 @@ pub(super) fn batch(rows: &[&ClosedCandle]) -> Result<RecordBatch, ArrowError> {
     )
 }
 
-/// Writes rows to data files, one a date, ordered by (window, market), to be committed.
-///
-/// # Errors
-/// What the storage says.
+/// Writes rows to data files, one per date, ordered by (window start, market), to be committed.
 pub async fn write(table: &Table, rows: &[ClosedCandle]) -> Result<Vec<Add>, LakeError> {
     let mut adds = Vec::new();
     for (date, mut rows) in by_date(rows, |row| row.candle.window_start) {
@@ -70,9 +67,6 @@ pub async fn write(table: &Table, rows: &[ClosedCandle]) -> Result<Vec<Add>, Lak
 }
 
 /// The rows of one file, in the file's order.
-///
-/// # Errors
-/// What the storage says.
 pub async fn read(table: &Table, file: &DataFile) -> Result<Vec<ClosedCandle>, LakeError> {
     rows(file, table.read(file, None).await?)
 }
@@ -81,27 +75,24 @@ pub(super) fn rows(file: &DataFile, batches: Vec<RecordBatch>) -> Result<Vec<Clo
     let mut rows = Vec::new();
     let mut markets: HashMap<[String; 3], Arc<Market>> = HashMap::new();
     for batch in batches {
-        let column = |name: &str| {
-            let missing = || LakeError::Corrupt {
-                table: TableKind::Gold,
-                what: format!("{} without {name}", file.path()),
-            };
-            batch.column_by_name(name).ok_or_else(missing)
-        };
-        let time = |name: &str| {
-            column(name).map(deltalake::arrow::array::AsArray::as_primitive::<TimestampMicrosecondType>)
-        };
-        let double =
-            |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<Float64Type>);
-        let long = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_primitive::<Int64Type>);
-        let text = |name: &str| column(name).map(deltalake::arrow::array::AsArray::as_string::<i32>);
-        let (coin, source, quote) = (text("coin_id")?, text("source")?, text("quote")?);
-        let (start, end) = (time("window_start")?, time("window_end")?);
-        let (open, high, low, close) =
-            (double("open_price")?, double("max_price")?, double("min_price")?, double("close_price")?);
-        let (avg, volume, ticks) = (double("avg_price")?, double("volume")?, long("tick_count")?);
-        let (first, last, closed_at, closed_in) =
-            (time("first_event_time")?, time("last_event_time")?, time("closed_at")?, long("closed_in")?);
+        let columns = Columns { table: TableKind::Gold, file, batch: &batch };
+        let (coin, source, quote) =
+            (columns.text("coin_id")?, columns.text("source")?, columns.text("quote")?);
+        let (start, end) = (columns.time("window_start")?, columns.time("window_end")?);
+        let (open, high, low, close) = (
+            columns.double("open_price")?,
+            columns.double("max_price")?,
+            columns.double("min_price")?,
+            columns.double("close_price")?,
+        );
+        let (avg, volume, ticks) =
+            (columns.double("avg_price")?, columns.double("volume")?, columns.long("tick_count")?);
+        let (first, last, closed_at, closed_in) = (
+            columns.time("first_event_time")?,
+            columns.time("last_event_time")?,
+            columns.time("closed_at")?,
+            columns.long("closed_in")?,
+        );
         for i in 0..batch.num_rows() {
             let names = [source.value(i).to_owned(), coin.value(i).to_owned(), quote.value(i).to_owned()];
             let market = markets
@@ -131,10 +122,7 @@ pub(super) fn rows(file: &DataFile, batches: Vec<RecordBatch>) -> Result<Vec<Clo
     Ok(rows)
 }
 
-/// The files that may hold some windows, each with all of its rows.
-///
-/// # Errors
-/// What the storage says.
+/// The files that hold rows of the `wanted` windows, each with all of its rows.
 pub async fn files_with(
     table: &Table,
     wanted: &BTreeMap<(Arc<Market>, Micros), Micros>,
@@ -152,10 +140,7 @@ pub async fn files_with(
     Ok(found)
 }
 
-/// The newest window end in gold of each of some markets; none for a market that gold does not have.
-///
-/// # Errors
-/// What the storage says.
+/// The newest window end of each of these markets; no entry for a market without rows.
 pub async fn newest_ends(
     table: &Table,
     markets: &HashSet<Arc<Market>>,

@@ -1,7 +1,8 @@
-//! One pipeline a storage: an OS file lock that death frees and a stopped process keeps.
+//! One pipeline per storage: an OS file lock, which a stopped process keeps and the end of the process
+//! releases.
 //!
-//! The lock is for politeness, the fences of the commits are what makes it safe: `--take-over` ignores the
-//! lock, names itself the owner, and whoever was owner before stops at its next commit.
+//! The lock prevents accidents; safety does not depend on it, because the commits of two writers conflict.
+//! `--take-over` ignores the lock and records a new owner; the previous owner stops at its next commit.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -14,27 +15,30 @@ use super::{LakeError, Storage};
 const LOCK: &str = ".cryptostream.lock";
 const OWNER: &str = ".cryptostream.owner";
 
-/// The right to feed a storage.
+/// The right of one process to write a storage's tables.
 #[derive(Debug)]
 pub struct Lock {
-    /// Held while the process lives; none after a take-over from a process that still holds it.
+    /// `None` after a take-over from a process that still holds the lock.
     file: Option<File>,
+    /// Path of the file with the owner's id.
     owner: PathBuf,
+    /// Path of the lock file.
     path: PathBuf,
+    /// Id of this process as an owner, random.
     id: String,
 }
 
-/// What an attempt to get the lock came to.
+/// Outcome of [`Lock::attempt`].
 #[derive(Debug)]
 pub enum Attempt {
-    /// This process feeds the storage now.
     Acquired(Lock),
-    /// Another process does.
+    /// Another process holds the lock.
     Held,
 }
 
 impl Lock {
-    /// Tries to become the one that feeds `storage`.
+    /// Tries to lock `storage`. With `take_over`, this process becomes the owner even if another one holds
+    /// the lock.
     ///
     /// # Errors
     /// When the storage's folder cannot be written.
@@ -55,11 +59,11 @@ impl Lock {
 
     /// Whether no other process is known to have taken over.
     pub fn is_mine(&self) -> bool {
-        // Who owns a storage that cannot be read is not known: the fences of the commits decide.
+        // If the owner cannot be read, assume no take-over: after one, commits conflict.
         std::fs::read_to_string(&self.owner).map_or(true, |id| id == self.id)
     }
 
-    /// After a take-over: gets hold of the file lock once its old holder is gone.
+    /// After a take-over: locks the file if the previous owner has ended.
     pub fn acquire_file_lock(&mut self) {
         if self.file.is_none() {
             self.file = try_lock(&self.path).unwrap_or_default();
@@ -81,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_another_owner_that_is_named_has_taken_over() {
+    fn only_a_recorded_owner_counts_as_a_take_over() {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::new(folder.path()).unwrap();
         let Attempt::Acquired(lock) = Lock::attempt(&storage, false).unwrap() else {
@@ -89,10 +93,10 @@ mod tests {
         };
         assert!(lock.is_mine());
         let Attempt::Acquired(other) = Lock::attempt(&storage, true).unwrap() else {
-            panic!("a take-over asks nobody")
+            panic!("a take-over ignores the lock")
         };
         assert!(!lock.is_mine() && other.is_mine());
-        // A storage that is away says nothing about its owner.
+        // An owner file that cannot be read is no take-over.
         std::fs::remove_file(&other.owner).unwrap();
         assert!(other.is_mine());
     }

@@ -1,10 +1,12 @@
-//! The log of one table: numbered entries that are read, put and cleaned up so that it stays one sequence.
+//! The log of one table: numbered entries, read, appended and cleaned up in such a way that they stay one
+//! sequence.
 //!
-//! An *anchor* is an entry that somebody has folded. Whoever has looked beyond it reads it again: entries are
-//! deleted oldest first, so while the anchor is there, nothing above it was ever deleted, an absent entry was
-//! never written, and putting it if it is absent has one winner. Where the anchor is gone, all that was
-//! learned or put since is void ([`LakeError::Gone`]): a process that was paused for longer than the log is
-//! kept can neither commit to a branch that nobody reads nor take "cleaned up" for "nothing new".
+//! An *anchor* is an entry that an object has applied to its state. After reading or putting entries beyond
+//! it, the object reads the anchor again: entries are deleted oldest first, so while the anchor is there, no
+//! entry above it was ever deleted, an absent entry was never written, and a conditional put of that entry has
+//! one winner. If the anchor is gone, all that was read or put since is void ([`LakeError::Gone`]). So a
+//! process that was paused for longer than the log is kept can neither commit to a branch that no reader sees
+//! nor mistake a cleaned-up log for one without news.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,18 +23,16 @@ use url::Url;
 
 use super::{LakeError, TableContext as _, TableKind};
 
-/// How often the same bytes are put at the same version while nobody has that version.
+/// Attempts to put an entry while its version is free.
 const PUTS: usize = 3;
 
-/// An entry that has been folded.
+/// An entry that has been applied to the state, identified by the hash of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Anchor {
-    /// Its version.
     pub(super) version: u64,
     hash: blake3::Hash,
 }
 
-/// The log of a table in a folder.
 #[derive(Debug, Clone)]
 pub(super) struct Log {
     kind: TableKind,
@@ -41,15 +41,15 @@ pub(super) struct Log {
     engine: LogStoreRef,
 }
 
-fn place(version: u64) -> StorePath {
+fn entry_path(version: u64) -> StorePath {
     StorePath::from(format!("_delta_log/{version:020}.json"))
 }
 
 impl Log {
     /// The log in a table's folder, which exists.
     ///
-    /// The store begins at the folder and Delta's location is its root, so that no name of a folder is ever
-    /// written as a URL and read back: there is one conversion from path to URL, the store's own.
+    /// The object store is rooted at the folder and Delta's location is the store's root: a folder's name is
+    /// never converted to a URL and back, which not every name survives.
     pub(super) fn open(path: &Path, kind: TableKind) -> Result<Self, LakeError> {
         let store = Arc::new(LocalFileSystem::new_with_prefix(path).when("open", kind)?);
         let root = Url::parse("file:///").expect("a constant");
@@ -68,9 +68,9 @@ impl Log {
         &self.engine
     }
 
-    /// The bytes of an entry; none where it is absent.
+    /// The bytes of an entry; `None` if it is absent.
     pub(super) async fn entry(&self, version: u64) -> Result<Option<Bytes>, LakeError> {
-        match self.store.get(&place(version)).await {
+        match self.store.get(&entry_path(version)).await {
             Ok(found) => found.bytes().await.map(Some).when("read the log of", self.kind),
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error).when("read the log of", self.kind),
@@ -82,8 +82,8 @@ impl Log {
         Anchor { version, hash: blake3::hash(bytes) }
     }
 
-    /// Whether the anchor is still there, with the same bytes.
-    pub(super) async fn hold(&self, anchor: Anchor) -> Result<(), LakeError> {
+    /// Fails with [`LakeError::Gone`] unless the anchor is still there with the same bytes.
+    pub(super) async fn check_anchor(&self, anchor: Anchor) -> Result<(), LakeError> {
         match self.entry(anchor.version).await? {
             Some(bytes) if blake3::hash(&bytes) == anchor.hash => Ok(()),
             _ => Err(LakeError::Gone { table: self.kind, version: anchor.version }),
@@ -98,25 +98,25 @@ impl Log {
             entries.push(bytes);
             next += 1;
         }
-        self.hold(anchor).await?;
+        self.check_anchor(anchor).await?;
         Ok(entries)
     }
 
-    /// Puts an entry right behind the anchor and gives the new anchor.
+    /// Puts an entry right after the anchor and returns the new anchor.
     ///
-    /// A store may report an error for a put that has landed (a repeated request, a lost reply), so whose
-    /// entry stands there is told by its bytes, which hold a random id.
+    /// A store may report an error for a put that has landed (a repeated request, a lost reply), so the
+    /// entry's bytes, which contain a random id, decide whose entry is there.
     pub(super) async fn put(&self, anchor: Anchor, bytes: Bytes) -> Result<Anchor, LakeError> {
         let version = anchor.version + 1;
         let mut failed = None;
         for _ in 0..PUTS {
             let put =
-                self.store.put_opts(&place(version), bytes.clone().into(), PutMode::Create.into()).await;
+                self.store.put_opts(&entry_path(version), bytes.clone().into(), PutMode::Create.into()).await;
             let Err(error) = put else {
                 failed = None;
                 break;
             };
-            // Where even that cannot be read, the put's own error is the cause.
+            // If the entry cannot be read either, the put's error is reported.
             match self.entry(version).await {
                 Ok(Some(found)) if found == bytes => {
                     failed = None;
@@ -129,12 +129,12 @@ impl Log {
         if let Some(error) = failed {
             return Err(error).when("commit to", self.kind);
         }
-        self.hold(anchor).await?;
+        self.check_anchor(anchor).await?;
         Ok(Self::anchor(version, &bytes))
     }
 
-    /// Deletes what processes that were killed while they wrote a file left: the store writes to `name#1` and
-    /// renames, and neither lists nor takes such names.
+    /// Deletes temporary files of processes that were killed while writing: the store writes to `name#1` and
+    /// then renames, and does not list such names.
     pub(super) fn delete_staged(&self, older_than: Duration) -> std::io::Result<usize> {
         let is_staged = |name: &str| {
             name.rsplit_once('#').is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
@@ -142,7 +142,7 @@ impl Log {
         tokio::task::block_in_place(|| sweep(&self.folder, &is_staged, older_than))
     }
 
-    /// All files of the log, with the version that each belongs to.
+    /// All files of the log with their versions.
     pub(super) async fn listing(&self) -> Result<Vec<(u64, ObjectMeta)>, LakeError> {
         let files: Vec<_> = self
             .store
@@ -168,9 +168,9 @@ impl Log {
     }
 
     /// Deletes entries and checkpoints that are below the newest checkpoint and older than `retention`, one
-    /// at a time, oldest first, ending at the first that must stay. Time is counted back from the newest
-    /// entry by the store's clock. What another process deletes at the same time is the same oldest part, so
-    /// this may run at any time, late too.
+    /// at a time, oldest first, up to the first that must be kept. Returns the number of deleted files. Age
+    /// is relative to the newest entry, by the store's clock. Clean-ups of several processes delete the same
+    /// oldest files, so this is safe at any time, even in a process that was replaced.
     pub(super) async fn clean_up(&self, retention: chrono::Duration) -> Result<usize, LakeError> {
         let mut files = self.listing().await?;
         files.sort_by(|(a, x), (b, y)| (a, &x.location).cmp(&(b, &y.location)));
@@ -200,8 +200,8 @@ impl Log {
     }
 }
 
-/// Deletes the files of these names that are older than `age`, in a folder and those below it. A file that
-/// goes away meanwhile is none.
+/// Deletes files with such names that are older than `age`, in a folder and below it. Files that another
+/// process deletes meanwhile are not counted.
 fn sweep(folder: &Path, is_waste: &impl Fn(&str) -> bool, age: Duration) -> std::io::Result<usize> {
     let gone =
         |error: std::io::Error| if error.kind() == std::io::ErrorKind::NotFound { Ok(0) } else { Err(error) };
@@ -223,7 +223,7 @@ fn sweep(folder: &Path, is_waste: &impl Fn(&str) -> bool, age: Duration) -> std:
     Ok(deleted)
 }
 
-/// Whether a file is a checkpoint in one piece, the only kind that this program writes.
+/// Whether a file is a single-file checkpoint, the only kind that this program writes.
 fn is_checkpoint(meta: &ObjectMeta) -> bool {
     meta.location
         .filename()
@@ -244,20 +244,20 @@ mod tests {
 
     use super::*;
 
-    /// How a put goes wrong.
+    /// How a put fails.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     enum Fault {
         /// It lands and reports an error.
         LandsAndFails,
-        /// It lands, is repeated by the client, and is told that the entry exists.
+        /// It lands, the client repeats it, and the store reports that the entry exists.
         LandsAndExists,
         /// Nothing lands.
         Fails,
-        /// Somebody else's entry lands first.
+        /// Another writer's entry lands first.
         Loses,
     }
 
-    /// A store whose first so many conditional puts go wrong.
+    /// A store whose next `left` conditional puts fail.
     #[derive(Debug)]
     struct Faulty {
         inner: InMemory,
@@ -295,7 +295,7 @@ mod tests {
                 }
                 Fault::Fails => Err(broken()),
                 Fault::Loses => {
-                    self.inner.put_opts(location, "somebody else's".into(), options).await?;
+                    self.inner.put_opts(location, "another writer's".into(), options).await?;
                     Err(broken())
                 }
             }
@@ -335,7 +335,7 @@ mod tests {
 
     async fn log(fault: Fault, times: usize) -> (Log, Anchor) {
         let store = Arc::new(Faulty { inner: InMemory::new(), fault, left: 0.into() });
-        store.put(&place(7), "seven".into()).await.unwrap();
+        store.put(&entry_path(7), "seven".into()).await.unwrap();
         store.left.store(times, Ordering::Relaxed);
         let root = Url::parse("file:///").unwrap();
         let engine = logstore_with(Arc::clone(&store) as _, &root, StorageConfig::default()).unwrap();
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_put_that_landed_is_known_as_ours_whatever_was_reported() {
+    async fn a_put_that_landed_is_recognised_whatever_was_reported() {
         for (fault, times) in
             [(Fault::LandsAndFails, 1), (Fault::LandsAndExists, 1), (Fault::Fails, PUTS - 1)]
         {
@@ -363,14 +363,14 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn beyond_a_cleaned_up_entry_nothing_is_learned_and_nothing_is_put() {
+    async fn without_the_anchor_reads_and_puts_fail() {
         let (log, anchor) = log(Fault::Fails, 0).await;
-        log.store.delete(&place(7)).await.unwrap();
+        log.store.delete(&entry_path(7)).await.unwrap();
         assert!(matches!(log.beyond(anchor).await, Err(LakeError::Gone { version: 7, .. })));
         assert!(matches!(log.put(anchor, Bytes::from("eight")).await, Err(LakeError::Gone { .. })));
-        // What was put all the same does not deceive the next one.
+        // The entry that was put nevertheless is not returned either.
         assert!(matches!(log.beyond(anchor).await, Err(LakeError::Gone { .. })));
-        log.store.put(&place(7), "another seven".into()).await.unwrap();
-        assert!(matches!(log.hold(anchor).await, Err(LakeError::Gone { .. })));
+        log.store.put(&entry_path(7), "another seven".into()).await.unwrap();
+        assert!(matches!(log.check_anchor(anchor).await, Err(LakeError::Gone { .. })));
     }
 }

@@ -1,11 +1,12 @@
-//! Keeping a table small: compaction, checkpoints, clean-up of the log and of files that nothing refers to.
+//! Keeps a table small: compaction, checkpoints, clean-up of the log, and vacuum (deletion of unreferenced
+//! files). Runs in the table's writer.
 //!
-//! Done by the table's own writer. A compaction is a commit like any other, and fails with a conflict if the
-//! table has moved on. So does a vacuum: it lists what nothing refers to, commits the counter `vacuum`, and
-//! only then deletes. A writer that was paused in the midst of a batch conflicts with that commit and never
-//! refers to a deleted file; a vacuum of a process that was replaced conflicts itself and deletes nothing.
-//! Each step stands alone: where one fails, the others are done, and the report says what failed. Only who
-//! was fenced, or does not know whether a commit landed, stops: what is known of the table is out of date.
+//! A compaction is a commit like any other and conflicts if another process has committed. A vacuum lists
+//! unreferenced files, commits the counter `vacuum`, and only then deletes: a writer that was paused in the
+//! middle of a batch conflicts with that commit and never refers to a deleted file; the vacuum of a process
+//! that was replaced conflicts itself and deletes nothing. If one step fails, the others still run and the
+//! report says what failed. Only a conflict, or a commit with an unknown outcome, ends maintenance: the state
+//! of the table in this process is then out of date.
 
 mod compaction;
 
@@ -27,39 +28,38 @@ use crate::text::chain;
 
 /// Commits between checkpoints.
 const CHECKPOINT_EVERY: u64 = 100;
-/// Time between two looks for files that nothing refers to; the first is as long after the start.
+/// Time between vacuums; the first one is due this long after the start.
 const VACUUM_EVERY: std::time::Duration = std::time::Duration::from_mins(20);
 /// Time without maintenance after one of its steps has failed.
-const REST: std::time::Duration = std::time::Duration::from_mins(1);
-/// App ids of the counters that fence whoever was paused: each vacuum raises both.
+const PAUSE: std::time::Duration = std::time::Duration::from_mins(1);
+/// App ids of two counters that every vacuum raises, so that commits of paused writers conflict.
 const VACUUM: &str = "vacuum";
 const MAINTENANCE: &str = "maintenance";
 
 /// How much maintenance to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
-    /// What is due, while the pipeline has nothing waiting.
+    /// What is due: no rows are waiting.
     Due,
-    /// Only what can wait no longer: rows are waiting.
+    /// Only what is urgent: rows are waiting.
     Behind,
-    /// Everything, now.
+    /// Everything, due or not.
     All,
 }
 
-/// What was done.
+/// What was done, in numbers of files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Files that were rewritten.
+    /// Files that were rewritten by compactions.
     pub compacted: usize,
-    /// Files that they became.
+    /// Files that they were rewritten into.
     pub into: usize,
-    /// Whether a checkpoint was made.
     pub checkpoint: bool,
     /// Entries and checkpoints of the log that were deleted.
     pub log_entries: usize,
-    /// Files without a reference that were deleted.
+    /// Unreferenced files that were deleted.
     pub vacuumed: usize,
-    /// What could not be done, in words, and files that cannot be read.
+    /// Errors of failed steps, and files that cannot be read.
     pub problems: Vec<String>,
 }
 
@@ -74,8 +74,8 @@ impl Report {
         self.problems.extend(problems);
     }
 
-    /// Notes the failure of a step. A writer that was fenced, or does not know whether its commit landed,
-    /// goes no further.
+    /// Records the failure of a step and returns whether it succeeded. Errors after which maintenance must
+    /// stop are returned: conflicts, and commits with an unknown outcome.
     fn outcome(&mut self, table: &Table, step: Result<(), LakeError>) -> Result<bool, LakeError> {
         match step {
             Ok(()) => Ok(true),
@@ -93,39 +93,37 @@ impl Report {
     }
 }
 
-/// Lists the data files that nothing refers to, expired removals and files of failed commits alike, and
-/// raises the counter that makes it safe to delete them. None: there are no such files.
+/// Lists unreferenced data files (expired removals, files of failed commits) and, if there are any, commits
+/// the counters that make it safe to delete them.
 async fn plan_vacuum(table: &mut Table) -> Result<Vec<StorePath>, LakeError> {
     let kind = table.kind();
     let listing: Vec<_> = table.store().list(None).try_collect().await.when("list", kind)?;
     table.forget_old_removals();
     let paths = listing.into_iter().map(|meta| meta.location);
-    let unwanted: Vec<_> =
+    let unreferenced: Vec<_> =
         paths.filter(|path| is_data_file(path) && !table.is_wanted(path.as_ref())).collect();
-    if !unwanted.is_empty() {
+    if !unreferenced.is_empty() {
         let txns = [VACUUM, MAINTENANCE]
             .map(|counter| (counter.to_owned(), table.txn(counter).unwrap_or(0) + 1))
             .to_vec();
-        // Where a commit may go over foreign entries, what these refer to has to be left out again after this
-        // one.
+        // Conflicts if another writer has committed since, who may refer to one of these files.
         table.commit(Commit { txns, ..Commit::empty(Change::Compact) }).await?;
     }
-    Ok(unwanted)
+    Ok(unreferenced)
 }
 
-/// Whether a path may be a data file: Parquet, and neither in the log nor hidden.
+/// Whether a path may be a data file: Parquet, not hidden and not in the log.
 fn is_data_file(path: &StorePath) -> bool {
     path.extension() == Some("parquet") && path.parts().all(|part| !part.as_ref().starts_with(['_', '.']))
 }
 
-/// What a table needs beside its rows; none of it touches what a reader or the writer may want, so it runs
-/// beside the commits.
+/// Work that runs concurrently with commits: it touches no file that readers or the writer use.
 #[derive(Debug)]
-struct Chores {
-    /// The version to make a checkpoint of.
+struct BackgroundTasks {
+    /// The version to write a checkpoint of.
     checkpoint: Option<u64>,
-    /// Files to delete: nothing refers to them and, since a counter was raised, nothing ever will.
-    unwanted: Option<Vec<StorePath>>,
+    /// Files to delete; since the counters were raised, no later commit can refer to them.
+    unreferenced: Option<Vec<StorePath>>,
 }
 
 async fn checkpoint(kind: TableKind, log: &Log, version: u64) -> Result<(), LakeError> {
@@ -142,7 +140,7 @@ async fn clean_up(kind: TableKind, log: &Log) -> Result<usize, LakeError> {
     Ok(deleted)
 }
 
-/// Deletes files one by one. Returns how many went, and why the last one that did not go did not.
+/// Deletes temporary and unreferenced files one by one. Returns the number deleted and the last error.
 async fn delete(kind: TableKind, log: &Log, files: Vec<StorePath>) -> (usize, Result<(), LakeError>) {
     let (mut deleted, mut outcome) = (0, failpoint::pass(kind.label(), "vacuum.before").when("vacuum", kind));
     match log.delete_staged(RETENTION.to_std().unwrap_or_default()).when("vacuum", kind) {
@@ -159,16 +157,16 @@ async fn delete(kind: TableKind, log: &Log, files: Vec<StorePath>) -> (usize, Re
     (deleted, outcome.and(failpoint::pass(kind.label(), "vacuum.after").when("vacuum", kind)))
 }
 
-async fn tidy(kind: TableKind, log: Log, chores: Chores) -> Report {
+async fn run(kind: TableKind, log: Log, tasks: BackgroundTasks) -> Report {
     let mut report = Report::default();
     let mut outcomes = Vec::new();
-    if let Some(version) = chores.checkpoint {
+    if let Some(version) = tasks.checkpoint {
         let made = checkpoint(kind, &log, version).await;
         report.checkpoint = made.is_ok();
         outcomes.push(made);
         outcomes.push(clean_up(kind, &log).await.map(|deleted| report.log_entries = deleted));
     }
-    if let Some(files) = chores.unwanted {
+    if let Some(files) = tasks.unreferenced {
         let (deleted, outcome) = delete(kind, &log, files).await;
         report.vacuumed = deleted;
         outcomes.push(outcome);
@@ -177,20 +175,20 @@ async fn tidy(kind: TableKind, log: Log, chores: Chores) -> Report {
     report
 }
 
-/// Keeps one table small, and remembers between two calls what was done and what is under way. Whoever opens
-/// a table to write makes one for it, and drops it with the table.
+/// The schedule of a table's maintenance, and the work in progress. Create one with each [`Table`] that is
+/// opened to write, and drop it with the table.
 #[derive(Debug)]
 pub struct Maintenance {
-    /// Version of the newest checkpoint that was begun here; 0 where there is none.
+    /// Version of the newest checkpoint that was started here; 0 if none was.
     checkpoint: u64,
-    /// When files without a reference were looked for last; the start counts as the first time.
+    /// When the last vacuum ran, or this object was created.
     vacuumed: Instant,
-    /// No maintenance before this time: a step of the last one failed.
-    resting: Option<Instant>,
-    /// Files that could not be read, so that each is reported once and left out of compactions.
+    /// No maintenance before this time, after a step has failed.
+    paused_until: Option<Instant>,
+    /// Paths of files that could not be read: each is reported once and left out of compactions.
     unreadable: HashSet<String>,
-    /// Checkpoint, clean-up and deletions under way.
-    tidying: Option<AbortOnDropHandle<Report>>,
+    /// Checkpoint, clean-up and deletions in progress.
+    background: Option<AbortOnDropHandle<Report>>,
 }
 
 impl Default for Maintenance {
@@ -205,26 +203,25 @@ impl Maintenance {
         Self {
             checkpoint: 0,
             vacuumed: Instant::now(),
-            resting: None,
+            paused_until: None,
             unreadable: HashSet::new(),
-            tidying: None,
+            background: None,
         }
     }
 
-    /// Does what is due, or everything. Checkpoints, clean-up and deletions are begun here and reported by a
-    /// later call, unless everything is asked for. What fails is in the report.
+    /// Does what is due, or everything. Checkpoints, clean-up and deletions are only started here and
+    /// reported by a later call, except with [`Effort::All`]. Failed steps are in the report.
     ///
     /// # Errors
-    /// [`LakeError::Conflict`] and [`LakeError::Gone`] where another writer has committed: this process no
-    /// longer owns the table. What the storage says where it is not known whether a commit landed: open the
-    /// table anew.
+    /// [`LakeError::Conflict`] and [`LakeError::Gone`] if another writer has committed: this process no
+    /// longer owns the table. Any other error if a commit's outcome is unknown: open the table again.
     pub async fn maintain(&mut self, table: &mut Table, effort: Effort) -> Result<Report, LakeError> {
         let all = effort == Effort::All;
         let mut report = Report::default();
-        if self.tidying.as_ref().is_some_and(|tidying| tidying.is_finished() || all) {
+        if self.background.as_ref().is_some_and(|background| background.is_finished() || all) {
             report.add(self.finish().await);
         }
-        if !all && self.resting.is_some_and(|until| Instant::now() < until) {
+        if !all && self.paused_until.is_some_and(|until| Instant::now() < until) {
             return Ok(report);
         }
         let compacted = compact(table, effort, &mut self.unreadable, &mut report).await;
@@ -232,42 +229,42 @@ impl Maintenance {
         let since = table.version() - table.checkpoint().max(self.checkpoint);
         let checkpoint_due = since >= CHECKPOINT_EVERY || (all && since > 0);
         let vacuum_due = all || (effort == Effort::Due && self.vacuumed.elapsed() >= VACUUM_EVERY);
-        if self.tidying.is_none() && (checkpoint_due || vacuum_due) {
-            let begun = self.begin(table, checkpoint_due, vacuum_due).await;
-            failed |= !report.outcome(table, begun)?;
+        if self.background.is_none() && (checkpoint_due || vacuum_due) {
+            let started = self.start(table, checkpoint_due, vacuum_due).await;
+            failed |= !report.outcome(table, started)?;
         }
-        self.resting = failed.then(|| Instant::now() + REST);
+        self.paused_until = failed.then(|| Instant::now() + PAUSE);
         if all {
             report.add(self.finish().await);
         }
         Ok(report)
     }
 
-    /// Begins checkpoint and vacuum beside the commits, for the table's owner only.
-    async fn begin(&mut self, table: &mut Table, checkpoint: bool, vacuum: bool) -> Result<(), LakeError> {
+    /// Starts checkpoint and vacuum in the background. Fails if this process no longer owns the table.
+    async fn start(&mut self, table: &mut Table, checkpoint: bool, vacuum: bool) -> Result<(), LakeError> {
         table.ensure_current().await?;
-        let mut chores = Chores { checkpoint: None, unwanted: None };
+        let mut tasks = BackgroundTasks { checkpoint: None, unreferenced: None };
         if vacuum {
-            chores.unwanted = Some(plan_vacuum(table).await?);
+            tasks.unreferenced = Some(plan_vacuum(table).await?);
             if self.vacuumed.elapsed() >= VACUUM_EVERY {
-                self.unreadable.clear(); // a file may have been out of reach for a time only
+                self.unreadable.clear(); // a file may have been unreadable only for a time
             }
             self.vacuumed = Instant::now();
         }
         if checkpoint {
             self.checkpoint = table.version();
-            chores.checkpoint = Some(table.version());
+            tasks.checkpoint = Some(table.version());
         }
-        let tidying = tokio::spawn(tidy(table.kind(), table.log().clone(), chores));
-        self.tidying = Some(AbortOnDropHandle::new(tidying));
+        let background = tokio::spawn(run(table.kind(), table.log().clone(), tasks));
+        self.background = Some(AbortOnDropHandle::new(background));
         Ok(())
     }
 
-    /// Waits for what [`Self::maintain`] has begun.
+    /// Waits for what [`Self::maintain`] has started.
     pub async fn finish(&mut self) -> Report {
-        let Some(tidying) = self.tidying.take() else { return Report::default() };
-        tidying.await.unwrap_or_else(|panic| Report {
-            problems: vec![format!("maintenance ended by a panic: {panic}")],
+        let Some(background) = self.background.take() else { return Report::default() };
+        background.await.unwrap_or_else(|panic| Report {
+            problems: vec![format!("maintenance panicked: {panic}")],
             ..Report::default()
         })
     }

@@ -1,10 +1,10 @@
-//! Parquet bytes and the statistics that go with them into the log.
+//! Data files as Parquet bytes: encoding, decoding, and their statistics for the log.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
-use std::sync::Arc;
 
 use deltalake::arrow::array::{
     Array, ArrayRef, AsArray as _, DictionaryArray, Int32Array, RecordBatch, StringArray,
@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{ColumnType, TableKind};
 
-/// Bytes of rows, decompressed, that are read at once at most, but for one larger row group: Arrow's texts
+/// Most decompressed bytes that are decoded together, but for a single larger row group: Arrow's text columns
 /// have 32-bit offsets.
 const READ_AT_ONCE: i64 = 1 << 30;
 
@@ -55,21 +55,20 @@ fn properties(kind: TableKind) -> WriterProperties {
 ///
 /// # Errors
 /// Where the rows do not fit the table's schema.
-pub fn encode(kind: TableKind, batch: &RecordBatch) -> Result<(Vec<u8>, String), ParquetError> {
+pub(super) fn encode(kind: TableKind, batch: &RecordBatch) -> Result<(Vec<u8>, String), ParquetError> {
     let mut writer = writer(kind, batch.schema())?;
     writer.write(batch)?;
     Ok((writer.into_inner()?, statistics(kind, batch)))
 }
 
-/// A writer into memory that takes batches one by one.
+/// A writer to memory that takes batches one by one.
 pub(super) fn writer(kind: TableKind, schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
-    // Without Arrow's own schema in the file a dictionary is an encoding and no type: every reader sees plain
-    // text.
+    // Without Arrow's schema in the file, a dictionary is only an encoding: every reader sees plain text.
     let options = ArrowWriterOptions::new().with_properties(properties(kind)).with_skip_arrow_metadata(true);
     ArrowWriter::try_new_with_options(Vec::new(), schema, options)
 }
 
-/// Puts columns together in the order of the table's schema. Text may come as a dictionary.
+/// A batch of columns, which must be in the order of the table's schema. Text columns may be dictionaries.
 pub(super) fn assemble<const N: usize>(
     kind: TableKind,
     columns: [(&str, ArrayRef); N],
@@ -90,7 +89,7 @@ pub(super) fn constant_text(text: &str, rows: usize) -> ArrayRef {
     text_codes(Int32Array::from(vec![0; rows]), StringArray::from(vec![text]))
 }
 
-/// Text by codes into a few values.
+/// A text column as a dictionary: `codes` are indices into `values`.
 pub(super) fn text_codes(codes: Int32Array, values: StringArray) -> ArrayRef {
     Arc::new(DictionaryArray::<Int32Type>::new(codes, Arc::new(values)))
 }
@@ -160,8 +159,7 @@ fn bounds(column: &ArrayRef) -> Option<(Value, Value)> {
     }
 }
 
-/// Bytes of a text in the statistics at most: every commit and every open table carries them. No name is
-/// longer.
+/// Most bytes of a text in the statistics, which every commit and every open table holds. No name is longer.
 const LONGEST_TEXT: usize = 256;
 
 fn texts(low: &str, high: &str) -> Option<(Value, Value)> {
@@ -183,7 +181,7 @@ pub(super) fn capped_max(text: &str) -> Option<String> {
     if prefix.len() == text.len() {
         return Some(text.to_owned());
     }
-    // The last character that has a successor, raised by one; what stood behind it no longer matters.
+    // Replace the last character that has a successor by it, and drop what follows.
     prefix.char_indices().rev().find_map(|(at, c)| {
         let next = (u32::from(c) + 1..=u32::from(char::MAX)).find_map(char::from_u32)?;
         Some(format!("{}{next}", &prefix[..at]))
@@ -218,8 +216,8 @@ pub(super) fn decode(
     Ok(batches)
 }
 
-/// Other engines write the same types in other dress (Spark's INT96 times, views of text): brings them into
-/// ours.
+/// Casts columns to the types of the table's schema: other engines write the same values as other types
+/// (Spark's INT96 times, string views).
 fn conform(kind: TableKind, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = kind.file_schema();
     let mut fields = Vec::with_capacity(batch.num_columns());
@@ -236,7 +234,7 @@ fn conform(kind: TableKind, batch: &RecordBatch) -> Result<RecordBatch, ArrowErr
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-/// What a checkpoint holds beside the live files.
+/// The content of a checkpoint apart from the live files.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoint {
     /// Positions by app id.
@@ -284,7 +282,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn statistics_tell_only_values_that_occur() {
+    fn statistics_cover_only_values_that_occur() {
         let codes = Int32Array::from(vec![1, 1, 2]);
         let column = text_codes(codes, StringArray::from(vec!["a", "m", "n", "z"]));
         assert_eq!(bounds(&column), Some(("m".into(), "n".into())));

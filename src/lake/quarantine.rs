@@ -1,5 +1,6 @@
-//! The quarantine table: what could not become a tick, untouched, and why. One row a rejected tick; a
-//! record's bytes stand in its first row only, since a history of a few kilobytes can have many thousands.
+//! The quarantine table: one row per rejected tick, with the reason and the record's unchanged bytes. A
+//! record's bytes are in its first row only, since a history of a few kilobytes can have many thousands of
+//! rejected ticks.
 
 use std::sync::Arc;
 
@@ -14,19 +15,18 @@ use super::{LakeError, Table, TableContext as _, TableKind};
 use crate::market::decode::{MAX_NAME, Reject};
 use crate::market::{RecordRef, date};
 
-/// Rows of a file at most.
+/// Most rows of a file.
 const FILE_ROWS: usize = 100_000;
 
 /// A reject with its record.
 struct Rejected<'a> {
     record: RecordRef<'a>,
     reject: Reject,
-    /// Whether it is the record's first.
+    /// Whether it is the first reject of its record.
     first: bool,
 }
 
-/// The rejects of a batch beyond offset `after`. Both are ordered by offset, so that one pass finds the
-/// records.
+/// The rejects of a batch beyond offset `after`. Both are ordered by offset, so one pass finds the records.
 fn beyond<'a>(batch: &'a RawBatch, rejects: &'a [Reject], after: i64) -> impl Iterator<Item = Rejected<'a>> {
     let mut records = batch.records.iter().peekable();
     let mut last = None;
@@ -37,7 +37,7 @@ fn beyond<'a>(batch: &'a RawBatch, rejects: &'a [Reject], after: i64) -> impl It
     })
 }
 
-/// The rows of a batch's rejects beyond offset `after`, in their order, a file's worth at a time.
+/// The rows of a batch's rejects beyond offset `after`, in their order, in batches of at most [`FILE_ROWS`].
 pub(super) fn rows<'a>(
     batch: &'a RawBatch,
     rejects: &'a [Reject],
@@ -75,7 +75,7 @@ fn file_rows<'a>(batch: &RawBatch, rejected: &[Rejected<'a>]) -> Result<RecordBa
 }
 
 impl<'a> Rejected<'a> {
-    /// A text of the record: one that is too long for a name is, like the value, in the first row only.
+    /// A text of the record. Like the value, a text that is too long for a name is in the first row only.
     fn text(&self, text: Option<&'a str>) -> Option<&'a str> {
         text.filter(|text| self.first || text.len() <= MAX_NAME)
     }
@@ -83,9 +83,6 @@ impl<'a> Rejected<'a> {
 
 /// Writes the rejects of a batch beyond offset `after` to data files, to be committed together: a record's
 /// rows belong to one commit. Returns the files and their number of rows.
-///
-/// # Errors
-/// What the storage says.
 pub async fn write(
     table: &Table,
     batch: &RawBatch,
@@ -135,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_records_bytes_stand_in_its_first_row_only() {
+    fn a_records_bytes_are_in_its_first_row_only() {
         let (history, key) =
             (format!(r#"{{"id":"x","prices":[0{}]}}"#, ",0".repeat(119_999)), "k".repeat(MAX_NAME + 1));
         let record =
@@ -172,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn batches_cut_anywhere_and_seen_again_have_the_same_rows(
+        fn any_batches_and_repeated_records_give_the_same_rows(
             values in prop::collection::vec((1i64..3, prop::sample::select(vec!["", "{", "[]", r#"{"id":"x","prices":[0,[1747008000,1],[1]]}"#, r#"{"id":"x","price":1,"event_time":1747008000}"#])), 1..20),
             cuts in prop::collection::vec(0usize..20, 0..4), again in 0usize..20,
         ) {

@@ -1,4 +1,4 @@
-//! The tables and their columns: the one place that says what a table looks like, in Delta and in Arrow.
+//! The tables and their columns, for Delta and for Arrow.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,15 +8,14 @@ use deltalake::kernel::{DataType, PrimitiveType, StructField};
 
 /// Version of the layout below; a table property of every table.
 pub const FORMAT_VERSION: &str = "1";
-/// The table property that carries it.
+/// The table property that holds [`FORMAT_VERSION`].
 pub const FORMAT_PROPERTY: &str = "cryptostream.formatVersion";
 
 /// The tables of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TableKind {
-    /// Raw records.
     Bronze,
-    /// Ticks that were rejected.
+    /// Rejected ticks.
     Quarantine,
     /// Valid ticks without duplicates.
     Silver,
@@ -26,18 +25,12 @@ pub enum TableKind {
     Alerts,
 }
 
-/// Type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnType {
-    /// UTF-8 text.
     Text,
-    /// Bytes.
     Binary,
-    /// 64-bit integer.
     Long,
-    /// 32-bit integer.
     Integer,
-    /// 64-bit float.
     Double,
     /// Microseconds since the epoch, UTC.
     Timestamp,
@@ -171,10 +164,10 @@ const ALERTS: Columns = &[
 ];
 
 impl TableKind {
-    /// All tables, in the order that data passes them.
+    /// All tables, in the order of the data flow.
     pub const ALL: [Self; 5] = [Self::Bronze, Self::Quarantine, Self::Silver, Self::Gold, Self::Alerts];
 
-    /// One word for messages and fail points: `bronze`.
+    /// Short name, also in messages and fail points: `bronze`.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Bronze => "bronze",
@@ -207,13 +200,13 @@ impl TableKind {
         }
     }
 
-    /// Whether the table is partitioned by its column `date`.
+    /// Whether the table is partitioned by its column `date`, which its files then do not store.
     pub const fn is_dated(self) -> bool {
         !matches!(self, Self::Alerts)
     }
 
-    /// Columns whose smallest and largest value the log keeps for every file, so that queries skip files. Raw
-    /// text is not among them: it would double the log.
+    /// Columns whose smallest and largest value in each file the log keeps, so that queries can skip files.
+    /// Raw text is not among them: it would double the size of the log.
     pub const fn statistics(self) -> &'static [&'static str] {
         match self {
             Self::Bronze | Self::Quarantine => &["topic", "partition", "offset", "ingested_at"],
@@ -229,12 +222,15 @@ impl TableKind {
         self.columns().iter().map(|(name, kind)| StructField::nullable(*name, kind.delta())).collect()
     }
 
-    /// Arrow schema of the data files: every column but the partition's.
+    /// The columns that data files hold: all but the partition column.
+    pub fn stored_columns(self) -> impl Iterator<Item = &'static (&'static str, ColumnType)> {
+        self.columns().iter().filter(move |(name, _)| !(self.is_dated() && *name == "date"))
+    }
+
+    /// Arrow schema of the data files.
     pub fn file_schema(self) -> SchemaRef {
-        let stored = self.columns().iter().filter(|(name, _)| !(self.is_dated() && *name == "date"));
-        Arc::new(Schema::new(
-            stored.map(|(name, kind)| Field::new(*name, kind.arrow(), true)).collect::<Vec<_>>(),
-        ))
+        let fields = self.stored_columns().map(|(name, kind)| Field::new(*name, kind.arrow(), true));
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 }
 

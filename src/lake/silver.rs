@@ -1,4 +1,4 @@
-//! The silver table: valid ticks, each once.
+//! The silver table: valid ticks, without duplicates.
 
 mod lookup;
 mod parts;
@@ -8,15 +8,14 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Datelike as _};
 use deltalake::arrow::array::{
-    Array, ArrayRef, AsArray as _, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch,
-    StringArray, StringBuilder,
+    Array as _, ArrayRef, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch, StringArray,
+    StringBuilder,
 };
-use deltalake::arrow::datatypes::{
-    ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
-};
+use deltalake::arrow::datatypes::ArrowPrimitiveType;
 use deltalake::arrow::error::ArrowError;
 use deltalake::kernel::Add;
 
+use super::columns::Columns;
 use super::parquet::{assemble, constant_integer, constant_text, text_codes, times};
 use super::{DataFile, LakeError, Table, TableContext as _, TableKind};
 use crate::market::window::Place;
@@ -28,7 +27,7 @@ pub use parts::{Part, TickBatch, read_on};
 /// The rows of ticks that are of one event date; `batch` has their markets.
 pub(super) fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<RecordBatch, ArrowError> {
     let count = ticks.len();
-    // Only the names that these ticks use: all of a file's dictionary counts for the file's statistics.
+    // Only the names that these ticks use: Parquet's statistics cover all values of a dictionary.
     let mut markets: Vec<&Market> = Vec::new();
     let mut numbers: Vec<Option<i32>> = vec![None; batch.markets.len()];
     let codes = Int32Array::from_iter_values(ticks.iter().map(|tick| {
@@ -56,7 +55,7 @@ pub(super) fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<Re
             Some(TradeId::Number(n)) => {
                 use std::fmt::Write as _;
                 number.clear();
-                write!(number, "{n}").expect("a string takes all");
+                write!(number, "{n}").expect("writing to a string cannot fail");
                 trade_ids.append_value(&number);
             }
         }
@@ -108,13 +107,10 @@ pub(super) fn rows(stream: &Stream, batch: &Ticks, ticks: &[&Tick]) -> Result<Re
     )
 }
 
-/// Rows of a file at most: a batch of a few long histories can have millions.
+/// Most rows of a file: a batch of a few long histories can have millions.
 const FILE_ROWS: usize = 1 << 20;
 
-/// Writes ticks to data files, one an event date (or more where there are very many), to be committed.
-///
-/// # Errors
-/// What the storage says.
+/// Writes ticks to data files, one per event date (more for very many ticks), to be committed.
 pub async fn write(table: &Table, stream: &Stream, batch: &Ticks) -> Result<Vec<Add>, LakeError> {
     let mut adds = Vec::new();
     for (date, ticks) in by_date(&batch.ticks, |tick| tick.event_time) {
@@ -127,7 +123,7 @@ pub async fn write(table: &Table, stream: &Stream, batch: &Ticks) -> Result<Vec<
     Ok(adds)
 }
 
-/// The columns that tell one tick from another and order them.
+/// The columns that a [`TickRow`] is read from.
 const TICK_COLUMNS: [&str; 15] = [
     "coin_id",
     "symbol",
@@ -146,29 +142,25 @@ const TICK_COLUMNS: [&str; 15] = [
     "index",
 ];
 
-/// Reads ticks back, sharing the names of markets and streams between them.
+/// Reads ticks, which share the names of their markets and streams.
 #[derive(Debug, Default)]
 pub struct Reader {
     markets: HashMap<[Box<str>; 3], Arc<Market>>,
     streams: HashSet<Arc<Stream>>,
 }
 
-/// A tick as it stands in silver.
+/// A row of silver.
 #[derive(Debug, Clone)]
 pub struct TickRow {
-    /// Its market.
     pub market: Arc<Market>,
-    /// Its place among the market's ticks, with its position.
+    /// Its rank among the market's ticks, with its stream and offset.
     pub place: Place,
-    /// The tick ([`Tick::market`] is not set).
+    /// [`Tick::market`] is not set.
     pub tick: Tick,
 }
 
 impl Reader {
-    /// Hands the rows of a file to `take`, in the file's order.
-    ///
-    /// # Errors
-    /// What the storage says.
+    /// Passes the rows of a file to `take`, in the file's order.
     pub async fn rows(
         &mut self,
         table: &Table,
@@ -176,32 +168,16 @@ impl Reader {
         mut take: impl FnMut(TickRow),
     ) -> Result<(), LakeError> {
         for batch in table.read(file, Some(&TICK_COLUMNS)).await? {
-            let column = |name: &str| {
-                let missing = || LakeError::Corrupt {
-                    table: TableKind::Silver,
-                    what: format!("{} without {name}", file.path()),
-                };
-                batch.column_by_name(name).ok_or_else(missing)
-            };
-            let (coin, source, quote) = (
-                column("coin_id")?.as_string::<i32>(),
-                column("source")?.as_string::<i32>(),
-                column("quote")?.as_string::<i32>(),
-            );
-            let (price, size) = (
-                column("price")?.as_primitive::<Float64Type>(),
-                column("size")?.as_primitive::<Float64Type>(),
-            );
-            let (trade_id, symbol) =
-                (column("trade_id")?.as_string::<i32>(), column("symbol")?.as_string::<i32>());
-            let volume = column("volume_24h")?.as_primitive::<Float64Type>();
-            let change = column("price_change_pct_24h")?.as_primitive::<Float64Type>();
-            let event_time = column("event_time")?.as_primitive::<TimestampMicrosecondType>();
-            let ingested_at = column("ingested_at")?.as_primitive::<TimestampMicrosecondType>();
-            let (topic, partition) =
-                (column("topic")?.as_string::<i32>(), column("partition")?.as_primitive::<Int32Type>());
-            let (offset, index) =
-                (column("offset")?.as_primitive::<Int64Type>(), column("index")?.as_primitive::<Int32Type>());
+            let columns = Columns { table: TableKind::Silver, file, batch: &batch };
+            let (coin, source) = (columns.text("coin_id")?, columns.text("source")?);
+            let (quote, symbol) = (columns.text("quote")?, columns.text("symbol")?);
+            let (price, size) = (columns.double("price")?, columns.double("size")?);
+            let trade_id = columns.text("trade_id")?;
+            let volume = columns.double("volume_24h")?;
+            let change = columns.double("price_change_pct_24h")?;
+            let (event_time, ingested_at) = (columns.time("event_time")?, columns.time("ingested_at")?);
+            let (topic, partition) = (columns.text("topic")?, columns.integer("partition")?);
+            let (offset, index) = (columns.long("offset")?, columns.integer("index")?);
             for i in 0..batch.num_rows() {
                 let market = self.market(source.value(i), coin.value(i), quote.value(i));
                 let stream = self.stream(topic.value(i), partition.value(i));
@@ -251,6 +227,8 @@ fn option<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>, i: usize) -> Option
 
 #[cfg(test)]
 mod tests {
+    use deltalake::arrow::array::AsArray as _;
+
     use super::*;
     use crate::market::decode::Decoder;
     use crate::market::{RecordRef, Records};

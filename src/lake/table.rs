@@ -1,9 +1,10 @@
 //! One Delta table: its live files, its `txn`s, and commits that compare and swap on the version.
 //!
 //! Promises: [`Table::commit`] lands exactly one version above the one that this object knows, or fails with
-//! [`LakeError::Conflict`] or [`LakeError::Gone`] and changes nothing that anybody reads; that is stricter
-//! than Delta's own conflict check and fences every writer that was paused and replaced. A commit costs the
-//! same however many went before: the state is folded from the log's entries, and no snapshot is rebuilt.
+//! [`LakeError::Conflict`] or [`LakeError::Gone`] and changes nothing that readers see. This is stricter than
+//! Delta's own conflict check: a writer that was paused and replaced can never commit. The cost of a commit
+//! does not grow with the number of versions: the state is folded from the log's entries, and no snapshot is
+//! rebuilt.
 
 mod commit;
 mod open;
@@ -31,7 +32,7 @@ use crate::market::Stream;
 
 pub use commit::{Change, Commit, Tried};
 
-/// Files that were removed, and entries of the log, stay for so long: readers hold no lock.
+/// How long removed files and entries of the log are kept: readers hold no lock.
 pub(super) const RETENTION: Duration = Duration::hours(1);
 
 /// A table of the lake. One writer at a time; readers refresh a copy of their own.
@@ -41,6 +42,7 @@ pub struct Table {
     log: Log,
     /// The newest entry that was folded.
     anchor: Anchor,
+    /// See [`Self::tried`].
     tried: Option<Tried>,
     files: BTreeMap<String, Arc<DataFile>>,
     txns: BTreeMap<String, i64>,
@@ -62,11 +64,10 @@ impl fmt::Debug for Table {
 }
 
 impl Table {
-    /// Takes in what other writers have committed since. `true` when there was something.
+    /// Applies what other writers have committed since; `true` if there was anything.
     ///
     /// # Errors
-    /// [`LakeError::Gone`] where the log was cleaned up beyond what this object knows: open the table anew.
-    /// Otherwise what the storage says.
+    /// [`LakeError::Gone`] if entries that this object has not read were cleaned up: open the table again.
     pub async fn refresh(&mut self) -> Result<bool, LakeError> {
         let entries = self.log.beyond(self.anchor).await?;
         for bytes in &entries {
@@ -79,11 +80,11 @@ impl Table {
         Ok(!entries.is_empty())
     }
 
-    /// Makes sure that this object knows the newest version: that nobody else has committed, and that the log
-    /// still holds it.
+    /// Checks that this object knows the newest version and that the log still holds it.
     ///
     /// # Errors
-    /// [`LakeError::Conflict`], [`LakeError::Gone`]; otherwise what the storage says.
+    /// [`LakeError::Conflict`] if another writer has committed, [`LakeError::Gone`] if the version was
+    /// cleaned up.
     pub async fn ensure_current(&self) -> Result<(), LakeError> {
         let beyond = self.log.beyond(self.anchor).await?;
         if beyond.is_empty() {
@@ -93,6 +94,7 @@ impl Table {
         }
     }
 
+    /// Applies an action of an entry to the state.
     fn fold(&mut self, action: &Action) {
         match action {
             Action::Add(add) => {
@@ -109,7 +111,6 @@ impl Table {
         }
     }
 
-    /// Which table this is.
     pub fn kind(&self) -> TableKind {
         self.kind
     }
@@ -124,7 +125,7 @@ impl Table {
         self.checkpoint
     }
 
-    /// The live files.
+    /// The live files, ordered by path.
     pub fn files(&self) -> impl ExactSizeIterator<Item = &Arc<DataFile>> {
         self.files.values()
     }
@@ -134,7 +135,7 @@ impl Table {
         self.path.join(file.path())
     }
 
-    /// The position that was committed last under an app id.
+    /// The position that was last committed under an app id.
     pub fn txn(&self, app_id: &str) -> Option<i64> {
         self.txns.get(app_id).copied()
     }
@@ -160,9 +161,6 @@ impl Table {
     }
 
     /// Writes rows to a new data file; they are not in the table until the file is committed.
-    ///
-    /// # Errors
-    /// What the storage says (a full disk, for one).
     pub async fn write(&self, date: Option<&str>, batch: &RecordBatch) -> Result<Add, LakeError> {
         let (bytes, stats) =
             tokio::task::block_in_place(|| encode(self.kind, batch)).when("write", self.kind)?;
@@ -204,7 +202,7 @@ impl Table {
     /// Reads a file's rows, all columns or those named, in the types of the table's schema.
     ///
     /// # Errors
-    /// [`LakeError::MissingFile`] where it is gone (vacuumed: refresh and look again).
+    /// [`LakeError::MissingFile`] if it was vacuumed: refresh the table and use its new files.
     pub async fn read(
         &self,
         file: &DataFile,
@@ -229,12 +227,12 @@ impl Table {
         self.log.store()
     }
 
-    /// Whether a data file is live or was so recently removed that readers may still want it.
+    /// Whether a data file is live, or was removed so recently that readers may still use it.
     pub(super) fn is_wanted(&self, path: &str) -> bool {
         self.files.contains_key(path) || self.removed.contains_key(path)
     }
 
-    /// Readers no longer want what was removed longer ago than the retention.
+    /// Forgets removals that are older than the retention, so that vacuum may delete the files.
     pub(super) fn forget_old_removals(&mut self) {
         let since = Utc::now().timestamp_millis() - RETENTION.num_milliseconds();
         self.removed.retain(|_, at| *at > since);

@@ -51,9 +51,6 @@ const CANDLE_COLUMNS: [&str; 13] = [
 ];
 
 /// Writes candles, oldest first. A table is cut to `width` columns of the terminal, where there is one.
-///
-/// # Errors
-/// What `out` says.
 pub fn write_candles(
     out: &mut impl Write,
     format: Format,
@@ -75,9 +72,6 @@ pub fn write_candles(
 }
 
 /// Writes the answer to a user's SQL. A table is cut to `width` columns of the terminal, where there is one.
-///
-/// # Errors
-/// What `out` says.
 pub fn write_answer(
     out: &mut impl Write,
     format: Format,

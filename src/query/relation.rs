@@ -32,16 +32,12 @@ fn sql_type(kind: ColumnType) -> &'static str {
     }
 }
 
-/// The columns that stand in the files.
-fn stored(kind: TableKind) -> impl Iterator<Item = &'static (&'static str, ColumnType)> {
-    kind.columns().iter().filter(move |(name, _)| !(kind.is_dated() && *name == "date"))
-}
-
 /// Something to select from: the table's columns as they stand in its files, times with a zone, and
 /// `filename`.
 pub(super) fn files(kind: TableKind, paths: &[String]) -> String {
     if paths.is_empty() {
-        let columns = stored(kind).map(|(name, column)| format!("NULL::{} AS \"{name}\"", sql_type(*column)));
+        let columns =
+            kind.stored_columns().map(|(name, column)| format!("NULL::{} AS \"{name}\"", sql_type(*column)));
         return format!(
             "(SELECT {}, NULL::VARCHAR AS filename WHERE false)",
             columns.collect::<Vec<_>>().join(", ")

@@ -12,21 +12,21 @@ use crate::lake::table::{Change, Commit};
 use crate::lake::{DataFile, LakeError, Table, TableContext as _, TableKind};
 use crate::text::chain;
 
-/// Files below this size are small …
+/// Only files below this size, in bytes, are compacted while there are fewer than [`MANY_FILES`].
 const SMALL_FILE: u64 = 512 << 10;
-/// … unless there are so many that larger ones are worth a rewrite, too.
+/// From this number of files on, larger ones are compacted, too.
 const MANY_FILES: usize = 800;
-/// Small files of one date that are worth a rewrite.
+/// Small files of the newest date that are worth a rewrite.
 const ENOUGH_FILES: usize = 50;
-/// Small files in all that are worth it while the pipeline is behind; with fewer its own work goes first.
-const ENOUGH_FILES_WHEN_BEHIND: usize = 400;
-/// The same for a date that no longer grows.
+/// The same for an older date, which no longer grows.
 const ENOUGH_OLD_FILES: usize = 8;
-/// Bytes of rows in memory in a row group of a compacted file at most, but for one batch: a reader takes a
-/// row group at once.
+/// Small files of all dates that are worth a rewrite while rows are waiting.
+const ENOUGH_FILES_WHEN_BEHIND: usize = 400;
+/// Most bytes of a row group of a compacted file, in memory, but for its last batch: a reader loads whole row
+/// groups.
 const ROW_GROUP: usize = 128 << 20;
 
-/// Bytes that a compacted file aims at. Gold's are small, so that a restatement rewrites little.
+/// Target size of a compacted file in bytes. Gold's are small, so that a restatement rewrites little.
 const fn target(kind: TableKind) -> u64 {
     match kind {
         TableKind::Gold => 4 << 20,
@@ -34,8 +34,8 @@ const fn target(kind: TableKind) -> u64 {
     }
 }
 
-/// What the files of one group share: the date and, where a file is of one stream only, that stream. A file
-/// then has its rows of a stream between two of its offsets, and readers can tell which.
+/// What files that are compacted together have in common: the date and, for files of one stream only, that
+/// stream. The statistics of the compacted file then still show its range of offsets.
 type Shared = (Option<String>, Option<(String, i64)>);
 
 fn shared(file: &DataFile) -> Shared {
@@ -45,13 +45,14 @@ fn shared(file: &DataFile) -> Shared {
     (file.date().map(str::to_owned), topic.zip(partition))
 }
 
+/// Sort key: first offset or window start, then path.
 fn order(file: &DataFile) -> (i64, String) {
     let first = file.integers("offset").map(|(min, _)| min);
     let first = first.or_else(|| file.times("window_start").map(|(min, _)| min)).unwrap_or(i64::MIN);
     (first, file.path().to_owned())
 }
 
-/// Cuts files into groups that make one file each.
+/// Cuts files into groups of at most the target size.
 fn cut(kind: TableKind, files: Vec<Arc<DataFile>>) -> Vec<Vec<Arc<DataFile>>> {
     let (mut groups, mut group, mut bytes) = (Vec::new(), Vec::new(), 0);
     for file in files {
@@ -66,7 +67,7 @@ fn cut(kind: TableKind, files: Vec<Arc<DataFile>>) -> Vec<Vec<Arc<DataFile>>> {
     groups
 }
 
-/// The groups of files to rewrite as one each.
+/// The groups of files to rewrite into one file each.
 fn plan(
     kind: TableKind,
     files: impl Iterator<Item = Arc<DataFile>>,
@@ -91,7 +92,7 @@ fn plan(
         Effort::Due | Effort::Behind => ENOUGH_OLD_FILES,
     };
     let mut groups = Vec::new();
-    // Many streams with a few files each: these are joined with each other.
+    // Files of streams with too few files each are joined across streams.
     let mut left_over: BTreeMap<Option<String>, Vec<Arc<DataFile>>> = BTreeMap::new();
     for ((date, _), mut small) in parts {
         small.sort_by_key(|file| order(file));
@@ -110,8 +111,8 @@ fn plan(
     groups
 }
 
-/// Rewrites small files as larger ones. A file that cannot be read stays as it is: it is reported, and left
-/// out from then on (`unreadable` holds the paths).
+/// Rewrites small files as larger ones. A file that cannot be read is kept, reported, and left out of later
+/// compactions (`unreadable` holds the paths).
 pub(super) async fn compact(
     table: &mut Table,
     effort: Effort,
@@ -128,7 +129,7 @@ pub(super) async fn compact(
                 Ok(batches) => batches,
                 Err(error) => {
                     unreadable.insert(file.path().to_owned());
-                    report.problems.push(format!("left as it is: {} ({})", file.path(), chain(&error)));
+                    report.problems.push(format!("not compacted: {} ({})", file.path(), chain(&error)));
                     continue;
                 }
             };

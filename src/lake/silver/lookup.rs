@@ -10,9 +10,6 @@ use crate::market::window::{Aggregation, window_start};
 use crate::market::{Market, Micros};
 
 /// The sums of some windows, each from all of its ticks in silver.
-///
-/// # Errors
-/// What the storage says.
 pub async fn aggregate(
     table: &Table,
     wanted: &BTreeSet<(Arc<Market>, Micros)>,
@@ -23,9 +20,6 @@ pub async fn aggregate(
 }
 
 /// Passes every tick of some windows to `take`, in no particular order.
-///
-/// # Errors
-/// What the storage says.
 pub async fn scan(
     table: &Table,
     wanted: &BTreeSet<(Arc<Market>, Micros)>,
@@ -50,9 +44,6 @@ pub async fn scan(
 }
 
 /// The keys of all ticks of some markets, of each market at or after its time in `from`.
-///
-/// # Errors
-/// What the storage says.
 pub async fn keys_since(
     table: &Table,
     from: &HashMap<Arc<Market>, Micros>,
@@ -80,9 +71,6 @@ pub async fn keys_since(
 }
 
 /// The keys in `asked` that are in silver.
-///
-/// # Errors
-/// What the storage says.
 pub async fn known(
     table: &Table,
     asked: &HashSet<(Arc<Market>, TickKey)>,

@@ -1,4 +1,4 @@
-//! Commits: what they hold, how they land, and whether one with an unknown outcome has landed.
+//! Commits: their content, their execution, and whether one with an unknown outcome has landed.
 
 use std::sync::Arc;
 
@@ -25,18 +25,17 @@ pub enum Change {
     Compact,
 }
 
-/// Everything that one commit holds.
+/// The content of one commit.
 #[derive(Debug)]
 pub struct Commit<'a> {
-    /// What it does.
     pub change: Change,
     /// New files, from [`Table::write`].
     pub adds: Vec<Add>,
-    /// Files that go.
+    /// Live files to remove.
     pub removes: Vec<Arc<DataFile>>,
     /// Positions that the rows came from: `(app id, position)`.
     pub txns: Vec<(String, i64)>,
-    /// Facts for those who read the log: counts and the like.
+    /// Counts and other numbers for people who read the log; stored in the entry's `commitInfo`.
     pub facts: &'a [(&'a str, i64)],
 }
 
@@ -47,7 +46,7 @@ impl Commit<'_> {
     }
 }
 
-/// A commit that was tried: enough to tell later whether it landed.
+/// Identifies a commit that was tried, to find out later whether it landed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tried {
     version: u64,
@@ -58,10 +57,9 @@ impl Table {
     /// Commits as the version after the one that this object knows. Returns that version.
     ///
     /// # Errors
-    /// [`LakeError::Conflict`] where that version is taken: the commit's files are deleted.
-    /// [`LakeError::Gone`] where the log was cleaned up beyond what this object knows. After any other error
-    /// the commit may or may not have landed: open the table anew and ask [`Self::holds`] or look at the
-    /// positions.
+    /// [`LakeError::Conflict`] if that version is taken: the commit's files are deleted. [`LakeError::Gone`]
+    /// if the version that this object knows was cleaned up. After any other error the commit may or may not
+    /// have landed: open the table again and check [`Self::holds`] or the positions.
     pub async fn commit(&mut self, commit: Commit<'_>) -> Result<u64, LakeError> {
         let kind = self.kind;
         let data_change = commit.change != Change::Compact;
@@ -95,11 +93,11 @@ impl Table {
             Ok(anchor) => self.anchor = anchor,
             Err(error) => {
                 if matches!(error, LakeError::Conflict { .. } | LakeError::Gone { .. }) {
-                    self.tried = None; // lost, or void whatever stands there
+                    self.tried = None; // it has not landed, or is void
                 }
                 if matches!(error, LakeError::Conflict { .. }) {
                     for path in written {
-                        self.store().delete(&path).await.ok(); // else the next vacuum finds it
+                        self.store().delete(&path).await.ok(); // otherwise the next vacuum deletes it
                     }
                 }
                 return Err(error);
@@ -111,8 +109,7 @@ impl Table {
         Ok(self.version())
     }
 
-    /// The commit that failed through this object and may have landed all the same, if any: what this object
-    /// knows may be out of date.
+    /// The commit of this object that failed with an unknown outcome, if any: this object may be out of date.
     pub fn tried(&self) -> Option<Tried> {
         self.tried
     }
@@ -120,7 +117,7 @@ impl Table {
     /// Whether a commit that was tried, through this object or another, has landed.
     ///
     /// # Errors
-    /// [`LakeError::Gone`] where the log no longer tells; otherwise what the storage says.
+    /// [`LakeError::Gone`] if the entry was cleaned up.
     pub async fn holds(&self, tried: Tried) -> Result<bool, LakeError> {
         match self.log.entry(tried.version).await? {
             Some(bytes) => Ok(memchr::memmem::find(&bytes, tried.id.to_string().as_bytes()).is_some()),

@@ -17,10 +17,10 @@ use crate::lake::schema::{FORMAT_PROPERTY, FORMAT_VERSION, TableKind};
 use crate::lake::{LakeError, Storage, TableContext as _, parquet};
 
 impl Table {
-    /// Opens the table for its writer and makes it if it is not there.
+    /// Opens the table for its writer and creates it if it is absent.
     ///
     /// # Errors
-    /// [`LakeError::NotOurs`] where something else stands in its place; otherwise what the storage says.
+    /// [`LakeError::NotOurs`] if the folder holds something else.
     pub async fn open_or_create(storage: &Storage, kind: TableKind) -> Result<Self, LakeError> {
         let path = storage.table_path(kind);
         std::fs::create_dir_all(&path).map_err(|source| LakeError::Folder { path: path.clone(), source })?;
@@ -45,13 +45,13 @@ impl Table {
             .with_save_mode(SaveMode::ErrorIfExists)
             .await;
         if let Some(table) = Self::open(storage, kind).await? {
-            return Ok(table); // made by us or, a moment earlier, by another process
+            return Ok(table); // created here or, a moment earlier, by another process
         }
         created.when("create", kind)?;
-        Err(LakeError::NotOurs { path, why: "it vanished while it was made".into() })
+        Err(LakeError::NotOurs { path, why: "it disappeared while it was created".into() })
     }
 
-    /// Opens the table as it stands; none where there is no such table yet.
+    /// Opens the table; `None` if it does not exist yet.
     ///
     /// # Errors
     /// As [`Self::open_or_create`].
@@ -62,13 +62,13 @@ impl Table {
         }
         let log = Log::open(&path, kind)?;
         if !log.engine().is_delta_table_location().await.when("open", kind)? {
-            let strange = std::fs::read_dir(&path)
+            let has_files = std::fs::read_dir(&path)
                 .ok()
                 .into_iter()
                 .flatten()
                 .flatten()
                 .any(|e| e.file_name() != "_delta_log");
-            return if strange {
+            return if has_files {
                 Err(LakeError::NotOurs { path, why: "the folder holds files but no Delta log".into() })
             } else {
                 Ok(None)
@@ -116,8 +116,8 @@ impl Table {
         Ok(Some(this))
     }
 
-    /// Reads all `txn`s and recent removals up to this version: from the newest checkpoint, then from the
-    /// entries after it.
+    /// Reads all `txn`s and recent removals up to this version, from the newest checkpoint and the entries
+    /// after it.
     async fn load_history(&mut self) -> Result<(), LakeError> {
         let mut next = 0;
         if let Some((version, location)) = self.log.newest_checkpoint(self.version()).await? {
@@ -138,7 +138,7 @@ impl Table {
             let entry = self.log.entry(version).await?;
             let entry = entry.ok_or_else(|| LakeError::Corrupt {
                 table: self.kind,
-                what: format!("a log without entry {version} and no checkpoint"),
+                what: format!("its log has neither entry {version} nor a newer checkpoint"),
             })?;
             for action in get_actions(version, &entry).when("open", self.kind)? {
                 if let Action::Txn(_) | Action::Remove(_) = &action {
