@@ -27,13 +27,10 @@ pub use trade::{Sequence, TradeId};
 /// Microseconds since the Unix epoch, UTC.
 pub type Micros = i64;
 
-/// One second in [`Micros`].
 pub const SECOND: Micros = 1_000_000;
-/// One minute in [`Micros`]: the width of a gold window.
+/// The width of a gold window.
 pub const MINUTE: Micros = 60 * SECOND;
-/// One hour in [`Micros`].
 pub const HOUR: Micros = 60 * MINUTE;
-/// One day in [`Micros`].
 pub const DAY: Micros = 24 * HOUR;
 
 /// `2025-05-12T00:00:00Z`: RFC 3339, UTC, to the second.
@@ -42,7 +39,7 @@ pub fn rfc3339(time: Micros) -> String {
         .map_or_else(|| time.to_string(), |t| t.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
-/// `2025-05-12`: the UTC date of a time, as tables are partitioned by.
+/// `2025-05-12`: the UTC date of a time, as in the partitions of tables.
 pub fn date(time: Micros) -> String {
     DateTime::from_timestamp_micros(time).unwrap_or_default().format("%Y-%m-%d").to_string()
 }
@@ -59,12 +56,12 @@ pub fn by_date<T>(
     days.into_iter().map(|(midnight, items)| (date(midnight), items)).collect()
 }
 
-/// What duplicates, watermarks, windows and alerts are keyed by. Ordered by (source, `coin_id`, quote).
+/// The key of duplicates, watermarks, windows and alerts. Ordered by (source, `coin_id`, quote).
 ///
-/// The decoder lets no name pass that has control characters or more than [`decode::MAX_NAME`] bytes.
+/// The decoder rejects names with control characters or of more than [`decode::MAX_NAME`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Market {
-    /// Where the price was made: `coingecko`, `simulator`, `binance` …
+    /// Where the price comes from: `coingecko`, `simulator`, `binance` …
     pub source: Arc<str>,
     /// `CoinGecko`'s id of the coin, trimmed and lower-cased: `bitcoin`.
     pub coin_id: Arc<str>,
@@ -73,7 +70,6 @@ pub struct Market {
 }
 
 impl Market {
-    /// A market from its three names.
     pub fn new(source: &str, coin_id: &str, quote: &str) -> Self {
         Self { source: source.into(), coin_id: coin_id.into(), quote: quote.into() }
     }
@@ -85,17 +81,16 @@ impl fmt::Display for Market {
     }
 }
 
-/// Where a stream of records comes from: an identity under which an offset never means another record.
+/// The identity of a stream of records. Within a stream, an offset always means the same record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stream {
     /// `direct`, `replay:<hash of the content>`, `kafka:<cluster id>/<topic>`.
     pub topic: Arc<str>,
-    /// The topic's partition, 0 where there is only one.
+    /// The topic's partition; 0 if there is only one.
     pub partition: i32,
 }
 
 impl Stream {
-    /// A stream from its two names.
     pub fn new(topic: &str, partition: i32) -> Self {
         Self { topic: topic.into(), partition }
     }
@@ -105,7 +100,7 @@ impl Stream {
         Self::new("direct", 0)
     }
 
-    /// Whether every offset from 0 on is a record. Kafka leaves gaps.
+    /// Whether every offset from 0 on has a record; Kafka's streams have gaps.
     pub fn is_dense(&self) -> bool {
         !self.topic.starts_with("kafka:")
     }
@@ -117,23 +112,20 @@ impl fmt::Display for Stream {
     }
 }
 
-/// What a `CoinGecko` answer says of a coin beside its price. All of it as the source gave it, in quote
+/// What a `CoinGecko` answer contains besides the price, as the source gave it. Amounts are in quote
 /// currency.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Details {
     /// Ticker symbol, lower case as the source sends it.
     pub symbol: Option<Arc<str>>,
-    /// Traded value of the last 24 hours.
+    /// Traded value, not the amount of coins.
     pub volume_24h: Option<f64>,
-    /// Market capitalisation.
     pub market_cap: Option<f64>,
-    /// Absolute change over 24 hours.
+    /// Absolute.
     pub price_change_24h: Option<f64>,
-    /// Change over 24 hours, percent.
+    /// Percent.
     pub price_change_pct_24h: Option<f64>,
-    /// Highest price of the last 24 hours.
     pub high_24h: Option<f64>,
-    /// Lowest price of the last 24 hours.
     pub low_24h: Option<f64>,
 }
 
@@ -142,30 +134,27 @@ pub struct Details {
 pub struct Tick {
     /// Index into the markets of the batch that holds the tick.
     pub market: u32,
-    /// Place in the record, 0 for a record with one tick.
+    /// Number of the tick in its record, from 0.
     pub index: i32,
     /// Offset of the record in its stream.
     pub offset: i64,
-    /// When the source says that the price was made.
+    /// Time of the price, as the source states it.
     pub event_time: Micros,
     /// Finite and above zero, in quote currency.
     pub price: f64,
     /// Traded amount in coins, where the tick is a trade. Finite.
     pub size: Option<f64>,
-    /// The source's id of the trade.
     pub trade_id: Option<TradeId>,
-    /// What else the source said.
     pub details: Option<Box<Details>>,
-    /// When bronze took the record in.
+    /// When the record came in, by the clock of the process that wrote bronze.
     pub ingested_at: Micros,
 }
 
-/// Ticks of one stream in position order, valid and free of duplicates once they left silver.
+/// Valid ticks of one stream in position order; without duplicates once silver has committed them.
 #[derive(Debug, Clone, Default)]
 pub struct Ticks {
     /// The markets that [`Tick::market`] points into.
     pub markets: Arc<Vec<Arc<Market>>>,
-    /// The ticks, lowest position first.
     pub ticks: Vec<Tick>,
 }
 
@@ -179,19 +168,14 @@ impl Ticks {
 /// The width of a candle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Interval {
-    /// One minute: gold itself.
     #[serde(rename = "1m")]
     Minute1,
-    /// Five minutes.
     #[serde(rename = "5m")]
     Minute5,
-    /// A quarter of an hour.
     #[serde(rename = "15m")]
     Minute15,
-    /// An hour.
     #[serde(rename = "1h")]
     Hour1,
-    /// Four hours.
     #[serde(rename = "4h")]
     Hour4,
     /// A UTC day.
@@ -200,7 +184,7 @@ pub enum Interval {
 }
 
 impl Interval {
-    /// All of them, narrowest first.
+    /// Narrowest first.
     pub const ALL: [Self; 6] =
         [Self::Minute1, Self::Minute5, Self::Minute15, Self::Hour1, Self::Hour4, Self::Day1];
 
@@ -258,30 +242,25 @@ pub struct Alert {
     pub alert_id: String,
     /// Name of the rule: `volatility`.
     pub rule: String,
-    /// The market whose candle broke the rule.
     pub market: Market,
-    /// Start of the candle.
     pub window_start: Micros,
-    /// End of the candle.
     pub window_end: Micros,
     /// Mean price of the candle's ticks.
     pub avg_price: f64,
-    /// Lowest price.
     pub min_price: f64,
-    /// Highest price.
     pub max_price: f64,
-    /// `(max - min) / min * 100`.
+    /// `(max_price - min_price) / min_price * 100`.
     pub volatility: f64,
-    /// The threshold it went above, percent.
+    /// The threshold that `volatility` exceeded, percent.
     pub threshold: f64,
-    /// When the alert was raised (clock).
+    /// When the alert was raised, by the clock.
     pub timestamp: Micros,
 }
 
 impl Alert {
-    /// The identity of an alert: 128 bits of a hash of its key, as hex.
+    /// The id of an alert: 128 bits of a hash of its key, as hex.
     pub fn id(rule: &str, market: &Market, window_start: Micros) -> String {
-        // No two keys make the same text: names of markets have no control characters.
+        // Different keys give different texts: names of markets have no control characters.
         let key =
             [rule, &market.source, &market.coin_id, &market.quote, &window_start.to_string()].join("\0");
         blake3::hash(key.as_bytes()).to_hex()[..32].to_owned()
@@ -300,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alerts_identity_is_that_of_its_key_and_never_changes() {
+    fn an_alerts_id_depends_on_its_key_only_and_never_changes() {
         let id = |source, coin, quote| {
             Alert::id("volatility", &Market::new(source, coin, quote), 1_747_008_000_000_000)
         };

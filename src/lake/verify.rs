@@ -1,13 +1,12 @@
-//! Checks the promises on the tables themselves: positions, decoding, deduplication, aggregation, alerts,
-//! files.
+//! Checks the tables against each other: positions, decoding, deduplication, aggregation, alerts, files.
 //!
-//! Works beside a running pipeline: it pins alerts, gold, then silver and quarantine, then bronze, and
-//! compares each layer with the one before up to the position that the later one has reached. Needs about 100
-//! bytes of memory a tick. A file that is missing or cannot be read is a difference like any other: the rest
-//! is checked, and what only that file could tell is not judged.
+//! May run beside a pipeline: it opens alerts, gold, then silver and quarantine, then bronze, and compares
+//! each layer with the one before it, up to the position that the later one has reached. Needs about 100 bytes
+//! of memory per tick. A file that is missing or cannot be read is one difference; rows that only this file
+//! could confirm are counted as not judged.
 //!
-//! What it finds: rows that were lost, doubled, changed or put in the wrong place after they were made. What
-//! it cannot find: a fault in the code that makes rows, for it decodes, keys, sums and reads with the same
+//! It finds rows that were lost, duplicated, changed or put in the wrong place after they were made. It cannot
+//! find errors in the code that makes rows, because it decodes, deduplicates and aggregates with the same
 //! functions (a decoder that misreads a number misreads it here, too). For that the integration tests compare
 //! the tables with references that share no code with them.
 
@@ -26,6 +25,7 @@ use deltalake::arrow::row::{RowConverter, SortField};
 
 use super::{DataFile, LakeError, Storage, Table, TableContext as _, TableKind};
 use crate::market::{Micros, Stream};
+use crate::text::chain;
 
 /// What is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -41,70 +41,73 @@ pub enum Scope {
     All,
 }
 
-/// Differences that are told; the rest is counted.
-const TOLD: usize = 10;
+/// Most differences that are described; all are counted.
+const MOST_SHOWN: usize = 10;
 
-/// What was found.
+/// The result of a check; `Display` is the report for people.
 #[derive(Debug, Default)]
 pub struct Report {
-    sound: String,
-    told: Vec<String>,
+    /// A line per layer.
+    summary: String,
+    /// Descriptions of the first differences.
+    shown: Vec<String>,
     differences: u64,
     not_judged: u64,
 }
 
 impl Report {
-    /// Whether every promise is kept.
+    /// Whether no differences were found.
     pub fn is_sound(&self) -> bool {
         self.differences == 0
     }
 
-    /// The first differences, in words.
+    /// Descriptions of the first differences.
     pub fn differences(&self) -> &[String] {
-        &self.told
+        &self.shown
     }
 
     fn wrong(&mut self, what: impl FnOnce() -> String) {
         self.differences += 1;
-        if self.told.len() < TOLD {
-            self.told.push(what());
+        if self.shown.len() < MOST_SHOWN {
+            self.shown.push(what());
         }
     }
 
     fn note(&mut self, layer: &str, what: &str) {
-        writeln!(self.sound, "{layer:<11} {what}").expect("a string takes all");
+        writeln!(self.summary, "{layer:<11} {what}").expect("writing to a string cannot fail");
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sound)?;
-        for difference in &self.told {
+        f.write_str(&self.summary)?;
+        for difference in &self.shown {
             writeln!(f, "WRONG       {difference}")?;
         }
         if self.not_judged > 0 {
             writeln!(
                 f,
-                "not judged  {} rows: what they are compared with may stand in files that cannot be read",
+                "not judged  {} rows: what they are compared with may be in files that cannot be read",
                 self.not_judged
             )?;
         }
         match self.differences {
-            0 => writeln!(f, "every promise is kept"),
-            n if n > TOLD as u64 => writeln!(f, "{n} differences, the first {TOLD} above"),
+            0 => writeln!(f, "no differences found"),
+            n if n > MOST_SHOWN as u64 => writeln!(f, "{n} differences, the first {MOST_SHOWN} above"),
             n => writeln!(f, "{n} difference{}", if n == 1 { "" } else { "s" }),
         }
     }
 }
 
-/// A pinned table and those of its files that could not be read.
+/// A table at a fixed version, and those of its files that could not be read.
 struct Layer {
     table: Table,
     unread: Vec<Arc<DataFile>>,
 }
 
 impl Layer {
-    /// The table as it stands; none where there is none, or where it cannot be opened, which is a difference.
+    /// Opens a table. `None` if it does not exist, which is noted in `absent`, or cannot be opened, which is
+    /// a difference.
     async fn open(
         storage: &Storage,
         kind: TableKind,
@@ -118,7 +121,7 @@ impl Layer {
                 None
             }
             Err(error) => {
-                report.wrong(|| format!("{}: {}", kind.label(), told(&error)));
+                report.wrong(|| format!("{}: {}", kind.label(), chain(&error)));
                 None
             }
         }
@@ -132,19 +135,19 @@ impl Layer {
         self.table.files().cloned().collect()
     }
 
-    /// A file could not be read: told once, and remembered.
+    /// Reports a file that could not be read, once, and remembers it.
     fn unreadable(&mut self, file: &Arc<DataFile>, error: &LakeError, report: &mut Report) {
         if self.unread.iter().any(|known| known.path() == file.path()) {
             return;
         }
         report.wrong(|| match error {
             LakeError::MissingFile { path, .. } => format!("{}: file {path} is missing", self.label()),
-            error => format!("{}: file {} cannot be read: {}", self.label(), file.path(), told(error)),
+            error => format!("{}: file {} cannot be read: {}", self.label(), file.path(), chain(error)),
         });
         self.unread.push(Arc::clone(file));
     }
 
-    /// A file's rows; none where it cannot be read.
+    /// A file's rows; empty if it cannot be read.
     async fn read(&mut self, file: &Arc<DataFile>, report: &mut Report) -> Vec<RecordBatch> {
         match self.table.read(file, None).await {
             Ok(rows) => rows,
@@ -155,30 +158,25 @@ impl Layer {
         }
     }
 
-    /// Whether a row of this position may stand in a file that could not be read.
+    /// Whether a row of this position may be in a file that could not be read.
     fn may_lack(&self, stream: &Stream, offset: i64) -> bool {
         self.unread.iter().any(|file| file.may_hold_offsets(stream, offset, offset))
     }
 
-    /// Whether a row with a time in `from..=to` may stand in a file that could not be read.
+    /// Whether a row with a time in `from..=to` may be in a file that could not be read.
     fn may_lack_times(&self, column: &str, from: Micros, to: Micros) -> bool {
         self.unread.iter().any(|file| file.may_hold_times(column, from, to))
     }
 }
 
-/// An error with its cause.
-fn told(error: &LakeError) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
-}
-
-/// Fingerprints of whole rows, the same for equal rows however they are encoded.
-struct Prints {
+/// Computes fingerprints of whole rows: equal for equal rows, however they are encoded.
+struct Fingerprints {
     kind: TableKind,
     converter: RowConverter,
     hasher: foldhash::fast::FixedState,
 }
 
-impl Prints {
+impl Fingerprints {
     fn new(kind: TableKind) -> Result<Self, LakeError> {
         let fields = kind
             .file_schema()
@@ -210,10 +208,10 @@ impl Prints {
 /// Checks the tables of a storage.
 ///
 /// # Errors
-/// When rows cannot be compared at all. What is wrong with the tables is in the report.
+/// When rows cannot be compared at all. Differences are in the report.
 pub async fn verify(storage: &Storage, scope: Scope) -> Result<Report, LakeError> {
     let (mut report, mut absent) = (Report::default(), Vec::new());
-    // A later layer first: then the one before holds at least what it was made from.
+    // Later layers first: each earlier layer then holds at least the rows that the later one was made from.
     let mut alerts = Layer::open(storage, TableKind::Alerts, &mut absent, &mut report).await;
     let mut gold = Layer::open(storage, TableKind::Gold, &mut absent, &mut report).await;
     let mut silver = Layer::open(storage, TableKind::Silver, &mut absent, &mut report).await;
@@ -223,7 +221,7 @@ pub async fn verify(storage: &Storage, scope: Scope) -> Result<Report, LakeError
         report.note("storage", &format!("{} holds no tables yet", storage.root().display()));
         return Ok(report);
     }
-    // All are made before any gets a row.
+    // All tables are created before any gets a row.
     if [&alerts, &gold, &silver, &quarantine, &bronze]
         .into_iter()
         .flatten()

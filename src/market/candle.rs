@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Interval, Micros};
 
-/// Open, high, low and close of one window. Prices in quote currency; percentages are of 100.
+/// The sums of one window. Prices are in quote currency.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candle {
     /// Start of the window, inclusive.
@@ -13,19 +13,16 @@ pub struct Candle {
     pub window_end: Micros,
     /// Price of the first tick.
     pub open: f64,
-    /// Highest price.
     pub high: f64,
-    /// Lowest price.
     pub low: f64,
     /// Price of the last tick.
     pub close: f64,
     /// Plain mean of the ticks' prices.
     pub avg: f64,
-    /// Sum of the ticks' sizes, in coins; none where no tick has one.
+    /// Sum of the ticks' sizes in coins; `None` if no tick has one.
     pub volume: Option<f64>,
-    /// Number of ticks.
     pub ticks: i64,
-    /// Whether the window is closed (stands in gold) or still gathers ticks.
+    /// Whether the window is closed (in gold) or still receives ticks.
     pub closed: bool,
 }
 
@@ -51,17 +48,17 @@ impl Candle {
         self.close - self.open
     }
 
-    /// `(close - open) / open * 100`.
+    /// Percent: `(close - open) / open * 100`.
     pub fn change_pct(&self) -> f64 {
         (self.close - self.open) / self.open * 100.0
     }
 
-    /// `(high - low) / low * 100`.
+    /// Percent: `(high - low) / low * 100`.
     pub fn volatility_pct(&self) -> f64 {
         (self.high - self.low) / self.low * 100.0
     }
 
-    /// Takes in a candle of the same bucket that starts no earlier than what this one holds.
+    /// Merges a candle of the same bucket whose ticks are later than all of this one's.
     pub fn absorb(&mut self, later: &Self) {
         #[expect(clippy::cast_precision_loss, reason = "tick counts stay far below 2^52")]
         let (mine, theirs) = (self.ticks as f64, later.ticks as f64);

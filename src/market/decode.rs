@@ -1,7 +1,7 @@
-//! From raw records to ticks: one tolerant decoder for every payload shape, by field aliases.
+//! Decodes raw records to ticks: one tolerant decoder for every payload shape, by field aliases.
 //!
-//! Its verdict depends on the record alone (its `ingested_at` included), never on a clock: the same record
-//! decodes to the same ticks and rejects whenever it is processed. Unknown fields are ignored.
+//! The result depends on the record alone (its `ingested_at` included), not on a clock: a record decodes to
+//! the same ticks and rejects whenever it is processed. Unknown fields are ignored.
 
 mod fields;
 
@@ -29,7 +29,7 @@ pub enum Reason {
     NotUtf8,
     /// Nothing but white space.
     Blank,
-    /// It does not parse.
+    /// Not valid JSON.
     NotJson,
     /// Valid JSON, but no object.
     NotAnObject,
@@ -60,7 +60,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason as the quarantine table has it.
+    /// The text in the quarantine table's column `reason`.
     pub const fn text(self) -> &'static str {
         match self {
             Self::NotUtf8 => "not UTF-8",
@@ -88,13 +88,12 @@ impl Reason {
 pub struct Reject {
     /// Offset of the record.
     pub offset: i64,
-    /// Place in the record.
+    /// Number of the tick in its record, from 0.
     pub index: i32,
-    /// Why.
     pub reason: Reason,
 }
 
-/// Decodes records and remembers the markets it has met.
+/// Decodes records and numbers the markets that it finds in them.
 #[derive(Debug, Default)]
 pub struct Decoder {
     markets: Arc<Vec<Arc<Market>>>,
@@ -105,7 +104,8 @@ pub struct Decoder {
     headers: LastHeaders,
 }
 
-/// What a record says in its headers: the currency, and of a history the range that it fills.
+/// What the decoder reads from a record's headers: the quote currency and, for a history, the range of event
+/// times that it fills.
 #[derive(Debug, Default)]
 struct Headers {
     quote: Option<String>,
@@ -125,7 +125,7 @@ impl Headers {
     }
 }
 
-/// The headers read last, with their text: neighbours mostly have the same.
+/// The headers that were parsed last, with their text: consecutive records mostly have the same.
 #[derive(Debug, Default)]
 struct LastHeaders {
     text: String,
@@ -146,7 +146,7 @@ impl LastHeaders {
 type Point<'a> = (&'a RawValue, &'a RawValue);
 
 impl Decoder {
-    /// The markets met so far; [`Tick::market`] points into them.
+    /// The markets found so far; [`Tick::market`] is an index into them.
     pub fn markets(&self) -> Arc<Vec<Arc<Market>>> {
         Arc::clone(&self.markets)
     }
@@ -215,7 +215,7 @@ impl Decoder {
     }
 
     /// `CoinGecko`'s `market_chart`: one record, many ticks. Points outside the range that the record fills
-    /// are neither valid nor rejected.
+    /// are skipped.
     fn history(
         &mut self,
         record: RecordRef<'_>,
@@ -270,7 +270,7 @@ impl Decoder {
         }
     }
 
-    /// The number of a record's market.
+    /// The index of a record's market, which is added if it is new.
     fn market(&mut self, record: RecordRef<'_>, fields: &Fields<'_>) -> Result<u32, Reason> {
         let coin_id = match first([fields.coin_id, fields.id]) {
             Some(raw) => string(raw).ok_or(Reason::CoinMissing)?,
@@ -300,7 +300,7 @@ impl Decoder {
         Ok(id)
     }
 
-    /// Decodes a run of at most about `count` records into a batch of ticks and its rejects.
+    /// Decodes a sequence of about `count` records into a batch of ticks and its rejects.
     pub fn decode_all<'a>(
         &mut self,
         count: usize,

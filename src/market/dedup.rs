@@ -1,8 +1,8 @@
 //! Exact deduplication with bounded memory.
 //!
-//! Of each market the keys at or after a cutoff are remembered, all of them, and its newest known key always
-//! (a stale coin repeats for months). A tick older than that is not judged here: the caller asks silver's
-//! files ([`Verdict::Unknown`]).
+//! For each market, all keys at or after a cutoff are remembered, and in any case its newest known key (the
+//! source repeats a stale coin's tick for months). Older ticks are not judged here ([`Verdict::Unknown`]):
+//! the caller searches silver's files.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,26 +13,26 @@ use super::{HOUR, MINUTE, Micros, Tick, TradeId};
 
 /// How far behind a market's newest tick keys are remembered.
 pub const HORIZON: Micros = 2 * HOUR;
-/// How many keys are remembered in all; above it the horizon shrinks. About 100 bytes each.
+/// Most keys in memory, of about 100 bytes each; above this number the horizon is shortened.
 pub const MAX_KEYS: usize = 500_000;
 
 /// What makes two ticks of one market the same tick.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TickKey {
     event_time: Micros,
+    /// Bits of the price.
     price: u64,
-    /// No size is the bits of a NaN, which no size has.
+    /// Bits of the size; without a size those of a NaN, which no size has.
     size: u64,
     trade_id: Option<TradeId>,
 }
 
 impl TickKey {
-    /// The key of a tick.
     pub fn of(tick: &Tick) -> Self {
         Self::new(tick.event_time, tick.price, tick.size, tick.trade_id.clone())
     }
 
-    /// The key from its parts. `-0.0` is `0.0`.
+    /// `-0.0` counts as `0.0`.
     pub fn new(event_time: Micros, price: f64, size: Option<f64>, trade_id: Option<TradeId>) -> Self {
         Self {
             event_time,
@@ -42,20 +42,17 @@ impl TickKey {
         }
     }
 
-    /// Its event time.
     pub fn event_time(&self) -> Micros {
         self.event_time
     }
 }
 
-/// Whether a tick is one that silver has.
+/// Whether silver has a tick already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is not there.
     New,
-    /// It is there.
     Duplicate,
-    /// It is older than what is remembered: silver's files know.
+    /// Older than what is remembered: silver's files must be searched.
     Unknown(TickKey),
 }
 
@@ -81,6 +78,7 @@ impl Memory {
 #[derive(Debug)]
 pub struct Dedup {
     markets: Vec<Option<Memory>>,
+    /// Number of keys in memory.
     keys: usize,
     horizon: Micros,
     max_keys: usize,
@@ -103,17 +101,17 @@ impl Dedup {
         self.markets.get(market as usize)?.as_ref()
     }
 
-    /// Whether the market was met; one that was not must be [`Self::resume`]d before its ticks are judged.
+    /// Whether the market was added by [`Self::resume`], as it must be before its ticks are judged.
     pub fn knows(&self, market: u32) -> bool {
         self.memory(market).is_some()
     }
 
-    /// How far back keys are wanted when a market is met whose newest tick is at `event_time`.
+    /// The cutoff with which to [`Self::resume`] a market whose newest tick is at `event_time`.
     pub fn wanted_from(&self, event_time: Micros) -> Micros {
         event_time.saturating_sub(self.horizon)
     }
 
-    /// Meets a market: `keys` are all that silver has of it at or after `cutoff`.
+    /// Adds a market; `keys` are all that silver has of it at or after `cutoff`.
     pub fn resume(&mut self, market: u32, cutoff: Micros, keys: impl IntoIterator<Item = TickKey>) {
         let mut memory = Memory { cutoff, ..Memory::default() };
         self.keys += keys.into_iter().filter(|key| memory.insert(key.clone())).count();
@@ -127,10 +125,11 @@ impl Dedup {
     /// Judges a tick of a market and remembers it if it is new.
     ///
     /// # Panics
-    /// When the market was never met.
+    /// If the market was not resumed.
     pub fn judge(&mut self, market: u32, key: TickKey) -> Verdict {
-        let memory =
-            self.markets[market as usize].as_mut().expect("markets are met before their ticks are judged");
+        let memory = self.markets[market as usize]
+            .as_mut()
+            .expect("markets are resumed before their ticks are judged");
         if key.event_time < memory.cutoff {
             return if memory.newest.as_ref() == Some(&key) {
                 Verdict::Duplicate
@@ -155,8 +154,7 @@ impl Dedup {
         self.memory(market).is_some_and(|memory| memory.newest.as_ref() == Some(key))
     }
 
-    /// Notes that silver has `key`, although it is older than what is remembered, if it is the newest known
-    /// of its market.
+    /// Remembers a key older than the cutoff, which silver has, if it is the newest known of its market.
     pub fn note(&mut self, market: u32, key: &TickKey) {
         if let Some(memory) = self.markets.get_mut(market as usize).and_then(Option::as_mut)
             && memory.newest.as_ref().is_none_or(|newest| newest.event_time <= key.event_time)
@@ -165,7 +163,7 @@ impl Dedup {
         }
     }
 
-    /// Forgets what lies beyond the horizon. To be called between batches.
+    /// Drops the keys beyond the horizon. To be called between batches.
     pub fn forget(&mut self) {
         let mut horizon = self.horizon;
         loop {
@@ -182,16 +180,6 @@ impl Dedup {
             }
             horizon /= 2;
         }
-    }
-
-    /// Number of keys remembered.
-    pub fn len(&self) -> usize {
-        self.keys
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.keys == 0
     }
 }
 
@@ -214,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_coins_only_tick_is_known_for_ever() {
+    fn a_stale_coins_only_tick_stays_known() {
         let mut dedup = Dedup::new(HOUR, 100);
         dedup.resume(0, 50 * HOUR, []);
         assert_eq!(dedup.judge(0, key(HOUR)), Verdict::Unknown(key(HOUR)));
@@ -225,8 +213,8 @@ mod tests {
     }
 
     proptest! {
-        /// With silver's files played by a set of everything that was kept, the answer is exact however
-        /// little is remembered.
+        /// A set of all accepted keys stands for silver's files: the verdict is exact however little is
+        /// remembered.
         #[test]
         fn forgetting_changes_no_verdict(times in prop::collection::vec(0i64..400, 1..300), horizon in 1i64..100, most in 1usize..40, every in 1usize..20) {
             let mut dedup = Dedup::new(horizon * MINUTE, most);

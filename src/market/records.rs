@@ -1,30 +1,29 @@
-//! Raw records in a flat buffer: what sources deliver, transports carry and bronze stores. Nothing is
+//! Raw records in a flat buffer, as sources deliver, transports carry and bronze stores them. Nothing is
 //! interpreted.
 
 use std::sync::Arc;
 
 use super::{Micros, Stream};
 
-/// What a source hands to the transport at once.
+/// Records that a source passes to the transport together.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The stream whose offsets the records carry; none where the bronze writer is to number them (direct
+    /// The stream that the records' offsets are of; `None` if the bronze writer numbers them (direct
     /// transport).
     pub stream: Option<Stream>,
-    /// The records, lowest offset first.
+    /// Lowest offset first.
     pub records: Records,
 }
 
-/// A record as it stands in [`Records`].
+/// A record in [`Records`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordRef<'a> {
-    /// Place in the stream. In direct transport 0 until bronze has numbered it.
+    /// Offset in the stream; in direct transport 0 until the bronze writer has numbered it.
     pub offset: i64,
     /// The coin's id, where the source knows it.
     pub key: Option<&'a str>,
     /// The bytes exactly as the source sent them.
     pub value: &'a [u8],
-    /// Name of the source.
     pub source: &'a str,
     /// The record's other metadata, a JSON object as text.
     pub headers: Option<&'a str>,
@@ -40,7 +39,7 @@ impl RecordRef<'_> {
     }
 }
 
-/// What records of one delivery share, so that it is stored once.
+/// What records of one delivery have in common, stored once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Origin {
     source: Arc<str>,
@@ -57,7 +56,7 @@ struct RecordSpan {
     has_key: bool,
 }
 
-/// Records one after the other in two buffers: pushing one allocates nothing of its own.
+/// Records one after the other in shared buffers: a record needs no allocation of its own.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
     keys: String,
@@ -72,7 +71,6 @@ impl Records {
     /// columns reach.
     pub const MAX_BYTES: usize = 64 << 20;
 
-    /// An empty batch.
     pub fn new() -> Self {
         Self::default()
     }
@@ -120,17 +118,15 @@ impl Records {
         other.iter().for_each(|record| self.push(record));
     }
 
-    /// Number of records.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Bytes of all records. What records share is counted for each: tables store it for each.
+    /// Bytes of all records. What records share is counted for each of them, as tables store it.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -140,7 +136,7 @@ impl Records {
         self.rows.last().map(|row| row.offset)
     }
 
-    /// Numbers the records from `first` on, one by one.
+    /// Sets the offsets to `first`, `first + 1` …
     pub fn number_from(&mut self, first: i64) {
         for (offset, row) in (first..).zip(&mut self.rows) {
             row.offset = offset;
@@ -167,7 +163,6 @@ impl Records {
         }
     }
 
-    /// All records, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
         (0..self.rows.len()).map(|i| self.at(i))
     }

@@ -1,14 +1,13 @@
-//! Sums that depend on what is added, never on the order: the exact sum of the terms, rounded once at the
-//! end.
+//! Sums that do not depend on the order of their terms: the exact sum, rounded once at the end.
 //!
-//! Shewchuk's algorithm as Python's `math.fsum` has it: non-overlapping partial sums, lowest first, and a
-//! last rounding that looks at the remainder so that ties go to even. Terms so large that a partial sum could
+//! Shewchuk's algorithm as in Python's `math.fsum`: non-overlapping partial sums, lowest first, and a last
+//! rounding that looks at the remainder so that ties go to even. Terms so large that a partial sum could
 //! leave the range of `f64` are kept apart, scaled down by a power of two, which is exact.
 
-/// 2^512: terms from here on are summed apart, scaled. Of the others fewer than 2^88 sum up to less than
-/// [`UNIT`].
+/// 2^512: terms from here on are summed separately, scaled. Fewer than 2^88 of the other terms sum up to less
+/// than [`UNIT`].
 const LARGE: f64 = f64::from_bits((1023 + 512) << 52);
-/// 2^600: what the partial sums of large terms are multiples of.
+/// 2^600: the unit of the partial sums of large terms.
 const UNIT: f64 = f64::from_bits((1023 + 600) << 52);
 /// 2^-400: where a sum is large, partial sums below this are too small to be scaled and only break ties.
 const SMALL: f64 = f64::from_bits((1023 - 400) << 52);
@@ -41,12 +40,12 @@ impl ExactSum {
     /// not.
     pub fn mean(&self, count: i64) -> f64 {
         let (sum, unit) = self.scaled();
-        #[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^53")]
+        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
         let mean = sum / count as f64;
         mean * unit
     }
 
-    /// The rounded sum as a multiple of the second number, a power of two.
+    /// The rounded sum, divided by the second number, a power of two.
     fn scaled(&self) -> (f64, f64) {
         if self.large.is_empty() {
             return (rounded(&self.partials), 1.0);
@@ -56,8 +55,8 @@ impl ExactSum {
             self.large.iter().for_each(|partial| grow(&mut all, partial * UNIT));
             return (rounded(&all), 1.0);
         }
-        // The small terms cannot cancel the large ones. What of them is too small to be scaled exactly is
-        // less than the last bit of everything else: only its sign, that of its largest part, can count.
+        // The small terms cannot cancel the large ones. Those too small to be scaled exactly are less than
+        // the last bit of the rest: only their sign, that of the largest of them, can matter.
         let mut all = self.large.clone();
         let mut rest = 0.0;
         for &partial in &self.partials {
@@ -105,10 +104,11 @@ fn rounded(partials: &[f64]) -> f64 {
             break;
         }
     }
-    // `low` is exactly half a unit in the last place and more of its sign lies below: the tie is none.
+    // `low` is exactly half a unit in the last place and a part below it has the same sign: this is not a
+    // tie.
     if rest.next().is_some_and(|below| (low < 0.0 && below < 0.0) || (low > 0.0 && below > 0.0)) {
         let (twice, x) = (low * 2.0, high + low * 2.0);
-        #[expect(clippy::float_cmp, reason = "exactness is the point")]
+        #[expect(clippy::float_cmp, reason = "the comparison must be exact")]
         if twice == x - high {
             high = x;
         }
@@ -146,12 +146,12 @@ mod tests {
     fn known_sums_are_exact() {
         assert_eq!(sum(&[]), 0.0);
         assert_eq!(sum(&[0.1; 10]), 1.0);
-        assert_eq!(sum(&[1e16, 1.0, 1e-16]), 10_000_000_000_000_002.0); // the tie is broken by what lies below
+        assert_eq!(sum(&[1e16, 1.0, 1e-16]), 10_000_000_000_000_002.0); // the smallest term breaks the tie
         assert_eq!(sum(&[1e100, 1.0, -1e100]), 1.0);
     }
 
     #[test]
-    fn sums_beyond_the_range_are_carried_on_exactly() {
+    fn intermediate_sums_beyond_the_range_stay_exact() {
         assert_eq!(sum(&[1.7e308, 1.7e308]), f64::INFINITY);
         assert_eq!(sum(&[-1.7e308, -1.7e308, 1.0]), f64::NEG_INFINITY);
         assert_eq!(sum(&[1.7e308, 1.7e308, -1.7e308, -1.7e308, 5e-324]), 5e-324);
@@ -172,7 +172,7 @@ mod tests {
                 "{tiny}"
             );
         }
-        // Many terms below the border may cancel one above it.
+        // Many terms below `LARGE` may cancel one above it.
         let mut terms = vec![-power_of_two(511); 1 << 10];
         terms.extend([power_of_two(521), 0.5]);
         assert_eq!(sum(&terms), 0.5);
@@ -206,8 +206,8 @@ mod tests {
             prop_assert_eq!((value.to_bits(), mean.to_bits()), (sum(&terms).to_bits(), exact(&terms).mean(terms.len() as i64).to_bits()));
         }
 
-        /// A power of two in all terms is one in the sum: what crosses the border of the large terms against
-        /// what does not.
+        /// Scaling all terms by a power of two scales the sum: compares sums with large terms to sums
+        /// without.
         #[test]
         fn large_sums_are_scaled_small_ones(terms in prop::collection::vec((-1.0f64..1.0, -400i32..400), 0..40)) {
             let terms: Vec<f64> = terms.into_iter().map(|(digits, exponent)| digits * power_of_two(exponent)).collect();

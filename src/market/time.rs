@@ -1,10 +1,9 @@
-//! The clock, buckets of time, and times as sources write them: to the nearest microsecond, halves to even.
+//! The clock, buckets of time, and parsing of times, rounded to the nearest microsecond, halves to even.
 
 use chrono::{DateTime, Utc};
 
 use super::Micros;
 
-/// The clock.
 pub fn now() -> Micros {
     Utc::now().timestamp_micros()
 }
@@ -14,8 +13,7 @@ pub const fn floor(time: Micros, width: Micros) -> Micros {
     time - time.rem_euclid(width)
 }
 
-/// The time that a text spells: RFC 3339, or an epoch in seconds, milliseconds or microseconds, told apart by
-/// size.
+/// Parses a time: RFC 3339, or an epoch in seconds, milliseconds or microseconds, distinguished by size.
 #[inline]
 pub fn parse(text: &str) -> Option<Micros> {
     let text = text.trim();
@@ -24,7 +22,7 @@ pub fn parse(text: &str) -> Option<Micros> {
 
 fn rfc3339(text: &str) -> Option<Micros> {
     let cut = DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros();
-    // The rest is rounded by the text: chrono reads no more than nine places.
+    // Rounds by the text: chrono reads no more than nine places.
     let Some((_, fraction)) = text.split_once('.') else { return Some(cut) };
     let places = fraction.bytes().take_while(u8::is_ascii_digit).count();
     Some(cut + i64::from(rounds_up(fraction[..places].get(6..).unwrap_or_default(), cut)))
@@ -43,7 +41,8 @@ fn epoch(text: &str) -> Option<Micros> {
     if let Ok(whole) = text.parse::<i64>() {
         return whole.checked_mul(scale(whole.unsigned_abs()));
     }
-    // The shortest decimal text of a double is what its writer meant: scale that, not its binary expansion.
+    // Scale the shortest decimal text of the double, which is what the source wrote, not its binary
+    // expansion.
     let value = text.parse::<f64>().ok().filter(|x| x.abs() < 9e15)?;
     let plain = value.abs().to_string();
     let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
@@ -116,7 +115,7 @@ mod tests {
             let expected = seconds * 1_000_000 + micros + i64::from(place > 5 || (place == 5 && micros % 2 == 1));
             let text = DateTime::from_timestamp(seconds, fraction * 100).unwrap().format("%Y-%m-%dT%H:%M:%S%.9fZ").to_string();
             prop_assert_eq!(parse(&text), Some(expected));
-            // Not every seventh place has a double of its own.
+            // Not every value with seven places has its own double.
             let epoch = format!("{seconds}.{fraction:07}");
             if epoch.parse::<f64>().unwrap().to_string() == epoch {
                 prop_assert_eq!(parse(&epoch), Some(expected));

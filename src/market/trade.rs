@@ -4,17 +4,16 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 
-/// A feed's own id of a trade. Whole numbers are kept as such: they order trades of one instant.
+/// A source's id of a trade. Whole numbers are kept as numbers: they order trades of one instant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TradeId {
-    /// An id that is a plain decimal number.
     Number(i64),
-    /// Any other id, as it came.
+    /// Any other id, unchanged.
     Text(Box<str>),
 }
 
 impl TradeId {
-    /// The id that `text` spells; only the canonical spelling of a number is a [`TradeId::Number`].
+    /// Only the canonical spelling of a number becomes a [`TradeId::Number`].
     #[inline]
     pub fn parse(text: &str) -> Self {
         match text.parse::<i64>() {
@@ -23,7 +22,7 @@ impl TradeId {
         }
     }
 
-    /// The number that orders trades of one instant, where the id is one (`007` is 7).
+    /// The number that orders trades of one instant, if the id is one (`007` is 7).
     #[inline]
     pub fn sequence(&self) -> Option<Sequence> {
         match self {
@@ -53,8 +52,8 @@ pub enum Sequence {
     Above(Arc<Magnitude>),
 }
 
-/// Decimal digits without leading zeros. The longer is the larger number: the order of the fields is that of
-/// the numbers.
+/// Decimal digits without leading zeros. The longer number is the larger one, so the derived order is
+/// numeric.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Magnitude {
     length: usize,
@@ -62,7 +61,7 @@ pub struct Magnitude {
 }
 
 impl Sequence {
-    /// The number that `text` spells in decimal digits, a minus before them or not.
+    /// Parses decimal digits with an optional minus sign.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -76,7 +75,7 @@ impl Sequence {
         Some(if text.starts_with('-') { Self::Below(Reverse(magnitude)) } else { Self::Above(magnitude) })
     }
 
-    /// The number, where it has 64 bits: what the column `sequence` holds.
+    /// The number, if it fits into 64 bits: the value of the column `sequence`.
     #[inline]
     pub fn number(&self) -> Option<i64> {
         match self {
@@ -93,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trade_ids_that_are_numbers_are_one_thing_however_written() {
+    fn only_canonical_numbers_are_numeric_ids_and_all_ids_print_unchanged() {
         assert_eq!(TradeId::parse("10"), TradeId::Number(10));
         assert_eq!(TradeId::parse("-3"), TradeId::Number(-3));
         assert_eq!(TradeId::parse("0"), TradeId::Number(0));
@@ -120,7 +119,7 @@ mod tests {
         assert!(Sequence::parse(&"9".repeat(20_000)) < Sequence::parse(&"9".repeat(20_001)));
     }
 
-    /// Numbers of all sizes, those around the borders of 64 bits often.
+    /// Numbers of all sizes, often near the limits of 64 bits.
     fn number() -> impl Strategy<Value = i128> {
         let near = |border: i128| (-3..3i128).prop_map(move |n| border + n);
         let wide = (any::<i128>(), 0u32..127).prop_map(|(n, shift)| n >> shift);

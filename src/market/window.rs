@@ -1,7 +1,7 @@
-//! One-minute windows: aggregation that no order of arrival can change, watermarks, and what closes when.
+//! One-minute windows: aggregation that does not depend on the order of arrival, watermarks, and closing.
 //!
-//! Everything here is a function of the ticks in position order and of the clock's instants that are handed
-//! in between them: wherever batches are cut, the same windows close at the same ticks and instants with the
+//! Everything here is a function of the ticks in position order and of the clock's instants that are passed
+//! in between them: however ticks are batched, the same windows close at the same ticks and instants with the
 //! same values.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,26 +13,23 @@ use super::{Candle, MINUTE, Market, Micros, SECOND, Sequence, Stream, Tick, Tick
 
 /// How far a market's watermark stays behind its newest tick.
 pub const GRACE: Micros = 30 * SECOND;
-/// A market of which nothing came in for so long has its watermark moved by the clock.
+/// When no tick of a market has come in for this long, the clock moves its watermark.
 pub const IDLE: Micros = 90 * SECOND;
 
-/// The place of a tick among all ticks of its market: event time, then the trade's number, then the position.
+/// The rank of a tick among all ticks of its market: by event time, then the trade's number, then the
+/// position.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// When the price was made.
     pub event_time: Micros,
     /// The trade's number; ticks without one come first.
     pub sequence: Option<Sequence>,
-    /// The stream of its record.
     pub stream: Arc<Stream>,
-    /// The record's offset.
     pub offset: i64,
-    /// Its place in the record.
+    /// Number of the tick in its record.
     pub index: i32,
 }
 
 impl Place {
-    /// The place of a tick that came by `stream`.
     pub fn of(stream: &Arc<Stream>, tick: &Tick) -> Self {
         Self {
             event_time: tick.event_time,
@@ -62,11 +59,12 @@ pub struct Window {
     prices: ExactSum,
     sizes: Option<ExactSum>,
     ticks: i64,
+    /// Lowest offset of each stream.
     lowest: Vec<(Arc<Stream>, i64)>,
 }
 
 impl Window {
-    /// The window that holds its first tick.
+    /// A window with one tick.
     pub fn new(place: Place, price: f64, size: Option<f64>) -> Self {
         let mut window = Self {
             start: window_start(place.event_time),
@@ -85,7 +83,7 @@ impl Window {
         window
     }
 
-    /// Takes in a tick of this minute, in any order.
+    /// Adds a tick of this minute; the order does not matter.
     pub fn add(&mut self, place: Place, price: f64, size: Option<f64>) {
         match self.lowest.iter_mut().find(|(stream, _)| *stream == place.stream) {
             Some((_, lowest)) => *lowest = place.offset.min(*lowest),
@@ -105,7 +103,6 @@ impl Window {
         }
     }
 
-    /// The window's sums as a candle.
     pub fn candle(&self, closed: bool) -> Candle {
         Candle {
             window_start: self.start,
@@ -134,25 +131,24 @@ impl Window {
     }
 }
 
-/// A row of gold: a closed candle and how it came to be closed.
+/// A row of gold: a closed candle, and when it was closed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClosedCandle {
-    /// The market.
     pub market: Arc<Market>,
-    /// The closed candle.
     pub candle: Candle,
     /// Event time of its first tick.
     pub first_event_time: Micros,
     /// Event time of its last tick.
     pub last_event_time: Micros,
-    /// Event time of the tick that closed it; the clock where it fell silent.
+    /// Event time of the tick that closed it; the clock's time if the market was silent; the window's end if
+    /// the source had ended.
     pub closed_at: Micros,
     /// Version of gold's commit that first wrote it.
     pub closed_in: i64,
 }
 
 impl ClosedCandle {
-    /// Whether both hold the same ticks' sums, to the last bit; how they were closed does not count.
+    /// Whether both have the same sums, to the last bit; `closed_at` and `closed_in` are not compared.
     pub fn same_sums(&self, other: &Self) -> bool {
         let bits = |row: &Self| {
             let c = &row.candle;
@@ -169,13 +165,13 @@ impl ClosedCandle {
         self.market == other.market && bits(self) == bits(other)
     }
 
-    /// What identifies the row.
+    /// Market and window start, which identify the row.
     pub fn key(&self) -> (Arc<Market>, Micros) {
         (Arc::clone(&self.market), self.candle.window_start)
     }
 }
 
-/// What a run of ticks did to the windows.
+/// What adding ticks or moving the clock did to the windows.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Windows that closed, as they were at that moment, in closing order (`closed_in` not yet known: 0).
@@ -185,7 +181,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether nothing is to be written.
+    /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.closed.is_empty() && self.late.is_empty()
     }
@@ -195,13 +191,12 @@ impl Outcome {
 #[derive(Debug, Clone)]
 pub struct Latest {
     place: Place,
-    /// Its price.
     pub price: f64,
-    /// Ticker symbol, where a tick had one.
+    /// Ticker symbol, from the newest tick that has one.
     pub symbol: Option<Arc<str>>,
-    /// Traded value of 24 hours as the source says.
+    /// Traded value of 24 hours in quote currency, from the newest tick that has one.
     pub volume_24h: Option<f64>,
-    /// Change over 24 hours, percent, that the source gave with this very tick.
+    /// Change over 24 hours, percent, that the source gave with this tick.
     pub change_24h: Option<f64>,
 }
 
@@ -218,13 +213,13 @@ struct Open {
     watermark: Micros,
     latest: Option<Latest>,
     windows: BTreeMap<Micros, Window>,
-    /// Newest `ingested_at` of its ticks, moved on with the watermark while the market is silent.
-    heard: Micros,
+    /// Newest `ingested_at` of its ticks; moves with the watermark while the market is silent.
+    last_seen: Micros,
 }
 
 impl Open {
     fn new(watermark: Micros) -> Self {
-        Self { watermark, latest: None, windows: BTreeMap::new(), heard: Micros::MIN }
+        Self { watermark, latest: None, windows: BTreeMap::new(), last_seen: Micros::MIN }
     }
 
     fn close(
@@ -251,18 +246,17 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Whether the market has been met, by a tick or by [`Self::resume`].
+    /// Whether the market was added, by a tick or by [`Self::resume`].
     pub fn knows(&self, market: &Market) -> bool {
         self.markets.contains_key(market)
     }
 
-    /// Meets a market whose windows up to `newest_end` stand in gold: they are closed.
+    /// Adds a market whose windows up to `newest_end` are in gold, so they are closed.
     pub fn resume(&mut self, market: Arc<Market>, newest_end: Option<Micros>) {
         self.markets.entry(market).or_insert_with(|| Open::new(newest_end.unwrap_or(Micros::MIN)));
     }
 
-    /// Another process has closed a market's windows up to `end`: they are open here no more, and ticks of
-    /// them are late.
+    /// Another process has closed a market's windows up to `end`: drops them, so that their ticks are late.
     pub fn close_until(&mut self, market: &Market, end: Micros) {
         if let Some(open) = self.markets.get_mut(market) {
             open.watermark = open.watermark.max(end);
@@ -270,22 +264,22 @@ impl Windows {
         }
     }
 
-    /// How far a stream was read: offsets up to this one are known here.
+    /// The last offset of a stream that was read.
     pub fn read_to(&self, stream: &Stream) -> Option<i64> {
         self.read.get(stream).copied()
     }
 
-    /// Takes in a batch of one stream, read up to offset `last`.
+    /// Adds a batch of one stream, read up to offset `last`. Ticks that were added before are skipped.
     pub fn add(&mut self, stream: &Arc<Stream>, batch: &Ticks, last: i64) -> Outcome {
         let mut outcome = Outcome::default();
         let read_to = self.read_to(stream).unwrap_or(i64::MIN);
-        // One look-up a market and batch, not one a tick.
+        // One look-up per market and batch, not one per tick.
         let mut opens: Vec<Option<Open>> = batch.markets.iter().map(|_| None).collect();
         for tick in batch.ticks.iter().filter(|tick| tick.offset > read_to) {
             let market = batch.market(tick);
             let open = opens[tick.market as usize]
                 .get_or_insert_with(|| self.markets.remove(market).unwrap_or_else(|| Open::new(Micros::MIN)));
-            open.heard = open.heard.max(tick.ingested_at);
+            open.last_seen = open.last_seen.max(tick.ingested_at);
             let place = Place::of(stream, tick);
             let start = window_start(tick.event_time);
             if start + MINUTE <= open.watermark {
@@ -307,7 +301,7 @@ impl Windows {
                         .and_then(|d| d.symbol.clone())
                         .or_else(|| before.as_ref()?.symbol.clone()),
                     volume_24h: details.and_then(|d| d.volume_24h).or_else(|| before.as_ref()?.volume_24h),
-                    // Not that of an older tick: it belongs to that tick's price.
+                    // Not from an older tick: the change belongs to that tick's price.
                     change_24h: details.and_then(|d| d.price_change_pct_24h),
                     place,
                 });
@@ -327,18 +321,18 @@ impl Windows {
         outcome
     }
 
-    /// Moves the watermarks of silent markets at the clock's pace: of each by what `clock` is beyond [`IDLE`]
-    /// after its newest tick came in, or after `since`, when the source began to tell of its markets
-    /// ([`Micros::MIN`]: it always did).
+    /// Moves the watermarks of silent markets with the clock: each by the time by which `clock` is more than
+    /// [`IDLE`] after its newest tick came in, or after `since`, when the source started to deliver
+    /// ([`Micros::MIN`] if that does not matter).
     ///
-    /// All ticks that came in up to `clock` must have been taken in: then no market is closed whose ticks
-    /// still wait.
+    /// All ticks that came in up to `clock` must have been added: otherwise a window could close while its
+    /// ticks are waiting.
     pub fn idle(&mut self, clock: Micros, since: Micros) -> Outcome {
         let mut outcome = Outcome::default();
         for (market, open) in self.markets.iter_mut().filter(|(_, open)| !open.windows.is_empty()) {
-            let silent = clock.saturating_sub(open.heard.max(since)).saturating_sub(IDLE);
+            let silent = clock.saturating_sub(open.last_seen.max(since)).saturating_sub(IDLE);
             if silent > 0 {
-                open.heard = clock - IDLE;
+                open.last_seen = clock - IDLE;
                 open.watermark = open.watermark.saturating_add(silent);
                 open.close(market, |_| clock, &mut outcome.closed);
             }
@@ -346,7 +340,7 @@ impl Windows {
         outcome
     }
 
-    /// The source is finite and has ended: closes everything, each window at its end.
+    /// Closes all windows because the source has ended, each with its end as `closed_at`.
     pub fn finish(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
         for (market, open) in &mut self.markets {
@@ -390,7 +384,6 @@ pub struct Aggregation {
 }
 
 impl Aggregation {
-    /// Takes in one tick.
     pub fn add(&mut self, market: &Arc<Market>, place: Place, price: f64, size: Option<f64>) {
         match self.windows.get_mut(&(Arc::clone(market), window_start(place.event_time))) {
             Some(window) => window.add(place, price, size),

@@ -1,4 +1,5 @@
-//! `verify` against tables that were damaged on purpose, and writers that come too late.
+//! `verify` on tables that were damaged on purpose; maintenance; writers whose table has changed; foreign
+//! tables.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::support::tables::{
     age, assert_same, assert_sound, open, replay, replay_within, storage_with_rows,
 };
 
-/// Replaces the rows of a table's largest file by what `damage` makes of them.
+/// Replaces the rows of a table's largest file by the damaged ones.
 async fn damage(storage: &Storage, kind: TableKind, damage: impl Fn(&RecordBatch) -> RecordBatch) {
     let mut table = open(storage, kind).await;
     let file = Arc::clone(table.files().max_by_key(|file| file.rows).unwrap());
@@ -29,7 +30,7 @@ async fn damage(storage: &Storage, kind: TableKind, damage: impl Fn(&RecordBatch
     table.commit(damaged).await.unwrap();
 }
 
-async fn told(storage: &Storage) -> String {
+async fn differences(storage: &Storage) -> String {
     let report = verify(storage, Scope::All).await.unwrap();
     assert!(!report.is_sound(), "nothing was found: {report}");
     report.differences().join("\n")
@@ -43,12 +44,12 @@ fn shortened(rows: &RecordBatch) -> RecordBatch {
     rows.slice(1, rows.num_rows() - 1)
 }
 
-/// The first row with the last bit of a number turned.
+/// The rows, with the last bit of a number in the first row flipped.
 fn nudged(rows: &RecordBatch, column: &str) -> RecordBatch {
     changed(rows, column, |number| f64::from_bits(number.to_bits() ^ 1))
 }
 
-/// The first row with a number changed.
+/// The rows, with a number in the first row changed.
 fn changed(rows: &RecordBatch, column: &str, change: impl Fn(f64) -> f64) -> RecordBatch {
     let at = rows.schema().index_of(column).unwrap();
     let numbers = rows.column(at).as_primitive::<Float64Type>();
@@ -93,8 +94,8 @@ async fn every_damage_is_found() {
     for (n, (kind, how, words)) in cases.into_iter().enumerate() {
         let copy = copy_of(&sound, &folder.path().join(format!("case-{n}")));
         damage(&copy, kind, how).await;
-        let told = told(&copy).await;
-        assert!(told.contains(words), "{kind}: {told}");
+        let differences = differences(&copy).await;
+        assert!(differences.contains(words), "{kind}: {differences}");
     }
 }
 
@@ -116,20 +117,20 @@ async fn a_file_that_cannot_be_read_is_one_difference_and_hides_no_other() {
                 how(&table.absolute(table.files().max_by_key(|file| file.rows).unwrap()));
             }
             let report = verify(&one, Scope::All).await.unwrap();
-            let [told] = report.differences() else { panic!("{kind}: {report}") };
-            assert!(told.starts_with(kind.label()) && told.contains(words), "{kind}: {report}");
+            let [difference] = report.differences() else { panic!("{kind}: {report}") };
+            assert!(difference.starts_with(kind.label()) && difference.contains(words), "{kind}: {report}");
         }
         let report = verify(&all, Scope::All).await.unwrap();
         assert_eq!(report.differences().len(), TableKind::ALL.len(), "{report}");
-        // A table without its log is no reason to stop, either.
+        // Nor does a table without its log end the check.
         std::fs::remove_dir_all(all.table_path(TableKind::Gold).join("_delta_log")).unwrap();
         let report = verify(&all, Scope::All).await.unwrap();
-        assert!(report.differences().iter().any(|told| told.contains("no Delta log")), "{report}");
+        assert!(report.differences().iter().any(|text| text.contains("no Delta log")), "{report}");
         std::fs::remove_dir_all(all.table_path(TableKind::Gold)).unwrap();
         let report = verify(&all, Scope::All).await.unwrap();
-        assert!(report.differences().iter().any(|told| told == "gold: there is no such table"), "{report}");
+        assert!(report.differences().iter().any(|text| text == "gold: there is no such table"), "{report}");
         assert!(
-            report.differences().iter().any(|told| told.starts_with("bronze") && told.contains(words)),
+            report.differences().iter().any(|text| text.starts_with("bronze") && text.contains(words)),
             "{report}"
         );
     }
@@ -153,7 +154,7 @@ async fn a_replay_whose_stage_cannot_go_on_ends_with_the_cause_and_is_continued_
     let folder = tempfile::tempdir().unwrap();
     let sound = storage_with_rows(folder.path()).await;
     let input = folder.path().join("stream.ndjson");
-    // What has to be made again from the table whose file is missing.
+    // The tables that must be made again from the one whose file is missing.
     let cases = [
         (
             TableKind::Bronze,
@@ -162,13 +163,13 @@ async fn a_replay_whose_stage_cannot_go_on_ends_with_the_cause_and_is_continued_
         ),
         (TableKind::Silver, &[TableKind::Gold, TableKind::Alerts][..], "stage gold failed"),
     ];
-    for (kind, made_again, stage) in cases {
+    for (kind, rebuilt, stage) in cases {
         let storage = copy_of(&sound, &folder.path().join(kind.label()));
-        for kind in made_again {
+        for kind in rebuilt {
             std::fs::remove_dir_all(storage.table_path(*kind)).unwrap();
         }
         let table = open(&storage, kind).await;
-        // In the middle: some of it can be worked off.
+        // A file in the middle: the rows before it can be processed.
         let mut files: Vec<_> = table.files().collect();
         files.sort_by_key(|file| file.integers("offset"));
         let file = table.absolute(files[files.len() / 2]);
@@ -176,14 +177,14 @@ async fn a_replay_whose_stage_cannot_go_on_ends_with_the_cause_and_is_continued_
         std::fs::rename(&file, &aside).unwrap();
         let files = data_files(storage.root());
         let failed = replay_within(storage.root(), &input, 200, Duration::from_secs(2)).await.unwrap_err();
-        let told = chain(&failed);
+        let message = chain(&failed);
         assert!(
-            told.starts_with(&format!("{stage}: gave up after 2s: data file"))
-                && told.ends_with("is missing"),
-            "{told}"
+            message.starts_with(&format!("{stage}: gave up after 2s: data file"))
+                && message.ends_with("is missing"),
+            "{message}"
         );
         let more = data_files(storage.root()) - files;
-        assert!(more <= 10, "{more} files written in vain");
+        assert!(more <= 10, "{more} files were written although nothing could be committed");
         std::fs::rename(&aside, &file).unwrap();
         replay(storage.root(), &input, 200).await.unwrap();
         assert_same(sound.root(), storage.root(), "once the file was back").await;
@@ -192,7 +193,7 @@ async fn a_replay_whose_stage_cannot_go_on_ends_with_the_cause_and_is_continued_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_writer_whose_table_has_moved_on_cannot_commit() {
+async fn a_writer_whose_table_has_changed_cannot_commit() {
     let folder = tempfile::tempdir().unwrap();
     let storage = storage_with_rows(folder.path()).await;
     for change in [Change::Append, Change::Restate, Change::Compact] {
@@ -201,14 +202,14 @@ async fn a_writer_whose_table_has_moved_on_cannot_commit() {
         fresh.commit(Commit::empty(Change::Append)).await.unwrap();
         let refused = stale.commit(Commit::empty(change)).await;
         assert!(matches!(refused, Err(LakeError::Conflict { .. })), "{refused:?}");
-        // Having looked again, it may.
+        // After a refresh it can.
         assert!(stale.refresh().await.unwrap());
         stale.commit(Commit::empty(change)).await.unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn maintenance_changes_no_row_and_readers_of_before_still_can() {
+async fn maintenance_changes_no_row_and_keeps_the_files_of_open_readers() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("stream.ndjson");
     std::fs::write(&input, text(&random(5, 1_500))).unwrap();
@@ -221,11 +222,11 @@ async fn maintenance_changes_no_row_and_readers_of_before_still_can() {
         let mut table = open(&at, kind).await;
         let report = Maintenance::new().maintain(&mut table, Effort::All).await.unwrap();
         assert!(report.checkpoint && table.files().len() <= before.files().len(), "{kind}: {report:?}");
-        // Vacuum leaves what was referred to within the hour.
+        // Vacuum keeps files that were live within the last hour.
         for file in before.files() {
             before.read(file, None).await.unwrap();
         }
-        // What a checkpoint holds is what the log said.
+        // A checkpoint holds the same as the log.
         let reopened = open(&at, kind).await;
         assert_eq!(reopened.positions(), before.positions(), "{kind}");
         assert_eq!(reopened.version(), table.version());
@@ -237,12 +238,12 @@ async fn maintenance_changes_no_row_and_readers_of_before_still_can() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn old_log_entries_and_files_of_crashed_commits_go() {
+async fn old_log_entries_and_files_of_crashed_commits_are_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let storage = storage_with_rows(folder.path()).await;
     for round in 0..3 {
         let mut table = open(&storage, TableKind::Silver).await;
-        // As a process leaves it that was killed between a file and its commit.
+        // As a process that was killed between writing a file and its commit leaves it.
         let file = Arc::clone(table.files().next().unwrap());
         let rows = table.read(&file, None).await.unwrap();
         let orphan = table.absolute(&file).with_file_name(format!("part-orphan-{round}.parquet"));

@@ -1,4 +1,4 @@
-//! Bronze: every position once, and in streams without gaps every one of them.
+//! Bronze: every position occurs once, and no position of a dense stream is missing.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,7 +8,7 @@ use deltalake::arrow::datatypes::{Int32Type, Int64Type};
 use super::{Layer, Report};
 use crate::market::Stream;
 
-/// Which offsets of a stream were met, in blocks of bits: offsets may begin anywhere.
+/// A set of offsets, as bitmaps of blocks: the first offset may be any.
 #[derive(Default)]
 struct Offsets(BTreeMap<i64, [u64; Self::WORDS]>);
 
@@ -16,7 +16,7 @@ impl Offsets {
     const WORDS: usize = 64;
     const BLOCK: i64 = 64 * 64;
 
-    /// Notes one; `false` if it was there.
+    /// Adds an offset; `false` if it was there already.
     fn insert(&mut self, offset: i64) -> bool {
         let block = self.0.entry(offset.div_euclid(Self::BLOCK)).or_insert([0; Self::WORDS]);
         let place = usize::try_from(offset.rem_euclid(Self::BLOCK)).unwrap_or(0);
@@ -26,16 +26,16 @@ impl Offsets {
         fresh
     }
 
-    /// All that were met, lowest first.
+    /// All offsets, lowest first.
     fn iter(&self) -> impl Iterator<Item = i64> {
         self.0.iter().flat_map(|(block, words)| {
             let places = (0..Self::BLOCK)
                 .zip(words.iter().flat_map(|word| (0..64).map(move |bit| word >> bit & 1 == 1)));
-            places.filter_map(move |(place, met)| met.then_some(block * Self::BLOCK + place))
+            places.filter_map(move |(place, found)| found.then_some(block * Self::BLOCK + place))
         })
     }
 
-    /// The runs of offsets in `0..=to` that were not met, each with its first and last.
+    /// The ranges of offsets in `0..=to` that are not in the set, each as (first, last).
     fn gaps(&self, to: i64) -> Vec<(i64, i64)> {
         let (mut gaps, mut next) = (Vec::new(), 0);
         for offset in self.iter().filter(|offset| (0..=to).contains(offset)).chain([to + 1]) {
@@ -49,7 +49,7 @@ impl Offsets {
 }
 
 pub(super) async fn check(bronze: &mut Layer, report: &mut Report) {
-    let mut met: HashMap<Stream, Offsets> = HashMap::new();
+    let mut found: HashMap<Stream, Offsets> = HashMap::new();
     let mut rows = 0;
     for file in bronze.files() {
         for batch in bronze.read(&file, report).await {
@@ -72,10 +72,10 @@ pub(super) async fn check(bronze: &mut Layer, report: &mut Report) {
                 if &*stream.topic != topic.value(i) || stream.partition != partition.value(i) {
                     stream = Stream::new(topic.value(i), partition.value(i));
                 }
-                if !met.contains_key(&stream) {
-                    met.insert(stream.clone(), Offsets::default());
+                if !found.contains_key(&stream) {
+                    found.insert(stream.clone(), Offsets::default());
                 }
-                let offsets = met.get_mut(&stream).expect("inserted above");
+                let offsets = found.get_mut(&stream).expect("inserted above");
                 if !offsets.insert(offset.value(i)) {
                     report.wrong(|| format!("bronze: {stream} offset {} is there twice", offset.value(i)));
                 }
@@ -85,7 +85,7 @@ pub(super) async fn check(bronze: &mut Layer, report: &mut Report) {
     let positions: BTreeMap<Stream, i64> = bronze.table.positions().into_iter().collect();
     let none = Offsets::default();
     for (stream, to) in &positions {
-        let offsets = met.get(stream).unwrap_or(&none);
+        let offsets = found.get(stream).unwrap_or(&none);
         for offset in offsets.iter().filter(|offset| !(0..=*to).contains(offset)) {
             report
                 .wrong(|| format!("bronze: {stream} has a record at offset {offset}, its position is {to}"));
@@ -102,11 +102,11 @@ pub(super) async fn check(bronze: &mut Layer, report: &mut Report) {
             }
         }
     }
-    for stream in met.keys().filter(|stream| !positions.contains_key(*stream)) {
+    for stream in found.keys().filter(|stream| !positions.contains_key(*stream)) {
         report.wrong(|| format!("bronze: {stream} has records but no position"));
     }
-    let (streams, files) = (met.len(), bronze.table.files().len());
-    report.note("bronze", &format!("{rows} records of {streams} streams in {files} files: positions unique, dense where they are ours"));
+    let (streams, files) = (found.len(), bronze.table.files().len());
+    report.note("bronze", &format!("{rows} records of {streams} streams in {files} files: positions unique and, but for Kafka's, without gaps"));
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn offsets_and_gaps_are_told_as_by_a_set(near in prop::collection::vec(0i64..200, 0..150), far in prop::collection::vec(any::<i64>(), 0..5), to in -1i64..250) {
+        fn offsets_and_gaps_are_those_of_a_set(near in prop::collection::vec(0i64..200, 0..150), far in prop::collection::vec(any::<i64>(), 0..5), to in -1i64..250) {
             let (mut offsets, mut set) = (Offsets::default(), BTreeSet::new());
             for offset in near.into_iter().chain(far) {
                 prop_assert_eq!(offsets.insert(offset), set.insert(offset));

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::super::gold::{History, arrival};
 use super::super::{LakeError, TableContext as _, TableKind, alerts, gold, silver};
-use super::{Layer, Prints, Report};
+use super::{Fingerprints, Layer, Report};
 use crate::market::window::{Aggregation, ClosedCandle, Window, window_start};
 use crate::market::{Alert, MINUTE, Market, Micros, Stream, date, rfc3339};
 
 /// Rows of gold with the fingerprint of each.
 type Candles = BTreeMap<(Arc<Market>, Micros), (ClosedCandle, u64)>;
 
-/// Hands all ticks of silver that can be read to `take`, those of files whose event times `may_hold` accepts.
+/// Passes silver's ticks to `take`: those of readable files whose range of event times `may_hold` accepts.
 async fn each_tick(
     silver: &mut Layer,
     may_hold: impl Fn(Micros, Micros) -> bool,
@@ -29,14 +29,14 @@ async fn each_tick(
     }
 }
 
-/// Whether ticks of a window may stand in a file of silver that cannot be read.
+/// Whether ticks of a window may be in a file of silver that cannot be read.
 fn may_lack_ticks(silver: &Layer, start: Micros) -> bool {
     silver.may_lack_times("event_time", start, start + MINUTE - 1)
 }
 
-/// What gold holds, and the fingerprint of each row.
+/// Gold's rows with their fingerprints. Reports duplicate rows, and rows in the partition of another date.
 pub(super) async fn read(gold: &mut Layer, report: &mut Report) -> Result<Candles, LakeError> {
-    let mut prints = Prints::new(TableKind::Gold)?;
+    let mut prints = Fingerprints::new(TableKind::Gold)?;
     let mut found = BTreeMap::new();
     for file in gold.files() {
         let batches = gold.read(&file, report).await;
@@ -78,7 +78,7 @@ pub(super) async fn check(
     let mut pending = 0;
     let positions: HashMap<Stream, i64> = gold.table.positions().into_iter().collect();
     let mut sums = Aggregation::default();
-    // Windows with ticks beyond gold's position: their candle may stand for some of their ticks only.
+    // Windows with ticks beyond gold's position: their candle may cover only some of their ticks.
     let mut unsettled: BTreeMap<(Arc<Market>, Micros), Vec<silver::TickRow>> = BTreeMap::new();
     each_tick(
         silver,
@@ -106,7 +106,7 @@ pub(super) async fn check(
         )
         .await;
     }
-    let mut prints = Prints::new(TableKind::Gold)?;
+    let mut prints = Fingerprints::new(TableKind::Gold)?;
     let sums = sums.windows();
     for (key, window) in &sums {
         let (name, at) = (&key.0, rfc3339(key.1));
@@ -149,8 +149,8 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Whether a candle is the sum of the first so many ticks of its window, in the order in which they came in:
-/// late ones are still to come.
+/// Whether a candle covers a prefix of its window's ticks in order of arrival: gold may not have processed
+/// late ticks yet.
 fn is_prefix(row: &ClosedCandle, mut ticks: Vec<silver::TickRow>) -> bool {
     ticks.sort_by(|a, b| arrival(a).cmp(&arrival(b)));
     let mut window: Option<Window> = None;
@@ -237,7 +237,7 @@ pub(super) async fn check_alerts(
     );
 }
 
-/// The first column of an alert that is not, to the last bit, what a candle says.
+/// The first column of an alert that differs from the candle's, compared to the last bit.
 fn differing_column(alert: &Alert, row: &ClosedCandle) -> Option<&'static str> {
     let candle = &row.candle;
     let columns = [
@@ -246,7 +246,7 @@ fn differing_column(alert: &Alert, row: &ClosedCandle) -> Option<&'static str> {
         ("max_price", alert.max_price, candle.high),
         ("volatility", alert.volatility, candle.volatility_pct()),
     ];
-    columns.into_iter().find(|(_, told, found)| told.to_bits() != found.to_bits()).map(|(name, ..)| name)
+    columns.into_iter().find(|(_, alert, candle)| alert.to_bits() != candle.to_bits()).map(|(name, ..)| name)
 }
 
 #[cfg(test)]
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_candle_may_lack_what_came_in_last_whatever_its_stream() {
+    fn a_candle_may_lack_the_last_arrivals_of_any_stream() {
         let ticks = [tick("b", 1, 10, 10), tick("a", 1, 20, 30), tick("b", 2, 30, 40), tick("a", 2, 40, 50)];
         let mut reversed = ticks.to_vec();
         reversed.reverse();

@@ -1,4 +1,4 @@
-//! Silver and quarantine against what bronze's records decode to.
+//! Silver and quarantine against bronze's records, decoded again.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
@@ -9,12 +9,13 @@ use deltalake::arrow::datatypes::{Int32Type, Int64Type};
 
 use super::super::bronze::{RawBatch, Reader};
 use super::super::{LakeError, TableContext as _, TableKind, quarantine, silver};
-use super::{Layer, Prints, Report, told};
+use super::{Fingerprints, Layer, Report};
 use crate::market::decode::{Decoder, Reject};
 use crate::market::dedup::TickKey;
 use crate::market::{Market, Stream, Ticks, by_date, date, rfc3339};
+use crate::text::chain;
 
-/// A row's position: number of the stream, offset, index.
+/// A row's position: number of the stream ([`Streams`]), offset, index.
 type At = (u32, i64, i32);
 
 /// Numbers for streams.
@@ -28,14 +29,14 @@ impl Streams {
     }
 }
 
-/// What silver or quarantine holds, row by row.
+/// The fingerprint of every row of silver or quarantine.
 async fn fingerprints(
     layer: &mut Layer,
     streams: &mut Streams,
     report: &mut Report,
 ) -> Result<HashMap<At, u64>, LakeError> {
     let kind = layer.table.kind();
-    let mut prints = Prints::new(kind)?;
+    let mut prints = Fingerprints::new(kind)?;
     let mut found = HashMap::new();
     for file in layer.files() {
         for batch in layer.read(&file, report).await {
@@ -77,7 +78,7 @@ async fn fingerprints(
     Ok(found)
 }
 
-/// 128 bits that stand for a tick's identity.
+/// A tick's identity as a hash of 128 bits.
 fn identity(market: &Market, key: &TickKey) -> u128 {
     let half = |seed| u128::from(foldhash::quality::FixedState::with_seed(seed).hash_one((market, key)));
     half(0x9e37_79b9_7f4a_7c15) << 64 | half(0xc2b2_ae3d_27d4_eb4f)
@@ -96,7 +97,7 @@ pub(super) async fn check(
     let places = places(silver, &mut streams, ticks, report).await;
     let mut against = Against { silver, quarantine, places, duplicates: 0 };
     let (mut prints, mut quarantine_prints) =
-        (Prints::new(TableKind::Silver)?, Prints::new(TableKind::Quarantine)?);
+        (Fingerprints::new(TableKind::Silver)?, Fingerprints::new(TableKind::Quarantine)?);
     let (mut pending, mut unread) = (0, false);
     for (stream, to) in bronze.table.positions() {
         let stream = Arc::new(stream);
@@ -107,7 +108,7 @@ pub(super) async fn check(
         let mut reader = match Reader::new(&bronze.table, &stream, -1, upto).await {
             Ok(reader) => reader,
             Err(error) => {
-                unread |= !tell(bronze, &error, report);
+                unread |= !report_unread(bronze, &error, report);
                 continue;
             }
         };
@@ -118,7 +119,7 @@ pub(super) async fn check(
                 Ok(Some(runs)) => runs,
                 Err(error) => {
                     failures += 1;
-                    unread |= !tell(bronze, &error, report);
+                    unread |= !report_unread(bronze, &error, report);
                     continue;
                 }
             };
@@ -157,28 +158,28 @@ pub(super) async fn check(
         "silver",
         &format!("{ticks} ticks = bronze decoded less {duplicates} duplicates; {pending} records pending"),
     );
-    report.note("quarantine", &format!("{rejects} rejects = what bronze's records that fail decode to"));
+    report.note("quarantine", &format!("{rejects} rejects = the rejects of bronze decoded"));
     Ok(())
 }
 
-/// Tells that a file of bronze could not be read. Whether it is known which one.
-fn tell(bronze: &mut Layer, error: &LakeError, report: &mut Report) -> bool {
+/// Reports that bronze could not be read. Returns whether it is known which file.
+fn report_unread(bronze: &mut Layer, error: &LakeError, report: &mut Report) -> bool {
     let missing = |path: &str| bronze.files().into_iter().find(|file| file.path() == path);
     match error {
         LakeError::MissingFile { path, .. } if let Some(file) = missing(path) => {
             bronze.unreadable(&file, error, report);
         }
-        _ if !bronze.unread.is_empty() => {} // told when positions were checked
+        _ if !bronze.unread.is_empty() => {} // reported when positions were checked
         error => {
-            report.wrong(|| format!("bronze: {}", told(error)));
+            report.wrong(|| format!("bronze: {}", chain(error)));
             return false;
         }
     }
     true
 }
 
-/// Where silver has each tick, by its identity; ticks that are there twice or under another date are
-/// differences.
+/// The position of each tick in silver, by its identity. Reports duplicate ticks, and ticks in the partition
+/// of another date.
 async fn places(
     silver: &mut Layer,
     streams: &mut Streams,
@@ -212,7 +213,7 @@ async fn places(
     places
 }
 
-/// What decoded records are compared with.
+/// The tables that decoded records are compared with.
 struct Against<'a> {
     silver: &'a Layer,
     quarantine: &'a Layer,
@@ -227,7 +228,7 @@ impl Against<'_> {
         decoded: &Ticks,
         stream: u32,
         kept: &mut HashMap<At, u64>,
-        prints: &mut Prints,
+        prints: &mut Fingerprints,
         report: &mut Report,
     ) -> Result<(), LakeError> {
         for ticks in by_date(&decoded.ticks, |tick| tick.event_time).into_values() {
@@ -247,7 +248,7 @@ impl Against<'_> {
                     None => match self.places.get(&identity(decoded.market(tick), &TickKey::of(tick))) {
                         Some(first) if first.0 != stream || *first < at => self.duplicates += 1,
                         Some(_) => report.wrong(|| {
-                            format!("silver: of the tick at offset {} a later copy was kept", tick.offset)
+                            format!("silver: a later copy of the tick at offset {} was kept", tick.offset)
                         }),
                         None if self.silver.may_lack_times(
                             "event_time",
@@ -276,7 +277,7 @@ impl Against<'_> {
         bad: &[Reject],
         stream: u32,
         rejected: &mut HashMap<At, u64>,
-        prints: &mut Prints,
+        prints: &mut Fingerprints,
         report: &mut Report,
     ) -> Result<(), LakeError> {
         let mut rejects = bad.iter();

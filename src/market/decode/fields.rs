@@ -1,4 +1,4 @@
-//! The fields of a payload as raw JSON text, and what single ones of them say.
+//! The fields of a payload as raw JSON text, and the parsing of single fields.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{GENESIS, Point, Reason};
 use crate::market::Micros;
 
-/// The fields of an object that mean something, as raw JSON text; the last of equal keys counts.
+/// The known fields of an object as raw JSON text; of equal keys the last one counts.
 #[derive(Default)]
 pub(super) struct Fields<'a> {
     pub(super) coin_id: Option<&'a str>,
@@ -118,13 +118,13 @@ impl<'de> Deserialize<'de> for FieldName<'de> {
     }
 }
 
-/// The first of some aliases that is there and not null.
+/// The first of some aliases that is present and not null.
 #[inline]
 pub(super) fn first<const N: usize>(aliases: [Option<&str>; N]) -> Option<&str> {
     aliases.into_iter().flatten().find(|raw| *raw != "null")
 }
 
-/// The text of a raw JSON string; none for any other value.
+/// The text of a raw JSON string; `None` for any other value.
 #[inline]
 pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
@@ -135,7 +135,7 @@ pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Why a field holds no number.
+/// Why a field is no number.
 pub(super) enum NotANumber {
     Missing,
     Unparsable,
@@ -190,7 +190,7 @@ pub(super) fn parse(value: &[u8]) -> Result<Fields<'_>, Reason> {
     }
 }
 
-/// Hands the elements of an array to `take`, one by one: a long history is never held as a whole.
+/// Passes the elements of an array to `take` one by one, so that a long history is never held as a whole.
 pub(super) fn each_point<'a>(raw: Option<&'a str>, take: impl FnMut(&'a RawValue)) {
     struct Points<F>(F);
     impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Points<F> {
@@ -208,12 +208,12 @@ pub(super) fn each_point<'a>(raw: Option<&'a str>, take: impl FnMut(&'a RawValue
         }
     }
     if let Some(raw) = raw {
-        // What is no array has no elements.
+        // A value that is no array has no elements.
         let _ = serde_json::Deserializer::from_str(raw).deserialize_seq(Points(take));
     }
 }
 
-/// The values of a history's points; none for a point that has no number.
+/// The values of a history's points; `None` for a point without a number.
 pub(super) fn values(raw: Option<&str>) -> Vec<Option<f64>> {
     let mut values = Vec::new();
     each_point(raw, |point| {

@@ -25,7 +25,7 @@ fn reason(value: &str) -> &'static str {
 }
 
 #[test]
-fn one_tick_written_in_many_ways_is_one_tick() {
+fn all_spellings_of_a_tick_give_the_same_tick() {
     let (market, tick) = one(
         r#"{"source":"binance","coin_id":"bitcoin","price":104072.7,"size":0.0,"event_time":"2025-05-12T00:00:00.000Z","trade_id":10}"#,
     );
@@ -58,7 +58,7 @@ fn a_message_of_the_old_producer_is_a_tick() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn every_invalid_record_has_its_reason() {
     for (value, expected) in [
         ("", "blank"),
         (" \r", "blank"),
@@ -93,7 +93,7 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
-fn a_history_fills_its_range_and_nothing_else() {
+fn a_history_gives_ticks_only_in_its_range() {
     let value = r#"{"prices":[[1747008000000,1.5],[1747008300000,2.5],[1747008600000,null],[1747008900000,9]],
                     "market_caps":[[1747008000000,10],[1747008300000,20]],"total_volumes":[[1747008000000,null],[1747008300000,7.5]]}"#;
     let headers = r#"{"fill_from":1747008300000000,"fill_to":1747008900000000,"quote":"eur"}"#;
@@ -135,7 +135,7 @@ fn a_currency_in_the_headers_counts_where_the_value_has_none() {
 }
 
 #[test]
-fn names_with_control_characters_or_without_end_are_rejected() {
+fn names_with_control_characters_or_too_many_bytes_are_rejected() {
     let decode = |source: &str, key: &str, headers: &str, value: &serde_json::Value| {
         let value = value.to_string();
         let record = RecordRef {
@@ -177,7 +177,7 @@ fn names_with_control_characters_or_without_end_are_rejected() {
 }
 
 #[test]
-fn names_that_are_joined_alike_are_different_markets() {
+fn names_that_are_equal_when_joined_are_different_markets() {
     let mut decoder = Decoder::default();
     for (source, coin) in [("ab", "c"), ("a", "bc"), ("", "abc"), ("abc", "usd")] {
         let value =
@@ -210,7 +210,7 @@ fn trade_ids_beyond_64_bits_keep_every_digit() {
     assert_eq!([id("1e20").sequence(), id("1.0").sequence()], [None, None]);
 }
 
-/// What a decoder makes of a record, with the markets by name.
+/// The ticks of a record with their markets, and its rejects.
 fn decoded(decoder: &mut Decoder, record: RecordRef<'_>) -> (Vec<(Arc<Market>, Tick)>, Vec<Reject>) {
     let (ticks, rejects) = decoder.decode_all(1, std::iter::once((record, NOW)));
     let named = ticks
@@ -221,7 +221,7 @@ fn decoded(decoder: &mut Decoder, record: RecordRef<'_>) -> (Vec<(Arc<Market>, T
     (named, rejects)
 }
 
-/// A value, a key, a source and headers, each odd at times.
+/// A record whose value, key, source and headers may each be malformed.
 #[derive(Debug, Clone)]
 struct Odd {
     value: Vec<u8>,
@@ -237,7 +237,7 @@ impl Odd {
     }
 }
 
-/// Raw JSON of all kinds, or of none.
+/// Raw JSON of all kinds, and text that is not JSON.
 fn json() -> impl Strategy<Value = String> {
     const FIXED: &[&str] = &[
         "null",
@@ -307,7 +307,7 @@ fn odd() -> impl Strategy<Value = Odd> {
 
 proptest! {
     #[test]
-    fn any_bytes_decode_to_the_same_whatever_was_decoded_before(records in prop::collection::vec(odd(), 1..12)) {
+    fn records_decode_to_the_same_whatever_was_decoded_before(records in prop::collection::vec(odd(), 1..12)) {
         let mut warm = Decoder::default();
         for record in &records {
             let (ticks, rejects) = decoded(&mut warm, record.record());

@@ -11,8 +11,8 @@ const MARKETS: usize = 3;
 /// 2025-05-12T00:00:00Z.
 const START: Micros = 1_747_008_000_000_000;
 
-/// A tick as it is drawn: market, seconds since the tick before came in, seconds that its event lies before
-/// that, trade, price.
+/// A generated tick: market, seconds since the previous tick came in, seconds from its event to its arrival,
+/// trade number, price.
 type Drawn = (usize, i64, i64, Option<i64>, u32);
 
 fn ticks() -> impl Strategy<Value = Vec<Drawn>> {
@@ -25,7 +25,7 @@ fn markets() -> Arc<Vec<Arc<Market>>> {
     Arc::new((0..MARKETS).map(|n| Arc::new(Market::new("s", &format!("coin-{n}"), "usd"))).collect())
 }
 
-/// The ticks in position order: one a record, offsets from 0.
+/// The ticks in position order: one per record, offsets from 0.
 fn stream(drawn: &[Drawn]) -> Vec<Tick> {
     let mut clock = START;
     let ticks = drawn.iter().enumerate().map(|(n, (market, pause, delay, trade, price))| {
@@ -49,7 +49,7 @@ fn batch(ticks: &[Tick]) -> Ticks {
     Ticks { markets: markets(), ticks: ticks.to_vec() }
 }
 
-/// The candle of some ticks, worked out from all of them at once: open, high, low, close, average, volume,
+/// The candle of some ticks, computed from all of them at once: open, high, low, close, average, volume,
 /// number.
 fn candle(ticks: &[&Tick]) -> (f64, f64, f64, f64, f64, Option<f64>, i64) {
     let mut sorted = ticks.to_vec();
@@ -70,11 +70,11 @@ fn values(row: &ClosedCandle) -> (f64, f64, f64, f64, f64, Option<f64>, i64) {
     (c.open, c.high, c.low, c.close, c.avg, c.volume, c.ticks)
 }
 
-/// Windows as gold uses them, with a naive account of the ticks beside them.
+/// Windows as the gold stage uses them, with all ticks and rows kept for the reference.
 #[derive(Default)]
 struct Gold {
     windows: Windows,
-    /// All ticks taken in: what silver has.
+    /// All ticks added so far, as silver has them.
     silver: Vec<Tick>,
     rows: BTreeMap<(Arc<Market>, Micros), ClosedCandle>,
 }
@@ -87,7 +87,7 @@ impl Gold {
         self.silver.iter().filter(of).collect()
     }
 
-    /// Writes what closed and restates what is late, from all ticks of the window.
+    /// Inserts closed rows, and restates late windows from all of their ticks.
     fn commit(&mut self, outcome: &Outcome) {
         for row in &outcome.closed {
             assert!(self.rows.insert(row.key(), row.clone()).is_none(), "closed twice: {row:?}");
@@ -129,7 +129,7 @@ impl Gold {
     }
 }
 
-/// Cuts ticks at some of the places where `cuts` say so.
+/// Cuts ticks where `cuts`, repeated, says so.
 fn pieces<'a>(ticks: &'a [Tick], cuts: &'a [bool]) -> Vec<&'a [Tick]> {
     let cut = |n: &usize| cuts[n % cuts.len()];
     let bounds: Vec<usize> =
@@ -150,7 +150,7 @@ proptest! {
             for (key, row) in &gold.rows {
                 prop_assert_eq!(values(row), candle(&gold.ticks_of(key)));
             }
-            // The position: everything at or below it stands in gold, and nothing could be added to it.
+            // Every tick at or below the position is in gold, and the position cannot be higher.
             let position = *gold.windows.positions().values().next().unwrap();
             let open = gold.open();
             let in_open = |tick: &&Tick| open.contains(&(Arc::clone(&markets()[tick.market as usize]), window_start(tick.event_time)));
@@ -169,11 +169,11 @@ proptest! {
         let run = |cuts: &[bool]| {
             let mut gold = Gold::default();
             let (mut closed, mut late) = (Vec::new(), Vec::new());
-            // The clock's instants lie between the same ticks, whatever the batches.
+            // The clock's instants lie between the same ticks, however these are batched.
             for piece in pieces(&ticks, &looks) {
                 let mut outcomes: Vec<Outcome> = pieces(piece, cuts).into_iter().map(|batch| gold.take(batch)).collect();
                 outcomes.push(gold.idle(piece[piece.len() - 1].ingested_at));
-                // Within a batch the order of markets is nobody's business.
+                // Within a batch the order of markets is undefined.
                 let mut rows: Vec<ClosedCandle> = outcomes.iter().flat_map(|outcome| outcome.closed.clone()).collect();
                 rows.sort_by_key(ClosedCandle::key);
                 closed.extend(rows);
@@ -191,27 +191,26 @@ proptest! {
         for piece in pieces(&ticks, &cuts) {
             gold.take(piece);
             let clock = piece[piece.len() - 1].ingested_at;
-            let heard = |market: &Market| {
+            let last_seen = |market: &Market| {
                 let of = gold.silver.iter().filter(|tick| *markets()[tick.market as usize] == *market);
                 let newest = of.clone().map(|tick| tick.event_time).max().unwrap();
                 (of.map(|tick| tick.ingested_at).max().unwrap(), newest)
             };
             let known: BTreeMap<Arc<Market>, (Micros, Micros)> =
-                gold.open().into_iter().map(|(market, _)| (Arc::clone(&market), heard(&market))).collect();
+                gold.open().into_iter().map(|(market, _)| (Arc::clone(&market), last_seen(&market))).collect();
             let outcome = gold.idle(clock);
             for row in &outcome.closed {
-                prop_assert!(clock - known[&row.market].0 > IDLE, "closed though it was heard: {:?}", row);
+                prop_assert!(clock - known[&row.market].0 > IDLE, "closed although it was not silent: {:?}", row);
                 prop_assert_eq!(row.closed_at, clock);
             }
             for (market, start) in gold.open() {
-                let (heard, newest) = known[&market];
-                // Its watermark stands at least where its newest tick left it, and since then has moved with
-                // the clock.
-                let silent = (clock - heard - IDLE).max(0);
+                let (last_seen, newest) = known[&market];
+                // Its watermark is at least where its newest tick put it, plus the time of silence.
+                let silent = (clock - last_seen - IDLE).max(0);
                 prop_assert!(start + MINUTE > newest - GRACE + silent, "{} at {} is still open", market, start);
-                // In other words: a minute, the grace and the idle time after the last tick came in it is
-                // closed.
-                prop_assert!(clock - heard < IDLE + GRACE + MINUTE);
+                // So it is closed at the latest a minute, the grace and the idle time after its last tick
+                // came in.
+                prop_assert!(clock - last_seen < IDLE + GRACE + MINUTE);
             }
         }
     }
@@ -234,8 +233,8 @@ fn tick(market: u32, offset: i64, second: i64) -> Tick {
 }
 
 #[test]
-fn silence_is_counted_by_the_times_of_reception_that_ticks_carry() {
-    // Read back long after: the coin was silent before the restart already.
+fn silence_is_measured_by_the_ingestion_times_of_ticks() {
+    // Ticks that are read back long after: the coin was silent already before the restart.
     let mut gold = Gold::default();
     gold.take(&[tick(0, 0, 10), tick(1, 1, 170)]);
     assert!(gold.idle(START + 169 * SECOND).is_empty());
@@ -251,7 +250,7 @@ fn silence_is_counted_by_the_times_of_reception_that_ticks_carry() {
 }
 
 #[test]
-fn a_source_that_stood_still_while_nobody_read_it_has_no_silent_markets() {
+fn markets_of_an_interrupted_source_are_not_silent() {
     let mut windows = Windows::default();
     windows.add(&Arc::new(Stream::direct()), &batch(&[tick(0, 0, 10)]), 0);
     let restarted = START + 3600 * SECOND;
@@ -260,7 +259,7 @@ fn a_source_that_stood_still_while_nobody_read_it_has_no_silent_markets() {
 }
 
 #[test]
-fn what_another_process_closed_is_open_no_more() {
+fn windows_that_another_process_closed_are_dropped() {
     let mut windows = Windows::default();
     let stream = Arc::new(Stream::direct());
     windows.add(&stream, &batch(&[tick(0, 0, 10), tick(0, 1, 70), tick(1, 2, 70)]), 2);
