@@ -1,14 +1,14 @@
-//! Questions to the lake, answered by DuckDB on a thread of its own; the callers wait, the pipeline never
-//! does.
+//! Queries of the lake, which DuckDB runs on a separate thread: callers wait asynchronously, and the pipeline
+//! is never blocked.
 //!
-//! Only files that can matter are handed to DuckDB: by partition date and by what stands in each file.
-//! The SQL stands in `query/*.sql`.
+//! DuckDB gets only the files that may matter, chosen by partition date and by their markets and statistics.
+//! The SQL is in `query/*.sql`.
 //!
 //! ```text
 //! Queries ──job──► worker thread ─┬─ tables   read-only copies of the Delta logs, refreshed before each answer
-//!    ▲                            ├─ census   which markets stand in which gold file
+//!    ▲                            ├─ census   which markets each gold file holds
 //!    └──────oneshot answer────────┴─ DuckDB   query/*.sql over exactly the files that matter
-//! sql() ──► sandbox               a DuckDB of its own that can read the live files and do nothing else
+//! sql() ──► sandbox               a separate DuckDB that can only read the live files
 //! ```
 
 mod answers;
@@ -38,53 +38,46 @@ pub use gaps::gaps_between;
 pub use sandbox::{SqlAnswer, SqlValue};
 use worker::{Job, Worker};
 
-/// Which market a question is about.
+/// Selects the market of a query.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MarketFilter {
-    /// The coin, as [`Market::coin_id`].
+    /// As [`Market::coin_id`].
     pub coin_id: Arc<str>,
-    /// Only this source; none: the preferred one if it has candles, else the one with the newest candle.
+    /// Only this source; `None`: the preferred one if it has candles, else the one with the newest candle.
     pub source: Option<Arc<str>>,
     /// The quote currency, `usd` as a rule.
     pub quote: Arc<str>,
 }
 
-/// A question for candles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CandleQuery {
-    /// Of which market.
     pub market: MarketFilter,
-    /// How wide.
     pub interval: Interval,
-    /// At most so many, the newest; none: all.
+    /// At most this many, the newest ones; `None`: all.
     pub last: Option<usize>,
-    /// Only candles that start before this time; none: up to the newest. For looking back in steps.
+    /// Only candles that start before this time, to page backwards; `None`: up to the newest.
     pub before: Option<Micros>,
 }
 
 /// The answer to a [`CandleQuery`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CandleSeries {
-    /// The market that was found; none where there are no candles.
+    /// The market that was found; `None` if it has no candles.
     pub market: Option<Arc<Market>>,
-    /// Candles that stand in gold, oldest first, no entry for a window without ticks. Open ones are the
-    /// caller's to add.
+    /// Closed candles, oldest first; windows without ticks have no entry.
     pub candles: Vec<Candle>,
-    /// Number of candles of this width that the market has in gold, all told.
+    /// Number of candles of this width that the market has in all of gold.
     pub total: u64,
-    /// Start of the market's newest minute in gold, whatever stretch of time was asked for: a minute up to
-    /// this one is in `candles`, or was asked not to be.
+    /// Start of the market's newest minute in gold, whatever range was asked for.
     pub newest: Option<Micros>,
 }
 
 /// One line of the market table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarketRow {
-    /// The market.
     pub market: Arc<Market>,
     /// Ticker symbol as the source gives it, where known.
     pub symbol: Option<Arc<str>>,
-    /// Last price.
     pub price: f64,
     /// Event time of the last tick.
     pub event_time: Micros,
@@ -110,7 +103,6 @@ pub struct MarketRow {
 /// A market that has candles in gold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownMarket {
-    /// The market.
     pub market: Arc<Market>,
     /// Number of its one-minute candles.
     pub candles: u64,
@@ -120,43 +112,40 @@ pub struct KnownMarket {
     pub newest: Micros,
 }
 
-/// Stretches of time without candles of one coin: `from..to`, oldest first.
+/// Time ranges `from..to` without candles of one coin, oldest first.
 pub type CoinGaps = (Arc<str>, Vec<(Micros, Micros)>);
 
-/// What can go wrong with a question. `Display` prints itself only; the causes hang on `source`.
+/// Errors of queries. `Display` leaves out the cause, which is the error's `source`.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// The tables cannot be read.
     #[error("cannot read the tables")]
     Lake(#[from] LakeError),
-    /// The query engine failed.
+    /// DuckDB, or its thread, failed.
     #[error("cannot {action}")]
     Engine {
-        /// What it was asked to do.
+        /// `read candles`, `start DuckDB` …
         action: &'static str,
-        /// Why it did not.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A user's SQL is something else than one statement that only reads.
+    /// A user's SQL is not exactly one statement that only reads.
     #[error("{0}")]
     Refused(String),
-    /// A user's SQL is wrong; the engine's own words.
+    /// A user's SQL is wrong; the engine's message.
     #[error("{0}")]
     Sql(String),
-    /// A user's SQL took too long.
+    /// A user's SQL took longer than this.
     #[error("the query was stopped after {}", humantime::format_duration(*.0))]
     Timeout(Duration),
-    /// A user's SQL was cancelled.
     #[error("the query was interrupted")]
     Interrupted,
-    /// A user's SQL has more rows than fit.
+    /// A user's SQL has more than this number of rows.
     #[error("the query has more than {0} rows: add a LIMIT or count in SQL")]
     TooManyRows(usize),
-    /// The answer to a user's SQL is larger than what fits.
+    /// The answer to a user's SQL has more than this number of bytes.
     #[error("the answer is larger than {} MB: select fewer columns or rows, add a LIMIT or aggregate in SQL", .0 >> 20)]
     TooLarge(usize),
-    /// A user's SQL needs more memory than it may have.
+    /// A user's SQL needs more memory, or more temporary files, than allowed; what needs it.
     #[error(
         "the query needs more than {memory} of memory and about {spill} of temporary files: select fewer columns or rows, or aggregate less at once \
          ({what})",
@@ -165,10 +154,10 @@ pub enum QueryError {
         what = .0
     )]
     OutOfMemory(String),
-    /// What does not fit in memory cannot be put into files.
+    /// A user's SQL does not fit in memory and temporary files cannot be written; the engine's message.
     #[error("the query needs temporary files: {0}")]
     Spill(String),
-    /// The thread that answers has ended.
+    /// The worker thread has ended.
     #[error("the query engine has stopped")]
     Stopped,
 }
@@ -178,8 +167,7 @@ impl QueryError {
         move |source| Self::Engine { action, source: Box::new(source) }
     }
 
-    /// Whether a data file was gone when it was to be read: maintenance removed it after the table had moved
-    /// on.
+    /// Whether a data file was missing: vacuum deleted it after the table had changed.
     fn is_vanished_file(&self) -> bool {
         match self {
             Self::Lake(LakeError::MissingFile { .. }) => true,
@@ -192,15 +180,15 @@ impl QueryError {
 
 /// Handle to the query engine; clones share its thread, which ends with the last of them.
 ///
-/// Every answer shows the tables as they stand when the question is taken up.
+/// An answer shows the tables as they are when the worker starts on it.
 #[derive(Debug, Clone)]
 pub struct Queries {
     jobs: mpsc::Sender<Job>,
-    /// Gone with the last handle, whether the thread has ended by then or not.
+    /// Deleted with the last handle, even if the thread has not ended by then.
     _spill: Arc<SpillFolder>,
 }
 
-/// Questions that may wait before callers do.
+/// Queries that may be queued; beyond that, callers wait to queue theirs.
 const WAITING: usize = 32;
 
 impl Queries {
@@ -237,7 +225,7 @@ impl Queries {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |worker| {
             if !answer.is_closed() {
-                answer.send(worker.answer(&mut question)).ok(); // nobody waits any more: fine
+                answer.send(worker.answer(&mut question)).ok(); // the caller may be gone
             }
         });
         self.jobs.send(job).await.map_err(|_| QueryError::Stopped)?;
@@ -245,9 +233,6 @@ impl Queries {
     }
 
     /// Candles of one market, one for every window that has ticks.
-    ///
-    /// # Errors
-    /// When the tables cannot be read.
     pub async fn candles(&self, query: CandleQuery) -> Result<CandleSeries, QueryError> {
         self.ask(move |worker| worker.candles(&query)).await
     }
@@ -255,26 +240,16 @@ impl Queries {
     /// The market table of one source, ordered by (`coin_id`, quote). Without a source: the preferred one if
     /// it has candles, else the one with the newest candle. A market whose newest candle is more than 25
     /// hours older than the source's is left out.
-    ///
-    /// # Errors
-    /// As [`Self::candles`].
     pub async fn markets(&self, source: Option<Arc<str>>) -> Result<Vec<MarketRow>, QueryError> {
         self.ask(move |worker| worker.markets(source.as_ref())).await
     }
 
     /// The newest alerts, newest first.
-    ///
-    /// # Errors
-    /// As [`Self::candles`].
     pub async fn alerts(&self, limit: usize) -> Result<Vec<Alert>, QueryError> {
         self.ask(move |worker| worker.alerts(limit)).await
     }
 
-    /// The stretches of `from..to` longer than `longest` in which a coin has no candle from `source`, for
-    /// every coin asked for.
-    ///
-    /// # Errors
-    /// As [`Self::candles`].
+    /// For each coin, the ranges in `from..to` longer than `longest` without a candle from `source`.
     pub async fn gaps(
         &self,
         source: Arc<str>,
@@ -287,33 +262,27 @@ impl Queries {
         self.ask(move |worker| worker.gaps(&source, &quote, &coins, from, to, longest)).await
     }
 
-    /// The market that [`Self::candles`] would answer for, with its candles' number and range; none where it
-    /// has no candles.
-    ///
-    /// # Errors
-    /// As [`Self::candles`].
+    /// The market that [`Self::candles`] would choose, with the number and range of its candles; `None`
+    /// without candles.
     pub async fn newest(&self, market: MarketFilter) -> Result<Option<KnownMarket>, QueryError> {
         self.ask(move |worker| worker.newest(&market)).await
     }
 
     /// Every market that has candles, ordered by (source, `coin_id`, quote).
-    ///
-    /// # Errors
-    /// As [`Self::candles`].
     pub async fn known(&self) -> Result<Vec<KnownMarket>, QueryError> {
         self.ask(Worker::known).await
     }
 
-    /// Runs a user's SQL over the views `bronze`, `silver`, `gold`, `quarantine` and `alerts`, in a DuckDB of
-    /// its own that can read the tables' live files and nothing else. One statement that only reads: SELECT,
-    /// WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN.
+    /// Runs a user's SQL over the views `bronze`, `silver`, `gold`, `quarantine` and `alerts`, in a separate
+    /// DuckDB that can read only the tables' live files. One statement that only reads: SELECT, WITH, FROM,
+    /// VALUES, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN.
     ///
-    /// Times are TIMESTAMP, UTC; so are `now()` and `today()`. A table that is not there is an empty view.
+    /// Times are TIMESTAMP, UTC; so are `now()` and `today()`. A table that does not exist is an empty view.
     ///
     /// # Errors
     /// [`QueryError::Interrupted`] soon after `cancel` is raised, [`QueryError::Timeout`];
     /// [`QueryError::Refused`], [`QueryError::Sql`]; [`QueryError::TooManyRows`], [`QueryError::TooLarge`],
-    /// [`QueryError::OutOfMemory`], [`QueryError::Spill`]; otherwise as [`Self::candles`].
+    /// [`QueryError::OutOfMemory`], [`QueryError::Spill`].
     pub async fn sql(
         &self,
         text: String,

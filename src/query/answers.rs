@@ -1,4 +1,4 @@
-//! The questions one by one: which files, which SQL, which rows.
+//! The queries one by one: their files, SQL and rows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,13 +23,13 @@ const MARKETS: &str = include_str!("markets.sql");
 const ALERTS: &str = include_str!("alerts.sql");
 const WINDOWS: &str = include_str!("windows.sql");
 
-/// Later than any candle, and still a time that DuckDB knows: the end of the year 9999.
+/// Later than any candle and within DuckDB's range: the end of the year 9999.
 const END_OF_TIME: Micros = 253_402_300_799_999_999;
 /// How far back the market table looks from the source's newest candle.
 const MARKETS_REACH: Micros = 25 * HOUR;
-/// How old the newest details of a market may be, against the newest tick of all.
+/// How much older than the source's newest tick the details of a market may be.
 const DETAILS_REACH: Micros = 5 * MINUTE;
-/// Most silver files that are opened for details; they are a nicety.
+/// Most silver files that are opened for details, which are optional.
 const DETAILS_FILES: usize = 4;
 
 impl Worker {
@@ -64,7 +64,7 @@ impl Worker {
         Ok(CandleSeries { market: Some(market), candles, total, newest })
     }
 
-    /// A template over the gold files of some days that hold candles of a market.
+    /// A template over the gold files of these days that hold candles of the market.
     fn over_gold(&self, template: &str, market: &Arc<Market>, days: &[&str]) -> String {
         let gold = self.tables.known(TableKind::Gold);
         over(
@@ -148,7 +148,7 @@ impl Worker {
         let sql = over(WINDOWS, TableKind::Gold, gold, files_between(gold, source, from, to));
         let mut windows: HashMap<String, Vec<Micros>> = HashMap::new();
         let bound = |time: Micros| time.clamp(0, END_OF_TIME);
-        // A window that starts a little earlier reaches into the stretch.
+        // A window that starts up to a minute earlier reaches into the range.
         let found = self.rows(
             "look for gaps",
             &sql,
@@ -165,8 +165,8 @@ impl Worker {
     }
 }
 
-/// The newest days that together have `limit` candles before a time. The day that the time cuts counts for
-/// nothing.
+/// The newest days that together have `limit` candles before a time. The day of that time is included, but
+/// its candles are not counted: they may be later.
 fn days_for(counts: &[(String, u64)], before: Micros, limit: i64) -> Vec<&str> {
     let cut = date(before - 1);
     let (mut days, mut held) = (Vec::new(), 0u64);
@@ -196,7 +196,7 @@ fn files_between<'a>(
     gold.into_iter().flat_map(|gold| gold.table.files()).filter(matters).collect()
 }
 
-/// The few silver files with a source's newest ticks.
+/// The silver files with a source's newest ticks, at most [`DETAILS_FILES`].
 fn detail_files<'a>(silver: &'a TableView, source: &str) -> Vec<&'a Arc<DataFile>> {
     let newest = |file: &Arc<DataFile>| file.times("event_time").map_or(0, |(_, newest)| newest);
     let mut files: Vec<_> =
@@ -208,7 +208,7 @@ fn detail_files<'a>(silver: &'a TableView, source: &str) -> Vec<&'a Arc<DataFile
     files
 }
 
-/// The files that the newest `limit` alerts stand in.
+/// The files that hold the newest `limit` alerts.
 fn newest_files(alerts: &TableView, limit: usize) -> Vec<&Arc<DataFile>> {
     let span = |file: &Arc<DataFile>| file.times("timestamp").unwrap_or((Micros::MIN, Micros::MAX));
     let mut files: Vec<_> = alerts.table.files().collect();
@@ -297,8 +297,8 @@ mod tests {
         assert_eq!(days_for(&counts, END_OF_TIME, 5), ["1970-01-05"]);
         assert_eq!(days_for(&counts, END_OF_TIME, 6), ["1970-01-05", "1970-01-03"]);
         assert_eq!(days_for(&counts, END_OF_TIME, i64::MAX), ["1970-01-05", "1970-01-03", "1970-01-02"]);
-        // The 5th ends where it begins: the 3rd is whole. In the midst of the 3rd: it may hold less than it
-        // counts.
+        // Before the start of the 5th: all of the 3rd counts. Before a time in the 3rd: that day is not
+        // counted.
         assert_eq!(days_for(&counts, 4 * DAY, 5), ["1970-01-03"]);
         assert_eq!(days_for(&counts, 2 * DAY + MINUTE, 5), ["1970-01-03", "1970-01-02"]);
         assert_eq!(days_for(&counts, 4 * DAY, 0), [""; 0]);

@@ -1,7 +1,5 @@
-//! Which markets stand in which gold file and how many candles each has: read once per file, since files
-//! never change.
-//!
-//! From it come the choice of a source, the number of candles, and the few files that a question needs.
+//! An index of gold's files: the markets in each and their numbers of candles, read once per file, since files
+//! never change. From it come the choice of a source, the totals, and the files that a query needs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -39,31 +37,33 @@ type MarketId = usize;
 struct Day {
     files: Vec<Arc<DataFile>>,
     tallies: HashMap<MarketId, Tally>,
-    /// Differs whenever the files do.
+    /// Changes whenever `files` does.
     edition: u64,
 }
 
-/// All that is known of gold's files without opening them again.
+/// The index, by file and by day.
 #[derive(Debug, Default)]
 pub(super) struct Census {
     markets: Vec<Arc<Market>>,
     ids: HashMap<Arc<Market>, MarketId>,
     files: HashMap<String, Vec<(MarketId, Tally)>>,
     days: BTreeMap<String, Day>,
+    /// The version of gold that the index is of; `None` while it is incomplete.
     version: Option<u64>,
+    /// Number of editions of all days so far.
     editions: u64,
-    /// Number of wider candles a day, with the day's edition that was counted.
+    /// Number of wider candles per day, as (edition of the day, candles).
     wider: HashMap<(MarketId, Interval), HashMap<String, (u64, u64)>>,
 }
 
 impl Census {
-    /// Takes in what is new in gold.
+    /// Adds gold's new files and drops removed ones.
     pub(super) fn update(&mut self, db: &Connection, gold: &TableView) -> duckdb::Result<()> {
         let version = gold.table.version();
         if self.version == Some(version) {
             return Ok(());
         }
-        self.version = None; // until all is done
+        self.version = None; // until it is complete
         let live: BTreeMap<String, &Arc<DataFile>> =
             gold.table.files().map(|file| (gold.path(file), file)).collect();
         self.files.retain(|path, _| live.contains_key(path));
@@ -108,7 +108,7 @@ impl Census {
         self.markets.len() - 1
     }
 
-    /// Groups the live files by day; days whose files are the same stay as they are.
+    /// Groups the live files by day; days whose files have not changed are kept.
     fn arrange(&mut self, live: &BTreeMap<String, &Arc<DataFile>>) {
         let mut days: BTreeMap<&str, Vec<(&str, &Arc<DataFile>)>> = BTreeMap::new();
         for (path, file) in live {
@@ -130,7 +130,7 @@ impl Census {
         }
     }
 
-    /// Every market with candles, in the order of markets.
+    /// Every market with candles, ordered.
     pub(super) fn known(&self) -> Vec<KnownMarket> {
         let mut sums: HashMap<MarketId, Tally> = HashMap::new();
         for (id, tally) in self.days.values().flat_map(|day| &day.tallies) {
@@ -149,8 +149,8 @@ impl Census {
         known
     }
 
-    /// The market that a question is about: of the source that it names; else of the preferred one; else of
-    /// the one with the newest candle.
+    /// The market that a filter selects: of the filter's source, else of the preferred one, else of the one
+    /// with the newest candle.
     pub(super) fn find(&self, filter: &MarketFilter, preferred: Option<&Arc<str>>) -> Option<KnownMarket> {
         let known = |(id, market): (MarketId, &Arc<Market>)| {
             let mut tallies = self.days.values().filter_map(|day| day.tallies.get(&id));
@@ -173,7 +173,8 @@ impl Census {
         choose(found, preferred)
     }
 
-    /// The source that a question about all markets is about, and the start of its newest candle.
+    /// The source to use for all markets (`wanted`, else preferred, else the one with the newest candle), and
+    /// the start of its newest candle.
     pub(super) fn source(
         &self,
         wanted: Option<&Arc<str>>,
@@ -199,7 +200,7 @@ impl Census {
             .collect()
     }
 
-    /// The days whose wider candles must be counted anew.
+    /// The days whose wider candles must be counted, for the first time or again.
     pub(super) fn uncounted(&self, market: &Arc<Market>, interval: Interval) -> Vec<String> {
         let Some(id) = self.ids.get(market) else { return Vec::new() };
         let counted = self.wider.get(&(*id, interval));
@@ -211,7 +212,7 @@ impl Census {
         days.map(|(date, _)| date.clone()).collect()
     }
 
-    /// Takes in the number of wider candles of some days.
+    /// Stores the numbers of wider candles of some days.
     pub(super) fn count(&mut self, market: &Arc<Market>, interval: Interval, counts: Vec<(String, u64)>) {
         let Some(id) = self.ids.get(market) else { return };
         let counted = self.wider.entry((*id, interval)).or_default();
@@ -222,7 +223,7 @@ impl Census {
         }
     }
 
-    /// Number of wider candles of a market on each day, oldest first, as [`Self::count`] took them in.
+    /// Number of wider candles of a market on each day, oldest first, as stored by [`Self::count`].
     pub(super) fn counted(&self, market: &Arc<Market>, interval: Interval) -> Vec<(String, u64)> {
         let counted = self.ids.get(market).and_then(|id| self.wider.get(&(*id, interval)));
         let is_live =
@@ -252,8 +253,7 @@ impl Census {
     }
 }
 
-/// The market of the preferred source, else the one with the newest candle; of several the first in the order
-/// of markets.
+/// The market of the preferred source, else the one with the newest candle; of several the first in order.
 fn choose(mut known: Vec<KnownMarket>, preferred: Option<&Arc<str>>) -> Option<KnownMarket> {
     if known.iter().any(|known| Some(&known.market.source) == preferred) {
         known.retain(|known| Some(&known.market.source) == preferred);

@@ -1,5 +1,4 @@
-//! DuckDB itself: connections without network or files of their own, and SQL over exactly the files that
-//! matter.
+//! DuckDB: connections without network access, their temporary files, and SQL over a list of data files.
 
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -15,17 +14,19 @@ use crate::lake::DataFile;
 
 /// Enough for a year of ten coins at once; the pipeline beside it needs the rest.
 pub(super) const MEMORY: &str = "512MB";
-/// What does not fit goes to files; so much of it at most.
+/// Most data that is written to temporary files when memory is full.
 pub(super) const SPILL: &str = "2GB";
-/// The same as a number: the engine's own bound lets its files grow to more than twice of it.
+/// [`SPILL`] in bytes, which this program enforces: under the engine's own limit the files grow to more than
+/// twice as much.
 pub(super) const SPILL_BYTES: u64 = 2_000_000_000;
 
-/// A folder for what does not fit in memory; gone when dropped. Those of processes that were killed go when
-/// the next one is made.
+/// A folder for temporary files, deleted on drop. Folders of killed processes are deleted when the next one
+/// is created.
 #[derive(Debug)]
 pub(super) struct SpillFolder {
     path: PathBuf,
-    /// Its lock says that it is in use. None: it cannot be made, as the engine will say when it needs it.
+    /// Locked while the folder is in use. `None` if the folder could not be created: the engine reports that
+    /// when it needs it.
     _lock: Option<File>,
 }
 
@@ -37,7 +38,7 @@ impl SpillFolder {
         remove_abandoned(&parent);
         let name = format!("{SPILL_PREFIX}{}", Uuid::new_v4());
         let path = parent.join(&name);
-        // It gets its name when it is locked: until then it would look abandoned.
+        // It is renamed once it is locked: an unlocked folder of that name counts as abandoned.
         let unlocked = parent.join(format!(".{name}"));
         let made = fs::DirBuilder::new().mode(0o700).create(&unlocked).and_then(|()| {
             let lock = File::open(&unlocked)?;
@@ -66,11 +67,12 @@ impl SpillFolder {
 
 impl Drop for SpillFolder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path); // what remains is abandoned
+        let _ = fs::remove_dir_all(&self.path); // what remains is deleted as abandoned
     }
 }
 
-/// Removes the folders that nobody uses any more. One that cannot be removed (it is another user's) stays.
+/// Deletes the folders that no process uses any more. One that cannot be deleted (it is another user's) is
+/// kept.
 fn remove_abandoned(parent: &Path) {
     let is_ours = |name: &str| {
         name.strip_prefix(SPILL_PREFIX)
@@ -83,12 +85,12 @@ fn remove_abandoned(parent: &Path) {
             && let Ok(lock) = File::open(entry.path())
             && lock.try_lock().is_ok()
         {
-            let _ = fs::remove_dir_all(entry.path()); // it is tried again next time
+            let _ = fs::remove_dir_all(entry.path()); // tried again next time
         }
     }
 }
 
-/// A DuckDB that never touches the network, and no file of its own but in the folder `spill`.
+/// A DuckDB that never uses the network and writes files only to the folder `spill`.
 pub(super) fn connect(spill: &Path) -> duckdb::Result<Connection> {
     let config = Config::default()
         .enable_autoload_extension(false)?
@@ -98,13 +100,14 @@ pub(super) fn connect(spill: &Path) -> duckdb::Result<Connection> {
         .with("max_temp_directory_size", SPILL)?
         .with("allow_persistent_secrets", "false")?;
     let db = Connection::open_in_memory_with_flags(config)?;
-    // Data files never change: what is known of them stays true.
+    // Data files never change, so cached metadata stays valid.
     db.execute_batch(
         "SET parquet_metadata_cache = true; SET validate_external_file_cache = 'NO_VALIDATION';",
     )?;
     Ok(db)
 }
 
+/// Runs SQL and maps every row.
 pub(super) fn rows<T, P: Params>(
     db: &Connection,
     sql: &str,
@@ -124,8 +127,8 @@ pub(super) fn paths<'a>(view: &TableView, files: impl IntoIterator<Item = &'a Ar
     files.into_iter().map(|file| view.path(file)).collect()
 }
 
-/// A template with `{name}` of the table replaced by those files of it; by nothing with the same columns
-/// where there are none.
+/// The template with `{gold}` (for the table gold) replaced by these files of the table, or by an empty
+/// relation of its columns if there are none.
 pub(super) fn over<'a>(
     template: &str,
     kind: TableKind,
@@ -141,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn abandoned_folders_go_and_no_others() {
+    fn only_abandoned_folders_are_deleted() {
         let parent = tempfile::tempdir().unwrap();
         let folder = |name: &str| {
             let path = parent.path().join(name);

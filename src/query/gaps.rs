@@ -1,10 +1,9 @@
-//! Where a coin has no candles: what a backfill is to ask for.
+//! Time ranges in which a coin has no candles, for a backfill to fetch.
 
 use crate::market::{MINUTE, Micros};
 
-/// The stretches of `from..to` that no one-minute window covers and that are longer than `longest`, oldest
-/// first. `windows` are the starts of the windows that there are, in any order, some perhaps outside the
-/// range.
+/// The ranges in `from..to` that no one-minute window covers and that are longer than `longest`, oldest
+/// first. `windows` are the starts of the existing windows, in any order; they may be outside the range.
 pub fn gaps_between(windows: &[Micros], from: Micros, to: Micros, longest: Micros) -> Vec<(Micros, Micros)> {
     let mut starts = windows.to_vec();
     starts.sort_unstable();
@@ -39,8 +38,8 @@ mod tests {
     }
 
     proptest! {
-        /// Minute by minute: a minute lies in a gap exactly when it belongs to a run of uncovered minutes
-        /// that is long enough.
+        /// Checked minute by minute: a minute is in a gap exactly if it is part of a long enough run of
+        /// uncovered minutes.
         #[test]
         fn gaps_are_the_long_uncovered_runs(windows in prop::collection::vec(-20i64..140, 0..40), to in 0i64..120, longest in 0i64..20) {
             let found = gaps_between(&windows.iter().map(|m| m * MINUTE).collect::<Vec<_>>(), 0, to * MINUTE, longest * MINUTE);

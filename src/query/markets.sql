@@ -1,8 +1,8 @@
 -- The market table of one source. Every market is measured from its own newest candle.
 -- $1 source, $2 the newest window of the source (µs)
 -- A change is against the close of the window that long before; where that one is missing, against one a little older: up to a minute for
--- the change over a minute, ten minutes for an hour, an hour for a day. The change over a day is the source's own where it gave one with the
--- very tick that closed the newest candle: that of any other tick belongs to another price.
+-- the change over a minute, ten minutes for an hour, an hour for a day. The change over a day is the source's own where it gave one with
+-- the last tick of the newest candle: that of any other tick belongs to another price.
 WITH recent AS (
     SELECT * REPLACE (window_start::TIMESTAMP AS window_start), max(window_start::TIMESTAMP) OVER (PARTITION BY coin_id, quote) AS newest
     FROM {gold}

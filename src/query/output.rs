@@ -1,10 +1,10 @@
-//! Answers as text: an aligned table for people, CSV (quoted as RFC 4180 says, one line feed a line) and JSON
-//! for programs. No colour.
+//! Answers as text: an aligned table for people, CSV (quoted as in RFC 4180, lines end with a line feed) and
+//! JSON for programs. No colour.
 //!
-//! CSV and JSON lose nothing: numbers stand in their shortest form that reads back as the same value, times
-//! in RFC 3339 (UTC). JSON is strict: NaN and the infinities are strings, columns of one name get a number
-//! behind it. In CSV nothing between two commas is NULL and `""` the empty text; a NULL that stands alone in
-//! its row is `NULL`, for a row must not be a blank line.
+//! CSV and JSON are lossless: numbers have the shortest form that reads back as the same value, times are in
+//! RFC 3339 (UTC). JSON is strict: NaN and the infinities are strings, repeated column names get a number
+//! appended. In CSV, an empty field is NULL and `""` the empty text; in a row of a single column NULL is
+//! written as `NULL`, because a row must not be a blank line.
 
 mod candles;
 mod csv;
@@ -22,15 +22,14 @@ use csv::{csv_line, csv_row, csv_text};
 use json::{distinct, write_json};
 use table::{Column, ColumnKind, write_table};
 
-/// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
-    /// Aligned columns.
+    /// Aligned columns, fewer of them on a narrow terminal.
     #[default]
     Table,
-    /// Comma-separated values with a header.
+    /// With a header line.
     Csv,
-    /// An array of objects, one a line.
+    /// An array of objects, one per line.
     Json,
 }
 
@@ -50,7 +49,7 @@ const CANDLE_COLUMNS: [&str; 13] = [
     "volatility_pct",
 ];
 
-/// Writes candles, oldest first. A table is cut to `width` columns of the terminal, where there is one.
+/// Writes candles, oldest first. A table is fitted to `width` columns of the terminal, if there is one.
 pub fn write_candles(
     out: &mut impl Write,
     format: Format,
@@ -71,7 +70,7 @@ pub fn write_candles(
     }
 }
 
-/// Writes the answer to a user's SQL. A table is cut to `width` columns of the terminal, where there is one.
+/// Writes the answer to a user's SQL. A table is fitted to `width` columns of the terminal, if there is one.
 pub fn write_answer(
     out: &mut impl Write,
     format: Format,
@@ -112,6 +111,7 @@ fn float(value: f64) -> String {
     if value.is_finite() { format!("{value:?}") } else { strict::not_finite(value).to_owned() }
 }
 
+/// A value as text without quotes; NULL is empty.
 fn plain(value: &SqlValue) -> Cow<'_, str> {
     match value {
         SqlValue::Null => "".into(),
@@ -125,7 +125,7 @@ fn answer_table(out: &mut impl Write, answer: &SqlAnswer, width: Option<usize>) 
     let shown = |value: &SqlValue| {
         if *value == SqlValue::Null { "NULL".to_owned() } else { printable(&plain(value)) }
     };
-    // A plan is a drawing: its lines are the answer.
+    // A plan is printed without a table.
     if answer.columns == ["explain_key", "explain_value"] {
         return answer.rows.iter().try_for_each(|row| writeln!(out, "{}", plain(&row[1]).trim_end()));
     }

@@ -1,7 +1,7 @@
--- What a text is, in the words of the parser that will run it.
+-- Describes a text by the engine's own parser.
 -- $1 the text
--- Number of statements, why it is no SELECT, what in it does more than read, and its parameters: since a WITH may hold INSERT, DELETE or
--- COPY … TO, every node of the syntax tree is looked at.
+-- Returns the number of statements, the type and text of the error if it is no SELECT, the number of nodes that do more than read, and the
+-- number of parameters. Every node of the syntax tree is checked, since a WITH may hold INSERT, DELETE or COPY … TO.
 SELECT
     json_array_length(tree, '$.statements'),
     tree ->> '$.error_type',

@@ -1,8 +1,8 @@
-//! SQL text that stands for a list of data files: the one place where paths become SQL.
+//! SQL text for a list of data files. All quoting of paths is here.
 //!
-//! This build of DuckDB cannot calculate with time zones: our own SQL takes times as µs (`epoch_us`), the
-//! views for users cast them to TIMESTAMP, UTC. Partition values are taken from the file's name, whatever
-//! else the path may look like.
+//! This build of DuckDB cannot calculate with time zones: the program's own SQL takes times as µs
+//! (`epoch_us`), the views for users cast them to TIMESTAMP, UTC. The date is taken from the folder of the
+//! file only: a storage's path may look like a partition, too.
 
 use crate::lake::TableKind;
 use crate::lake::schema::ColumnType;
@@ -14,8 +14,7 @@ pub(super) fn literal(text: &str) -> String {
 
 /// `[ 'a', 'b' ]`.
 ///
-/// Glob characters stay as they are: DuckDB takes a path that names a file as that file before it looks for
-/// patterns.
+/// Glob characters are not escaped: DuckDB takes a path as a pattern only if there is no file of that name.
 pub(super) fn literals(paths: &[String]) -> String {
     format!("[{}]", paths.iter().map(|path| literal(path)).collect::<Vec<_>>().join(", "))
 }
@@ -32,8 +31,7 @@ fn sql_type(kind: ColumnType) -> &'static str {
     }
 }
 
-/// Something to select from: the table's columns as they stand in its files, times with a zone, and
-/// `filename`.
+/// A relation for a FROM clause: the stored columns as in the files, times with a zone, and `filename`.
 pub(super) fn files(kind: TableKind, paths: &[String]) -> String {
     if paths.is_empty() {
         let columns =
@@ -43,12 +41,12 @@ pub(super) fn files(kind: TableKind, paths: &[String]) -> String {
             columns.collect::<Vec<_>>().join(", ")
         );
     }
-    // Stating the schema here too would double the time of a small question; all files of a format have the
+    // The schema is not stated: it would double the time of a small query, and all files of a format have the
     // same.
     format!("read_parquet({}, hive_partitioning = false, filename = true)", literals(paths))
 }
 
-/// A query for all columns of the design, in its order and types, `date` included.
+/// A query for all columns of the table, `date` included, in the schema's order and types.
 pub(super) fn view(kind: TableKind, paths: &[String]) -> String {
     let column = |(name, column): &(&str, ColumnType)| match column {
         ColumnType::Date => {
@@ -65,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_are_doubled_and_nothing_else_changes() {
+    fn only_quotes_are_escaped() {
         assert_eq!(literals(&["/a b/[c]*'.parquet".into(), "/d".into()]), "['/a b/[c]*''.parquet', '/d']");
     }
 }

@@ -1,7 +1,7 @@
 -- The newest candles of one market in buckets of $6 µs that are aligned to the epoch, newest first.
 -- $1 source, $2 coin_id, $3 quote, $4 only candles that start before this time (µs), $5 at most so many
--- Sums run in time order, so that they come out the same to the last bit every time; a mean never leaves its range, and its sum, scaled
--- by a power of two, not that of a double.
+-- Sums run in time order, so that results are the same to the last bit every time. A mean is kept between the lowest and the highest
+-- price, and its sum is scaled by a power of two so that it does not overflow.
 SELECT
     bucket,
     bucket + $6,

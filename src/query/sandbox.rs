@@ -1,8 +1,9 @@
-//! A user's SQL, in a DuckDB of its own.
+//! Runs a user's SQL in a separate DuckDB.
 //!
-//! Three walls: the parser says that the text is one statement that only reads (`permit.sql`); the files that
-//! may be opened are listed one by one, everything else outside is closed, and the configuration is locked;
-//! rows, bytes, memory, temporary files and time are bounded. Rows come as they are made, never all at once.
+//! Three safeguards: the text must be one statement that only reads, by the engine's own parser
+//! (`permit.sql`); only listed files may be opened, all other external access is disabled, and the
+//! configuration is locked; rows, bytes, memory, temporary files and time are limited. Results are streamed,
+//! so these limits hold while the query runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,33 +20,31 @@ use super::relation::{literal, literals, view};
 use super::{QueryError, TableKind, strict};
 
 const PERMIT: &str = include_str!("permit.sql");
-/// Times in views carry no zone; these two make the clock comparable with them (the engine's own `now()` is
-/// zoned).
+/// Times in views have no zone; with these macros neither has the clock (the engine's own `now()` has one).
 const CLOCK: &str = "CREATE MACRO now() AS make_timestamp(epoch_us(get_current_timestamp()));
     CREATE MACRO today() AS make_timestamp(epoch_us(get_current_timestamp()))::DATE;";
 /// Most rows of an answer; they are held in memory.
 const MOST_ROWS: usize = 1_000_000;
 /// Most bytes of an answer.
 const MOST_BYTES: usize = 256 << 20;
-/// The engine drops an interrupt that comes while it is still planning, so it is repeated.
+/// How often the engine is interrupted until it stops: it ignores an interrupt while it is planning.
 const INTERRUPT_EVERY: Duration = Duration::from_millis(20);
-/// It heeds interrupts between two vectors of rows. One that takes longer than this is not waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The engine checks for interrupts between two vectors of rows. A query that does not stop within this time
+/// is abandoned.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
 /// How often the temporary files are measured.
 const MEASURE_EVERY: Duration = Duration::from_millis(100);
 
 /// One value of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SqlValue {
-    /// No value.
     Null,
-    /// True or false.
     Bool(bool),
     /// A number in its exact decimal digits: integers of any width, decimals.
     Number(String),
     /// A 64-bit float; 32-bit ones are widened so that they print the same.
     Float(f64),
-    /// Text, times in RFC 3339 (UTC), and whatever the engine best shows as text.
+    /// Text, times in RFC 3339 (UTC), and values of all other types as the engine prints them.
     Text(String),
     /// A list, struct or map as strict JSON text.
     Json(String),
@@ -54,9 +53,9 @@ pub enum SqlValue {
 /// The answer to a user's SQL.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SqlAnswer {
-    /// Names of the columns; they may repeat.
+    /// Names of the columns; not necessarily unique.
     pub columns: Vec<String>,
-    /// The rows, as wide as `columns`.
+    /// Each row has a value per column.
     pub rows: Vec<Vec<SqlValue>>,
 }
 
@@ -74,7 +73,7 @@ impl Views {
     }
 }
 
-/// Stops the engine when nobody waits for it any more.
+/// Interrupts the engine, at the latest when dropped: then the caller no longer waits.
 struct Stop {
     wanted: Arc<AtomicBool>,
     handle: Option<Arc<InterruptHandle>>,
@@ -95,7 +94,7 @@ impl Drop for Stop {
     }
 }
 
-/// When a query ends, whether it has an answer or not.
+/// Limits after which a query is stopped.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueryLimits<'a> {
     pub(super) deadline: Instant,
@@ -106,7 +105,7 @@ pub(super) struct QueryLimits<'a> {
     pub(super) cancel: &'a CancellationToken,
 }
 
-/// Runs `text` over the views on a thread of its own.
+/// Runs `text` over the views on a blocking thread.
 pub(super) async fn run(
     views: Views,
     text: String,
@@ -121,7 +120,9 @@ pub(super) async fn run(
         let db = connect(&folder).map_err(QueryError::engine("start DuckDB"))?;
         started.send(db.interrupt_handle()).ok();
         answer(&db, &views, &text, &wanted).map_err(|error| match error {
-            QueryError::Sql(words) if words.contains(&*folder.to_string_lossy()) => QueryError::Spill(words),
+            QueryError::Sql(message) if message.contains(&*folder.to_string_lossy()) => {
+                QueryError::Spill(message)
+            }
             error => error,
         })
     });
@@ -132,7 +133,7 @@ pub(super) async fn run(
         () = sleep_until(limits.deadline) => QueryError::Timeout(limits.timeout),
         bytes = outgrown(&spill, limits.spill) => QueryError::OutOfMemory(format!("{} MB of temporary files", bytes / 1_000_000)),
     };
-    let given_up = Instant::now() + PATIENCE;
+    let given_up = Instant::now() + STOP_WITHIN;
     loop {
         stop.now();
         if timeout(INTERRUPT_EVERY, &mut work).await.is_ok() || Instant::now() > given_up {
@@ -141,7 +142,7 @@ pub(super) async fn run(
     }
 }
 
-/// The bytes of the temporary files, when there are more than `most`.
+/// Waits until the temporary files exceed `most` bytes; returns their size.
 async fn outgrown(spill: &SpillFolder, most: u64) -> u64 {
     loop {
         tokio::time::sleep(MEASURE_EVERY).await;
@@ -164,18 +165,19 @@ fn answer(db: &Connection, views: &Views, text: &str, stop: &AtomicBool) -> Resu
     if explained(text).is_some() { plan(db, text) } else { read(db, text, stop) }
 }
 
-/// The engine's error in the words of ours.
+/// Converts the engine's error.
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn failed(error: duckdb::Error) -> QueryError {
-    let text = words(&error);
+    let text = message(&error);
     match text.strip_prefix("Out of Memory Error: ") {
-        // What follows the first line is advice for settings that a user cannot reach.
+        // The lines after the first suggest settings that a user cannot change.
         Some(what) => QueryError::OutOfMemory(what.lines().next().unwrap_or_default().to_owned()),
         None => QueryError::Sql(text),
     }
 }
 
-/// The error of a statement of ours that holds the user's: the place that it shows is one in ours.
+/// As [`failed`], for a statement that wraps the user's. Drops the position in the text, which is one in the
+/// wrapper.
 fn failed_inside(error: duckdb::Error) -> QueryError {
     match failed(error) {
         QueryError::Sql(text) => QueryError::Sql(before(&text, "\n\nLINE ")),
@@ -183,17 +185,17 @@ fn failed_inside(error: duckdb::Error) -> QueryError {
     }
 }
 
-/// What the engine says, without the advice to download what this program never downloads, and without its
-/// own addresses.
-fn words(error: &duckdb::Error) -> String {
+/// The engine's message without suggestions to install extensions and without stack traces.
+fn message(error: &duckdb::Error) -> String {
     before(&before(&error.to_string(), "\n\nPlease try installing"), "\nStack Trace:")
 }
 
+/// The text before the first `end`.
 fn before(text: &str, end: &str) -> String {
     text.split(end).next().unwrap_or_default().trim_end().to_owned()
 }
 
-/// The statement that an EXPLAIN explains, where it is one.
+/// The statement inside an EXPLAIN, if the text is one.
 fn explained(text: &str) -> Option<&str> {
     let after = |text: &'_ str, word: &str| {
         let (head, rest) = text
@@ -207,7 +209,7 @@ fn explained(text: &str) -> Option<&str> {
     Some(after(rest, "ANALYZE").map_or(rest, |start| &rest[start..]))
 }
 
-/// Refuses what is not one statement that only reads.
+/// Refuses anything but one statement that only reads.
 fn permit(db: &Connection, text: &str) -> Result<(), QueryError> {
     const READING: &str = "only one statement that reads is allowed: SELECT, WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN";
     const PARAMETERS: &str = "a query takes no parameters: write the values instead of ?, $1 or $name";
@@ -228,7 +230,7 @@ fn permit(db: &Connection, text: &str) -> Result<(), QueryError> {
     }
 }
 
-/// How a column crosses over: every value as text, whose meaning its type tells.
+/// How to convert a column's values, which all leave the engine as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Bool,
@@ -288,8 +290,8 @@ fn value(form: Form, text: &str) -> SqlValue {
     }
 }
 
-/// `2025-01-02 03:04:05.5` as RFC 3339 with no, 3, 6 or 9 places of a second; what has no such form
-/// (infinity, years before Christ) stays as it is.
+/// `2025-01-02 03:04:05.5` as RFC 3339 with no, 3, 6 or 9 places of a second; other texts (infinity, years
+/// before Christ) are returned unchanged.
 fn time(text: &str) -> String {
     match text.split_once(' ') {
         Some((date, time)) if !time.contains(' ') => {
@@ -310,15 +312,15 @@ fn plan(db: &Connection, text: &str) -> Result<SqlAnswer, QueryError> {
 }
 
 fn read(db: &Connection, text: &str, stop: &AtomicBool) -> Result<SqlAnswer, QueryError> {
-    // The engine's own parser finds the end of the statement, whatever semicolons and comments follow it.
+    // The engine's parser finds the end of the statement, even if semicolons and comments follow it.
     let statement = format!("FROM query({})", literal(text));
     let describe = |sql: &str| {
         rows(db, &format!("DESCRIBE {sql}"), [], |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
         })
     };
-    // The statement itself tells its columns' own names, which may repeat; DESCRIBE, SHOW and SUMMARIZE
-    // cannot be described.
+    // Describing the statement itself gives its own column names, which may repeat; but DESCRIBE, SHOW and
+    // SUMMARIZE cannot be described.
     let described = if let Ok(described) = describe(text) {
         described
     } else {
@@ -353,7 +355,7 @@ fn read(db: &Connection, text: &str, stop: &AtomicBool) -> Result<SqlAnswer, Que
             rows.push(texts.iter().copied().zip(&forms).map(of).collect());
         }
         if stop.load(Relaxed) {
-            return Err(QueryError::Interrupted); // nobody waits any more
+            return Err(QueryError::Interrupted); // the caller no longer waits
         }
     }
     Ok(SqlAnswer { columns: described.into_iter().map(|(name, _)| name).collect(), rows })

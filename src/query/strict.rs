@@ -1,17 +1,16 @@
-//! JSON as the standard has it, out of what the engine calls JSON: its text may hold numbers and commas that
-//! no strict parser takes.
+//! Converts the engine's JSON text to strict JSON: it may contain NaN, infinities and trailing commas.
 
 use serde_json::value::RawValue;
 
-/// The text itself where it is strict JSON. Otherwise numbers that JSON does not have become the strings
-/// `"NaN"`, `"Infinity"` and `"-Infinity"`, and commas before a closing bracket go; what is no JSON even then
-/// becomes a string as a whole.
+/// Returns strict JSON unchanged. Otherwise numbers that JSON does not have become the strings `"NaN"`,
+/// `"Infinity"` and `"-Infinity"`, and commas before a closing bracket are dropped; if the result is still
+/// not JSON, the whole text becomes a string.
 pub(super) fn json(text: &str) -> String {
     if is_strict(text) {
         return text.to_owned();
     }
-    let mended = mended(text);
-    if is_strict(&mended) { mended } else { serde_json::Value::from(text).to_string() }
+    let repaired = repaired(text);
+    if is_strict(&repaired) { repaired } else { serde_json::Value::from(text).to_string() }
 }
 
 fn is_strict(text: &str) -> bool {
@@ -27,7 +26,8 @@ pub(super) fn not_finite(value: f64) -> &'static str {
     }
 }
 
-fn mended(text: &str) -> String {
+/// The text with strings for non-finite numbers and without trailing commas.
+fn repaired(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_strict_stays_and_what_is_not_loses_nothing() {
+    fn strict_json_is_unchanged_and_other_text_loses_nothing() {
         for (text, expected) in [
             (
                 r#"{"a": 1.50, "b": [1e300, 123456789012345678901234567890]}"#,

@@ -6,11 +6,11 @@ use tokio::runtime::Handle;
 
 use crate::lake::{DataFile, LakeError, Storage, Table, TableKind};
 
-/// A table as it stands, and where its files are.
+/// An open table and the folder of its files.
 #[derive(Debug)]
 pub(super) struct TableView {
     pub(super) table: Table,
-    /// The table's folder without links and detours, as the sandbox compares paths.
+    /// Canonical path of the table's folder, because the sandbox compares paths in this form.
     folder: PathBuf,
 }
 
@@ -21,7 +21,7 @@ impl TableView {
     }
 }
 
-/// The tables of a storage.
+/// The tables of a storage, each opened when it is first needed.
 #[derive(Debug)]
 pub(super) struct Tables {
     storage: Storage,
@@ -34,15 +34,15 @@ impl Tables {
         Self { storage, runtime, views: Default::default() }
     }
 
-    /// The table as it stands now; none where there is none yet.
+    /// The table, refreshed; `None` if it does not exist yet.
     pub(super) fn fresh(&mut self, kind: TableKind) -> Result<Option<&TableView>, LakeError> {
         let slot = &mut self.views[kind as usize];
         if let Some(view) = slot.as_mut() {
             match self.runtime.block_on(view.table.refresh()) {
                 Ok(_) => {}
-                Err(LakeError::Gone { .. }) => *slot = None, // after a long pause: read the log anew
+                Err(LakeError::Gone { .. }) => *slot = None, // after a long pause: opened again below
                 Err(error) => {
-                    *slot = None; // half folded
+                    *slot = None; // its state may be incomplete
                     return Err(error);
                 }
             }
@@ -55,12 +55,12 @@ impl Tables {
         Ok(slot.as_ref())
     }
 
-    /// The table as [`Self::fresh`] last saw it.
+    /// The table as of the last [`Self::fresh`].
     pub(super) fn known(&self, kind: TableKind) -> Option<&TableView> {
         self.views[kind as usize].as_ref()
     }
 
-    /// Forgets everything, so that the logs are read anew.
+    /// Drops all tables, so that their logs are read again.
     pub(super) fn forget(&mut self) {
         self.views = Default::default();
     }

@@ -1,4 +1,4 @@
-//! Golden tests: small tables written as the pipeline writes them, and what every question says of them.
+//! Golden tests: small tables, written as the pipeline writes them, and the answer of every query.
 
 mod candles;
 mod markets;
@@ -171,7 +171,7 @@ async fn two_days(storage: &Storage) -> Table {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_there_and_nothing_fails() {
+async fn storages_without_tables_or_rows_give_empty_answers() {
     let folder = tempfile::tempdir().unwrap();
     let queries = Queries::open(storage(&folder.path().join("not yet")), None).unwrap();
     for _ in 0..2 {
@@ -201,7 +201,7 @@ async fn nothing_is_there_and_nothing_fails() {
             assert!(answer.rows.is_empty());
         }
         for kind in TableKind::ALL {
-            table(&storage(&folder.path().join("not yet")), kind).await; // the second time round the tables are there, and empty
+            table(&storage(&folder.path().join("not yet")), kind).await; // in the second round the tables exist, empty
         }
     }
 }
@@ -241,7 +241,7 @@ async fn gaps_are_those_of_one_source() {
     assert_eq!(
         gaps[0].1,
         [(minute(-18), minute(-3))],
-        "the candle that reaches into the stretch counts; 5 minutes are not longer than 5"
+        "a candle that reaches into the range counts; 5 minutes are not longer than 5"
     );
 }
 

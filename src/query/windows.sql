@@ -1,4 +1,4 @@
--- The windows of one source in one currency in a stretch of time.
+-- The windows of one source in one currency in a range of time.
 -- $4 quote, $1 source, $2 from (µs, inclusive), $3 to (µs, exclusive)
 SELECT coin_id, epoch_us(window_start)
 FROM {gold}

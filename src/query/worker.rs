@@ -1,4 +1,4 @@
-//! The thread that owns the DuckDB connection: what it keeps between answers and how it reads.
+//! The state of the thread that owns the DuckDB connection, and how it runs queries.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::tables::Tables;
 use super::{QueryError, TableKind, sandbox};
 use crate::lake::Storage;
 
-/// A question on its way to the thread.
+/// A query for the thread to run.
 pub(super) type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
-/// State of the thread.
+/// State of the thread, kept between queries.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) tables: Tables,
@@ -35,14 +35,14 @@ impl Worker {
         Ok(Self { tables: Tables::new(storage, runtime), census: Census::default(), preferred, db })
     }
 
-    /// Answers a question; once more from newly read logs where a file was gone.
+    /// Runs a query. If a data file is missing, runs it once more with newly opened tables.
     pub(super) fn answer<T>(
         &mut self,
         question: &mut impl FnMut(&mut Self) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
         match question(self) {
             Err(error) if error.is_vanished_file() => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "reading the tables anew");
+                tracing::debug!(error = &error as &dyn std::error::Error, "opening the tables again");
                 self.tables.forget();
                 self.census = Census::default();
                 question(self)
@@ -62,7 +62,7 @@ impl Worker {
         rows(&self.db, sql, params, row).map_err(QueryError::engine(action))
     }
 
-    /// Brings the census up to date with gold.
+    /// Updates the census from gold.
     pub(super) fn survey(&mut self) -> Result<(), QueryError> {
         if let Some(gold) = self.tables.fresh(TableKind::Gold)? {
             self.census.update(&self.db, gold).map_err(QueryError::engine("count candles"))
@@ -72,7 +72,7 @@ impl Worker {
         }
     }
 
-    /// Definitions of the views that a user's SQL sees.
+    /// The views for a user's SQL; with `anew`, of newly opened tables.
     pub(super) fn views(&mut self, anew: bool) -> Result<sandbox::Views, QueryError> {
         if anew {
             self.tables.forget();

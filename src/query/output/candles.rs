@@ -6,7 +6,7 @@ use super::table::{Column, ColumnKind, total, write_table};
 use crate::market::{Candle, printable, rfc3339};
 use crate::query::{CandleSeries, strict};
 
-/// Numbers from here on, and below the other one, are written with an exponent.
+/// Numbers of at least `LARGE`, or below `SMALL`, are written with an exponent.
 const LARGE: f64 = 1e16;
 const SMALL: f64 = 1e-5;
 
@@ -19,9 +19,9 @@ pub(super) fn shortest(value: f64) -> String {
     }
 }
 
-/// Texts of numbers with blanks behind them, so that the points of those without an exponent stand below each
-/// other.
-pub(super) fn below_each_other(texts: impl Iterator<Item = String>) -> Vec<String> {
+/// Pads numbers without an exponent on the right, so that their decimal points are aligned when the column is
+/// aligned right.
+pub(super) fn aligned_at_points(texts: impl Iterator<Item = String>) -> Vec<String> {
     let decimals = |text: &str| match text.split_once('.') {
         _ if text.contains(['e', '–']) => None,
         Some((_, decimals)) => Some(decimals.len() + 1),
@@ -43,8 +43,7 @@ pub(super) fn percent(value: f64, sign: &str) -> String {
     }
 }
 
-/// The columns of [`candle_table`] that are left out one by one where the terminal is too narrow, the first
-/// one first.
+/// Columns that are left out one by one, in this order, if the terminal is too narrow.
 const DISPENSABLE: [&str; 5] = ["mean", "ticks", "volatility", "volume", "change"];
 
 pub(super) fn candle_table(
@@ -59,7 +58,7 @@ pub(super) fn candle_table(
     let start =
         |row: usize| rfc3339(candles[row].window_start).replace('T', " ").trim_end_matches(":00Z").to_owned();
     let numbers = |head: String, number: &dyn Fn(&Candle) -> String| {
-        Column::numbers(&head, below_each_other(candles.iter().map(number)))
+        Column::numbers(&head, aligned_at_points(candles.iter().map(number)))
     };
     let mut columns = vec![
         Column::new("start UTC", ColumnKind::Time, start),

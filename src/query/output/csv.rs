@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::plain;
 use crate::query::SqlValue;
 
-/// How NULL stands where nothing would be a blank line.
+/// NULL in a row of a single column, where an empty field would be a blank line.
 const NULL: &str = "NULL";
 
 pub(super) fn csv_row(out: &mut impl Write, row: &[SqlValue]) -> io::Result<()> {
@@ -16,14 +16,13 @@ pub(super) fn csv_row(out: &mut impl Write, row: &[SqlValue]) -> io::Result<()> 
     })
 }
 
-/// A text as a field: quoted where it would be taken for something else, or for a blank line. Copies nothing:
-/// it may be large.
+/// Writes a text as a field, quoted if it could be misread otherwise. Copies nothing: it may be large.
 pub(super) fn csv_text(out: &mut impl Write, text: &str) -> io::Result<()> {
-    let is_mistakable = text.is_empty()
+    let is_ambiguous = text.is_empty()
         || text == NULL
         || text.starts_with(char::is_whitespace)
         || text.ends_with(char::is_whitespace);
-    if !is_mistakable && !text.contains([',', '"', '\r', '\n']) {
+    if !is_ambiguous && !text.contains([',', '"', '\r', '\n']) {
         return out.write_all(text.as_bytes());
     }
     out.write_all(b"\"")?;

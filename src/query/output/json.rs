@@ -1,4 +1,4 @@
-//! JSON: an array of objects, one a line.
+//! Strict JSON: an array of objects, one per line.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::plain;
 use crate::query::{SqlValue, strict};
 
-/// The names, with a number behind each that is there before: `x`, `x_1`.
+/// The names, with a number appended to each repetition: `x`, `x_1`.
 pub(super) fn distinct(names: &[String]) -> Vec<String> {
     let mut taken: HashSet<String> = names.iter().cloned().collect();
     let mut seen = HashSet::new();
@@ -25,7 +25,7 @@ fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Copies nothing: a value may be large.
+/// Writes a value. Copies nothing: it may be large.
 fn json(out: &mut impl Write, value: &SqlValue) -> io::Result<()> {
     match value {
         SqlValue::Null => out.write_all(b"null"),

@@ -2,14 +2,14 @@
 
 use std::io::{self, Write};
 
-/// What the cells of a column are, and so to which side they lean and whether they may be cut.
+/// The alignment of a column's cells, and whether they may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ColumnKind {
-    /// Leans to the left, and is cut where there is no room.
+    /// Aligned left; cut where there is no room.
     Text,
-    /// Leans to the left, and is never cut.
+    /// Aligned left; never cut.
     Time,
-    /// Leans to the right, and is never cut.
+    /// Aligned right; never cut.
     Number,
 }
 
@@ -25,19 +25,19 @@ impl<'a> Column<'a> {
         Self { head: head.to_owned(), kind, cell: Box::new(cell) }
     }
 
-    /// A column of numbers whose cells have to know each other.
+    /// A column of numbers with prepared cells.
     pub(super) fn numbers(head: &str, cells: Vec<String>) -> Self {
         Self::new(head, ColumnKind::Number, move |row| cells[row].clone())
     }
 
-    /// The width of its widest cell, in characters. Makes every cell: an answer may be too large to keep
-    /// them.
+    /// The width of its widest cell, in characters. Cells are made again when written: an answer may be too
+    /// large to keep them all.
     pub(super) fn width(&self, rows: usize) -> usize {
         (0..rows).map(|row| length(&(self.cell)(row))).max().unwrap_or(0).max(length(&self.head))
     }
 }
 
-/// Narrower than this no column is cut.
+/// No column is cut to less than this width.
 const NARROWEST: usize = 6;
 const GAP: &str = "  ";
 
@@ -49,8 +49,8 @@ pub(super) fn total(widths: &[usize]) -> usize {
     widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1)
 }
 
-/// Widths that together fit into `width` where they can: the widest columns of text are cut first, a number
-/// never is.
+/// Column widths that together fit into `width` if possible: the widest text columns are cut first, numbers
+/// and times never.
 fn fit(columns: &[Column<'_>], mut widths: Vec<usize>, width: Option<usize>) -> Vec<usize> {
     let Some(width) = width else { return widths };
     while total(&widths) > width {

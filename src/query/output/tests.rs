@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::candles::{below_each_other, percent, shortest};
+use super::candles::{aligned_at_points, percent, shortest};
 use super::table::length;
 use super::*;
 use crate::market::MINUTE;
@@ -112,7 +112,7 @@ fn answers_as_json() {
 }
 
 #[test]
-fn csv_tells_null_from_the_empty_text_and_has_no_blank_line() {
+fn csv_distinguishes_null_from_empty_text_and_has_no_blank_line() {
     let text_value = |text: &str| SqlValue::Text(text.to_owned());
     let values = [
         SqlValue::Null,
@@ -139,7 +139,7 @@ fn csv_tells_null_from_the_empty_text_and_has_no_blank_line() {
 }
 
 #[test]
-fn columns_of_one_name_are_told_apart() {
+fn repeated_column_names_get_numbers() {
     let names = ["x", "y", "x", "x_1", "x", "y"].map(str::to_owned);
     assert_eq!(distinct(&names), ["x", "y", "x_2", "x_1", "x_3", "y_1"]);
 }
@@ -160,7 +160,7 @@ fn answers_as_a_table_that_fits() {
 }
 
 #[test]
-fn numbers_of_a_table_are_the_shortest_that_are_exact() {
+fn numbers_of_a_table_are_exact_and_as_short_as_possible() {
     let texts = [104_072.75, 8714.0, 0.000_012_36, 7.312e-6, 3.1e-13, 1e300, 0.1 + 0.2, -0.0, f64::NAN];
     assert_eq!(
         texts.map(shortest),
@@ -177,7 +177,7 @@ fn numbers_of_a_table_are_the_shortest_that_are_exact() {
         ]
     );
     let column = ["1.5", "20", "–", "3.1e-13", "0.995"].map(str::to_owned);
-    assert_eq!(below_each_other(column.into_iter()), ["1.5  ", "20    ", "–", "3.1e-13", "0.995"]);
+    assert_eq!(aligned_at_points(column.into_iter()), ["1.5  ", "20    ", "–", "3.1e-13", "0.995"]);
     assert_eq!(
         [0.0, 1.23456, -0.000_480_433, 4.804_33e-9].map(|value| percent(value, "+")),
         ["0.000", "+1.235", "-4.804e-4", "+4.804e-9"]

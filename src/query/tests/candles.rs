@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// One line a candle: start, O H L C, mean, volume, ticks.
+/// One line per candle: start, O H L C, mean, volume, ticks.
 fn lines(series: &CandleSeries) -> Vec<String> {
     let line = |c: &Candle| {
         assert!(c.closed);
@@ -83,7 +83,7 @@ async fn candles_of_every_width_across_midnight() {
         assert_eq!(lines(&series), rows, "{interval}");
         assert_eq!(series.total, rows.len() as u64, "{interval}");
         assert!(series.candles.iter().all(|c| c.window_end == c.window_start + interval.micros()));
-        // Any stretch of the whole, wherever it begins and ends.
+        // Any part of the whole.
         for last in 0..=rows.len() + 1 {
             for end in 0..=rows.len() {
                 let before = series.candles.get(end).map(|c| c.window_start);
@@ -104,7 +104,7 @@ async fn candles_of_every_width_across_midnight() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_is_answered_for_one_source() {
+async fn candles_are_of_one_source() {
     let folder = tempfile::tempdir().unwrap();
     let mut gold = two_days(&storage(folder.path())).await;
     let queries = Queries::open(storage(folder.path()), None).unwrap();
@@ -154,7 +154,7 @@ async fn a_question_is_answered_for_one_source() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_committed_is_seen_at_once_and_a_restated_file_counts_once() {
+async fn commits_are_seen_at_once_and_a_restated_file_counts_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut gold = table(&storage(folder.path()), TableKind::Gold).await;
     let queries = Queries::open(storage(folder.path()), None).unwrap();
@@ -169,7 +169,7 @@ async fn what_is_committed_is_seen_at_once_and_a_restated_file_counts_once() {
     assert_eq!(totals().await, [10, 2, 1, 1]);
     put(&mut gold, Some("2025-05-12"), &flat((10..12).map(|at| (at, 2.0))), |_| false).await;
     assert_eq!(totals().await, [12, 3, 1, 1]);
-    // The first file again, with a changed row and one more; the old one goes, from the disk too.
+    // The first file restated with a changed row and one more; the old file is deleted from the disk, too.
     let old: Vec<_> = gold.files().filter(|file| file.rows == 10).map(|file| gold.absolute(file)).collect();
     let rows = flat((0..10).map(|at| (at, if at == 9 { 7.0 } else { 1.0 })).chain([(61, 3.0)]));
     put(&mut gold, Some("2025-05-12"), &rows, |file| file.rows == 10).await;

@@ -1,4 +1,4 @@
-//! What a user's SQL sees, gets, and cannot reach.
+//! What a user's SQL can read, what it returns, and what it cannot reach.
 
 use super::*;
 
@@ -14,7 +14,7 @@ async fn csv(queries: &Queries, text: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_users_sql_sees_the_tables_with_times_that_can_be_calculated_with() {
+async fn a_users_sql_can_calculate_with_the_times_of_all_tables() {
     let folder = tempfile::tempdir().unwrap();
     // Every character that could be taken for a pattern, the end of a literal, or a partition.
     let root = folder.path().join("it's [a] *very* odd?/date=1999-01-01/source=x");
@@ -189,9 +189,9 @@ async fn a_users_sql_reaches_nothing_but_the_live_files() {
     let error = sql(&queries, "SELECT nothing FROM gold").await.unwrap_err().to_string();
     assert!(
         error.contains("\"nothing\"") && error.contains("LINE 1: SELECT nothing"),
-        "in the user's own words: {error}"
+        "the position is in the user's text: {error}"
     );
-    for (text, words) in [
+    for (text, message) in [
         ("SELECT 'abc'::INT", "Conversion Error: Could not convert string 'abc' to INT32"),
         (
             "SELECT coin_id::INT FROM gold",
@@ -201,8 +201,8 @@ async fn a_users_sql_reaches_nothing_but_the_live_files() {
     ] {
         assert_eq!(
             sql(&queries, text).await.unwrap_err().to_string(),
-            words,
-            "no place in a text that the user did not write: {text}"
+            message,
+            "no position in a text that the user did not write: {text}"
         );
     }
     let internal = sql(&queries, "SELECT * FROM query('SELECT ?')").await.unwrap_err().to_string();
@@ -225,7 +225,7 @@ async fn a_users_sql_that_takes_too_long_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_and_its_making_are_bounded() {
+async fn rows_bytes_and_memory_of_a_query_are_limited() {
     let folder = tempfile::tempdir().unwrap();
     let queries = Queries::open(storage(folder.path()), None).unwrap();
     let answer = sql(&queries, "SELECT * FROM range(2000000)").await;
