@@ -1,4 +1,4 @@
-//! Processes that are killed at every step, and steps that fail: the tables end as if nothing had happened.
+//! Processes that are killed at every step, and steps that fail: the tables end up the same as without.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::support::process::{
 use crate::support::stream::{StreamProfile, random, text};
 use crate::support::tables::{assert_rows, assert_same, assert_sound, columns_without, replay, rows, values};
 
-/// The places of a pipeline's commits; each run is ended at one of them and gets a little further than the
-/// one before.
+/// The fail points of a pipeline's commits. Each run is killed at one of them and gets further than the one
+/// before.
 const COMMITS: [&str; 22] = [
     "bronze.write.before",
     "bronze.write.after",
@@ -37,7 +37,7 @@ const COMMITS: [&str; 22] = [
     "gold.commit.after@5",
 ];
 
-/// The places of maintenance, in the order in which `compact` comes to them.
+/// The fail points of maintenance, in the order in which `compact` passes them.
 const MAINTENANCE: [&str; 14] = [
     "bronze.compact.before",
     "bronze.compact.after",
@@ -70,7 +70,7 @@ async fn a_process_killed_at_every_step_leaves_the_tables_of_an_undisturbed_run(
     assert_same(&undisturbed, &storage, "after kills at every commit").await;
     assert_sound(&storage, "after kills at every commit").await;
 
-    // What was done so far may be compacted already: a few small files more, for maintenance to work on.
+    // The files so far may be compacted already: add small files for maintenance to work on.
     let more = folder.path().join("more.ndjson");
     std::fs::write(&more, text(&random(8, 300))).unwrap();
     replay(&undisturbed, &more, 50).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_process_killed_at_every_step_leaves_the_tables_of_an_undisturbed_run(
     assert_same(&undisturbed, &storage, "after all of it").await;
 }
 
-/// Places at which processes over two streams are killed.
+/// Fail points at which processes with two streams are killed.
 const SOME: [&str; 5] = [
     "bronze.commit.after@2",
     "silver.commit.before@2",
@@ -117,8 +117,8 @@ async fn two_streams_one_after_the_other_survive_kills() {
     assert_sound(&storage, "after kills in both streams").await;
 }
 
-/// The end of the second stream closes the open candles of the first one, too; what it has of ticks later
-/// restates them. So the alerts may be others, and nothing else.
+/// The end of the second stream closes the open candles of the first one, too; later ticks of the first
+/// restate them. So only the alerts may differ.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_stream_that_goes_on_after_another_one_survives_kills() {
     let folder = tempfile::tempdir().unwrap();
@@ -160,8 +160,8 @@ async fn a_stream_that_goes_on_after_another_one_survives_kills() {
     same("rebuilt").await;
 }
 
-/// Runs one process for each place, all at once, each on a storage named after it; the step there fails the
-/// second time.
+/// Runs one process per fail point, all at once, each with a storage of that name; the step fails at its
+/// second pass.
 fn failing_at(places: &[&str], folder: &Path, pipeline: impl Fn(&Path) -> std::process::Command) {
     let running: Vec<_> = places
         .iter()
@@ -179,7 +179,7 @@ fn failing_at(places: &[&str], folder: &Path, pipeline: impl Fn(&Path) -> std::p
     }
 }
 
-/// Where a step fails. A commit that failed "after" has landed although it reported an error.
+/// Fail points of steps that fail. A commit that fails "after" has landed although it reports an error.
 const STEPS: [&str; 9] = [
     "bronze.write.before",
     "bronze.write.after",
@@ -193,7 +193,7 @@ const STEPS: [&str; 9] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_step_that_fails_is_taken_again_and_nothing_is_doubled() {
+async fn a_failed_step_is_retried_and_nothing_is_duplicated() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("stream.ndjson");
     std::fs::write(&input, text(&random(11, 600))).unwrap();
@@ -205,8 +205,7 @@ async fn a_step_that_fails_is_taken_again_and_nothing_is_doubled() {
     }
 }
 
-/// A compaction that landed and reported an error, or may have: the batches after it are none of its
-/// business.
+/// A compaction that reports an error, landed or not, must not affect the batches after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_compaction_that_fails_drops_no_batch() {
     let folder = tempfile::tempdir().unwrap();
@@ -230,7 +229,7 @@ async fn a_compaction_that_fails_drops_no_batch() {
         let storage = folder.path().join(place);
         assert!(
             values(&storage).await == values(&undisturbed).await,
-            "{place}: bronze holds others than the records delivered"
+            "{place}: bronze does not hold the records that were delivered"
         );
         assert_same(&undisturbed, &storage, place).await;
         assert_sound(&storage, place).await;
@@ -249,17 +248,13 @@ async fn records_without_a_position_are_there_once_after_a_step_that_failed() {
     for place in places {
         let storage = folder.path().join(place);
         let left = values(&storage).await;
-        assert!(
-            left == all,
-            "{place}: {} of 1,000 records in bronze, or others than those delivered",
-            left.len()
-        );
+        assert!(left == all, "{place}: {} of 1,000 records in bronze, or not those delivered", left.len());
         assert_same(&undisturbed, &storage, place).await;
         assert_sound(&storage, place).await;
     }
 }
 
-/// The simulator begins anew with each process and numbers nothing: bronze holds what each process delivered
+/// The simulator starts again with each process and numbers nothing: bronze holds what each process delivered
 /// until it was killed, one after the other; silver holds each tick once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn records_without_a_position_are_there_once_after_kills() {
@@ -282,11 +277,11 @@ async fn records_without_a_position_are_there_once_after_kills() {
             now.iter().map(|(offset, _)| *offset).eq(0..i64::try_from(now.len()).unwrap()),
             "{place}: offsets with gaps"
         );
-        assert!(now.starts_with(&before), "{place}: what was committed before is not there any more");
+        assert!(now.starts_with(&before), "{place}: committed records are missing");
         let new: Vec<_> = now[before.len()..].iter().map(|(_, value)| value.clone()).collect();
         assert!(
             delivered.starts_with(&new),
-            "{place}: records lost, doubled or out of order among {}",
+            "{place}: records lost, duplicated or out of order among {}",
             new.len()
         );
         if place == "the end" {
@@ -294,7 +289,7 @@ async fn records_without_a_position_are_there_once_after_kills() {
         }
         before = now;
     }
-    // Where a tick stands depends on who was killed when.
+    // The offset of a tick depends on when the processes were killed.
     for kind in [TableKind::Silver, TableKind::Gold, TableKind::Alerts] {
         let columns = columns_without(kind, &["offset"]);
         assert_rows(
@@ -307,7 +302,7 @@ async fn records_without_a_position_are_there_once_after_kills() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_pipeline_that_is_told_to_stop_commits_what_it_holds_and_goes_on_later() {
+async fn a_terminated_pipeline_commits_what_it_holds_and_continues_later() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("stream.ndjson");
     std::fs::write(&input, text(&random(17, 6_000))).unwrap();

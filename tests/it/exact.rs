@@ -1,4 +1,4 @@
-//! The tables against plain references: random streams, random batches, recorded days.
+//! The tables compared with simple references: random streams, random batches, recorded days.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,8 +23,7 @@ async fn assert_expected(storage: &Path, wanted: &Expected, when: &str) {
     }
 }
 
-/// Replays lines in batches of several sizes: each time the tables are those of the reference, and each
-/// other's.
+/// Replays lines in batches of several sizes and compares the tables with the reference and with each other.
 async fn replayed_in_batches(lines: &[Line], seed: u64, sizes: &[u64]) {
     let wanted = expected(lines);
     let folder = tempfile::tempdir().unwrap();
@@ -95,14 +94,14 @@ async fn a_recording_that_is_replayed_again_adds_nothing() {
     let again = replay(&storage, &input, 100).await.unwrap();
     assert!(again.nothing_new && again.totals.records == 0);
     assert_eq!(before, dump(&storage).await);
-    // A file that grew is a new recording, of which silver drops what it has.
+    // A file that grew is a new recording; silver drops the ticks that it has already.
     let more = random(100, 50);
     std::fs::write(&input, text(&lines) + &text(&more)).unwrap();
     let grown = replay(&storage, &input, 100).await.unwrap();
     assert_eq!(grown.totals.records, (lines.len() + more.len()) as u64);
     let all: Vec<_> = lines.iter().chain(&more).cloned().collect();
-    // Which of two ticks of one millisecond is the first one may depend on their positions, which are others
-    // in the new recording.
+    // Which of two ticks of one millisecond is the first may depend on their positions, which differ in the
+    // new recording.
     let without_ties = |mut rows: Vec<Row>| {
         rows.iter_mut()
             .flat_map(|row| GOLD.iter().zip(row))
@@ -116,7 +115,8 @@ async fn a_recording_that_is_replayed_again_adds_nothing() {
     assert_sound(&storage, "after a recording that grew").await;
 }
 
-/// A CSV file with a head: some of its columns of all rows, sorted, written as `of` names them in a table.
+/// Some columns of a CSV file, each given as (column of the table, column of the file): all rows, sorted,
+/// with cells as in the table.
 fn csv(path: &Path, kind: TableKind, columns: &[(&str, &str)]) -> Vec<Row> {
     let content = std::fs::read_to_string(path).unwrap();
     let mut lines = content.lines();
@@ -136,20 +136,20 @@ fn csv(path: &Path, kind: TableKind, columns: &[(&str, &str)]) -> Vec<Row> {
     rows
 }
 
-/// Asserts that some columns of a table are those of a CSV file, where they may have other names.
+/// Asserts that some columns of a table equal those of a CSV file, given as in [`csv`].
 async fn assert_csv(storage: &Path, kind: TableKind, path: &Path, columns: &[(&str, &str)]) {
     let names: Vec<&str> = columns.iter().map(|(column, _)| *column).collect();
     let when = format!("{kind} and {}", path.display());
     assert_rows(&rows(storage, kind, &names).await, &csv(path, kind, columns), &when);
 }
 
-/// Asserts that a storage holds what the reference in Python says of the file that was replayed into it; of
-/// its alerts only where every tick came in order.
+/// Asserts that a storage holds what the reference in Python computes from the replayed file; alerts are
+/// compared only if all ticks are in order.
 async fn assert_as_the_oracle_says(storage: &Path, input: &Path, counts: (u64, u64, u64), in_order: bool) {
     let Some(oracle) = shared_data("tools/oracle.py") else { return };
     let folder = tempfile::tempdir().unwrap();
     let (candles, alerts) = (folder.path().join("candles.csv"), folder.path().join("alerts.csv"));
-    let asked = Command::new("python3")
+    let run = Command::new("python3")
         .arg(oracle)
         .arg(input)
         .arg("--candles")
@@ -157,16 +157,16 @@ async fn assert_as_the_oracle_says(storage: &Path, input: &Path, counts: (u64, u
         .arg("--alerts")
         .arg(&alerts)
         .output();
-    let said = match asked {
+    let output = match run {
         Err(error) => return skip(&format!("there is no python3: {error}")),
-        Ok(said) => said,
+        Ok(output) => output,
     };
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = String::from_utf8(output.stdout).unwrap();
     let (ticks, duplicates, rejected) = counts;
     assert!(
-        said.contains(&format!("ticks {ticks}, duplicates {duplicates}, rejected {rejected} ")),
-        "{said}"
+        output.contains(&format!("ticks {ticks}, duplicates {duplicates}, rejected {rejected} ")),
+        "{output}"
     );
     let columns = [
         ("coin_id", "coin_id"),

@@ -1,4 +1,4 @@
-//! The tables' logs: writers that were paused and replaced, clean-up, vacuum, and what cannot be read.
+//! The tables' logs: writers that were paused and replaced, clean-up, vacuum, and unreadable files.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,16 +24,16 @@ async fn another_file(table: &Table) -> Add {
     table.write(file.date(), &rows[0]).await.unwrap()
 }
 
-fn fenced<T: std::fmt::Debug>(outcome: &Result<T, LakeError>) {
+fn assert_fenced<T: std::fmt::Debug>(outcome: &Result<T, LakeError>) {
     assert!(matches!(outcome, Err(LakeError::Conflict { .. } | LakeError::Gone { .. })), "{outcome:?}");
 }
 
-fn gone<T: std::fmt::Debug>(outcome: &Result<T, LakeError>) {
+fn assert_gone<T: std::fmt::Debug>(outcome: &Result<T, LakeError>) {
     assert!(matches!(outcome, Err(LakeError::Gone { .. })), "{outcome:?}");
 }
 
-/// Commits of a successor, until entries that others know are cleaned up.
-async fn move_on(storage: &Storage, kind: TableKind) -> Table {
+/// Commits as a successor until the entries that other objects know are cleaned up.
+async fn commit_and_clean_up(storage: &Storage, kind: TableKind) -> Table {
     let mut table = open(storage, kind).await;
     for round in 0..3 {
         let file = another_file(&table).await;
@@ -58,7 +58,7 @@ async fn maintenance_of_a_replaced_process_deletes_nothing_of_its_successor() {
         let file = another_file(&successor).await;
         successor.commit(append(file)).await.unwrap();
         age(storage.root(), HOURS);
-        fenced(&Maintenance::new().maintain(&mut replaced, Effort::All).await);
+        assert_fenced(&Maintenance::new().maintain(&mut replaced, Effort::All).await);
         for file in successor.files() {
             assert!(successor.absolute(file).exists(), "{kind}: {} was deleted", file.path());
         }
@@ -67,7 +67,7 @@ async fn maintenance_of_a_replaced_process_deletes_nothing_of_its_successor() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_process_that_was_paused_for_longer_than_the_log_is_kept_commits_learns_and_deletes_nothing() {
+async fn a_process_paused_for_longer_than_the_log_is_kept_cannot_read_commit_or_delete() {
     let folder = tempfile::tempdir().unwrap();
     let storage = storage_with_rows(folder.path()).await;
     let kind = TableKind::Silver;
@@ -75,14 +75,14 @@ async fn a_process_that_was_paused_for_longer_than_the_log_is_kept_commits_learn
     let mut maintainer = open(&storage, kind).await;
     let mut reader = open(&storage, kind).await;
     let lost = another_file(&writer).await;
-    let successor = move_on(&storage, kind).await;
+    let successor = commit_and_clean_up(&storage, kind).await;
 
-    gone(&reader.refresh().await);
-    gone(&writer.commit(append(lost.clone())).await);
-    // Not even where an entry now stands at the very version that they look for.
-    gone(&reader.refresh().await);
-    fenced(&Maintenance::new().maintain(&mut maintainer, Effort::All).await);
-    fenced(&writer.commit(append(lost.clone())).await);
+    assert_gone(&reader.refresh().await);
+    assert_gone(&writer.commit(append(lost.clone())).await);
+    // Even if there is now an entry of the version that they would read or put next.
+    assert_gone(&reader.refresh().await);
+    assert_fenced(&Maintenance::new().maintain(&mut maintainer, Effort::All).await);
+    assert_fenced(&writer.commit(append(lost.clone())).await);
 
     let now = open(&storage, kind).await;
     assert_eq!(now.version(), successor.version());
@@ -93,7 +93,7 @@ async fn a_process_that_was_paused_for_longer_than_the_log_is_kept_commits_learn
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_checkpoint_that_is_written_late_does_no_harm() {
+async fn a_checkpoint_that_is_written_late_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let storage = storage_with_rows(folder.path()).await;
     let kind = TableKind::Silver;
@@ -106,7 +106,7 @@ async fn a_checkpoint_that_is_written_late_does_no_harm() {
         .map(|path| (path.clone(), std::fs::read(path).unwrap()))
         .collect();
     assert!(early.len() >= 2, "a checkpoint and the pointer to it: {early:?}");
-    let successor = move_on(&storage, kind).await;
+    let successor = commit_and_clean_up(&storage, kind).await;
     for (path, bytes) in early {
         std::fs::write(path, bytes).unwrap();
     }
@@ -118,18 +118,18 @@ async fn a_checkpoint_that_is_written_late_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn files_of_failed_commits_go_and_files_that_readers_may_want_stay() {
+async fn vacuum_deletes_files_of_failed_commits_and_keeps_files_that_readers_may_use() {
     let folder = tempfile::tempdir().unwrap();
     let storage = storage_with_rows(folder.path()).await;
     let kind = TableKind::Silver;
-    // A commit that is lost takes its files with it.
+    // A commit that conflicts deletes its files.
     let (mut stale, mut table) = (open(&storage, kind).await, open(&storage, kind).await);
     let lost = another_file(&stale).await;
     table.commit(Commit::empty(Change::Append)).await.unwrap();
-    fenced(&stale.commit(append(lost.clone())).await);
+    assert_fenced(&stale.commit(append(lost.clone())).await);
     assert!(!storage.table_path(kind).join(&lost.path).exists());
-    // A file that was never committed goes with the next vacuum, however new it is; one that a compaction has
-    // just replaced stays.
+    // The next vacuum deletes a file that was never committed, however new it is, and keeps one that a
+    // compaction has just replaced.
     let orphan = another_file(&table).await;
     let mut in_between = open(&storage, kind).await;
     let uncommitted = another_file(&in_between).await;
@@ -146,9 +146,9 @@ async fn files_of_failed_commits_go_and_files_that_readers_may_want_stay() {
     assert_eq!((report.vacuumed, report.problems.len()), (3, 0), "{report:?}");
     assert!(!storage.table_path(kind).join(&orphan.path).exists() && !hours_old.exists());
     assert!(replaced.iter().all(|path| path.exists()));
-    // Whoever had written a file before the vacuum cannot refer to it any more.
-    fenced(&in_between.commit(append(uncommitted)).await);
-    // After a restart it is still known what was removed when.
+    // A writer that wrote its file before the vacuum can no longer commit it.
+    assert_fenced(&in_between.commit(append(uncommitted)).await);
+    // After a restart the times of removals are still known.
     drop(table);
     let report = Maintenance::new().maintain(&mut open(&storage, kind).await, Effort::All).await.unwrap();
     assert_eq!(report.vacuumed, 0, "{report:?}");
@@ -156,7 +156,7 @@ async fn files_of_failed_commits_go_and_files_that_readers_may_want_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_unreadable_file_stops_no_maintenance() {
+async fn an_unreadable_file_does_not_stop_maintenance() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("stream.ndjson");
     std::fs::write(&input, text(&random(3, 800))).unwrap();
@@ -164,7 +164,7 @@ async fn one_unreadable_file_stops_no_maintenance() {
     let storage = Storage::new(&folder.path().join("storage")).unwrap();
     for (kind, damage) in [(TableKind::Silver, "garbage"), (TableKind::Bronze, "missing")] {
         let (mut table, mut maintenance) = (open(&storage, kind).await, Maintenance::new());
-        // Small files again, as after a time of polls.
+        // More small files, as polls write them.
         for _ in 0..4 {
             let file = another_file(&table).await;
             table.commit(append(file)).await.unwrap();
@@ -186,6 +186,6 @@ async fn one_unreadable_file_stops_no_maintenance() {
             "{kind}: the file was dropped from the table"
         );
         let again = maintenance.maintain(&mut table, Effort::All).await.unwrap();
-        assert_eq!(again.problems, [""; 0], "{kind}: told twice");
+        assert_eq!(again.problems, [""; 0], "{kind}: reported twice");
     }
 }

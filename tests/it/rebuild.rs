@@ -1,4 +1,4 @@
-//! Tables that are lost come back from bronze, whatever maintenance has made of its files.
+//! Lost tables are rebuilt from bronze, however maintenance has joined its files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::support::process::{program, replaying, simulating, succeed};
 use crate::support::stream::{StreamProfile, text};
 use crate::support::tables::{assert_same, assert_sound, join_files};
 
-fn forget(storage: &Path, kinds: &[TableKind]) {
+fn delete(storage: &Path, kinds: &[TableKind]) {
     for kind in kinds {
         std::fs::remove_dir_all(storage.join(kind.path())).unwrap();
     }
@@ -23,8 +23,8 @@ fn files_of(table: &Table, topic: &str) -> Vec<Arc<DataFile>> {
     files
 }
 
-/// Joins some files of bronze as badly as maintenance could: the end of each stream, then the beginning of
-/// the next one, then a part of its own beginning.
+/// Joins files of bronze in the worst order that maintenance could: the end of each stream, then the start of
+/// the next one, then a part of its own start.
 async fn join_across_streams(storage: &Path) {
     let mut bronze = Table::open(&Storage::new(storage).unwrap(), TableKind::Bronze).await.unwrap().unwrap();
     let streams = bronze.positions();
@@ -40,9 +40,9 @@ async fn join_across_streams(storage: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn silver_and_gold_come_back_from_bronze_whose_files_hold_several_streams() {
+async fn silver_and_gold_are_rebuilt_from_bronze_files_of_several_streams() {
     let folder = tempfile::tempdir().unwrap();
-    // Markets of their own: which of two equal ticks came first is known to no table.
+    // Separate markets: no table records which of two equal ticks came first.
     let [first, second, later] = ["one", "two", "three"].map(|source| {
         let input = folder.path().join(source);
         std::fs::write(
@@ -72,7 +72,7 @@ async fn silver_and_gold_come_back_from_bronze_whose_files_hold_several_streams(
             &[TableKind::Gold],
         ] {
             let when = format!("{how}, without {lost:?}");
-            forget(&storage, lost);
+            delete(&storage, lost);
             succeed(replaying(&storage, &first, 60));
             assert_same(&undisturbed, &storage, &when).await;
             assert_sound(&storage, &when).await;

@@ -1,4 +1,4 @@
-//! Streams whose records stand in files of several streams, in any order: each is read whole and in order.
+//! Tables whose files hold rows of several streams in any order: each stream is read completely and in order.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::support::stream::{Dice, random, text};
 use crate::support::tables::{assert_same, assert_sound, join_files, open, replay};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn small_files_of_many_streams_are_joined_too() {
+async fn small_files_of_many_streams_are_compacted() {
     let folder = tempfile::tempdir().unwrap();
     let storage = Storage::new(folder.path()).unwrap();
     let streams: Vec<_> = (0..60).map(|n| Arc::new(Stream::new(&format!("replay:{n:02}"), 0))).collect();
@@ -34,7 +34,8 @@ async fn small_files_of_many_streams_are_joined_too() {
     }
 }
 
-/// A bronze table of several streams whose records come in batches of random sizes, the streams in turn.
+/// Extends a bronze table to `records` records of each stream, in batches of random sizes and in random
+/// turns.
 async fn several_streams(storage: &Storage, streams: &[Arc<Stream>], records: i64, dice: &mut Dice) -> Table {
     let mut table = Table::open_or_create(storage, TableKind::Bronze).await.unwrap();
     let mut next: Vec<i64> =
@@ -72,7 +73,7 @@ async fn several_streams(storage: &Storage, streams: &[Arc<Stream>], records: i6
     table
 }
 
-/// Joins random files into one, rows in a random order of files: worse than any compaction.
+/// Joins random files into one, in a random order of files: compaction would not do that.
 async fn join_some(table: &mut Table, dice: &mut Dice) {
     let mut files: Vec<_> = table.files().filter(|_| dice.below(3) == 0).cloned().collect();
     if files.len() < 2 {
@@ -84,7 +85,7 @@ async fn join_some(table: &mut Table, dice: &mut Dice) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_stream_is_read_whole_and_in_order_however_its_files_were_joined() {
+async fn a_stream_is_read_completely_and_in_order_however_its_files_were_joined() {
     for seed in 0..6 {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::new(folder.path()).unwrap();
@@ -117,7 +118,7 @@ async fn a_stream_is_read_whole_and_in_order_however_its_files_were_joined() {
             }
             join_some(&mut table, &mut dice).await;
         }
-        // All streams together, and a file that is lost is never passed over.
+        // All streams together; a missing file is an error.
         assert!(matches!(drain(&table, &streams).await, Ok(900)), "seed {seed}");
         let lost = Arc::clone(table.files().last().unwrap());
         table.commit(Commit { removes: vec![lost], ..Commit::empty(Change::Restate) }).await.unwrap();
@@ -170,8 +171,8 @@ async fn silver_and_gold_are_rebuilt_from_files_of_two_streams() {
     assert_sound(&storage, "gold rebuilt").await;
 }
 
-/// Silver gives every tick of every stream once, in order, and of several streams in the order in which they
-/// came in.
+/// Asserts that reading silver in small steps gives every tick once: each stream in order of positions, and
+/// all together in order of arrival.
 async fn read_on_in_small_steps(silver: &Table) {
     let all = || {
         silver
@@ -223,9 +224,9 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let folder = tempfile::tempdir().unwrap();
-            // Neighbours that a wrong conversion would hit.
-            for neighbour in ["xAy", "a b", "a", "a/b"] {
-                std::fs::create_dir_all(folder.path().join(neighbour)).unwrap();
+            // Folders that a wrong conversion of the name would use.
+            for other in ["xAy", "a b", "a", "a/b"] {
+                std::fs::create_dir_all(folder.path().join(other)).unwrap();
             }
             let storage = Storage::new(&folder.path().join(&name)).unwrap();
             let streams = [Arc::new(Stream::new("replay:a", 0))];
@@ -241,9 +242,9 @@ proptest! {
                 rows += table.read(file, None).await.unwrap().iter().map(RecordBatch::num_rows).sum::<usize>();
             }
             assert_eq!(rows, 20);
-            for neighbour in ["xAy", "a b", "a/b"] {
-                let there = folder.path().join(neighbour);
-                assert!(name == neighbour || std::fs::read_dir(&there).unwrap().count() == 0, "something landed in {}", there.display());
+            for other in ["xAy", "a b", "a/b"] {
+                let there = folder.path().join(other);
+                assert!(name == other || std::fs::read_dir(&there).unwrap().count() == 0, "something was written to {}", there.display());
             }
         });
     }

@@ -1,5 +1,5 @@
-//! Two processes and one storage: who is refused, who looks on, who takes over, and that the other one
-//! changes nothing any more.
+//! Two processes with one storage: the second one is refused, monitors, or takes over; after a take-over the
+//! first one changes nothing.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +15,7 @@ use crate::support::process::{Running, commits, program, replaying, simulating, 
 use crate::support::stream::{random, text};
 use crate::support::tables::{self, assert_same, assert_sound, dump, replay, values};
 
-/// Runs a command that must be refused, in one line.
+/// Asserts that a command is refused with one line that starts with `words`.
 fn refused(mut command: Command, words: &str) {
     let refused = command.output().unwrap();
     let stderr = stderr(&refused);
@@ -80,7 +80,7 @@ fn endless(storage: &Path) -> Running {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn beside_a_pipeline_a_second_one_and_compact_are_refused_in_words() {
+async fn beside_a_pipeline_a_second_one_and_compact_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("stream.ndjson");
     std::fs::write(&input, text(&random(14, 10))).unwrap();
@@ -97,7 +97,7 @@ async fn beside_a_pipeline_a_second_one_and_compact_are_refused_in_words() {
     assert_sound(&storage, "after a refusal").await;
 }
 
-/// What a pipeline in this process is connected to, and the end that a dashboard watches.
+/// The connections of a pipeline in this process, and the receiver of its snapshots.
 fn connections(
     settings: &PipelineSettings,
     selected: watch::Receiver<Option<Arc<str>>>,
@@ -107,7 +107,7 @@ fn connections(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_second_dashboard_looks_on_and_takes_over_when_the_first_one_ends_or_dies() {
+async fn a_second_dashboard_monitors_and_takes_over_when_the_first_one_ends_or_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("stream.ndjson");
     std::fs::write(&input, text(&random(15, 300))).unwrap();
@@ -136,7 +136,7 @@ async fn a_second_dashboard_looks_on_and_takes_over_when_the_first_one_ends_or_d
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_second_dashboard_that_is_left_before_its_turn_has_changed_nothing() {
+async fn a_second_dashboard_that_is_closed_before_it_takes_over_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (input, storage) = (folder.path().join("stream.ndjson"), folder.path().join("storage"));
     std::fs::write(&input, text(&random(16, 50))).unwrap();

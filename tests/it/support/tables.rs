@@ -232,7 +232,7 @@ pub(crate) async fn assert_same(left: &Path, right: &Path, when: &str) {
     }
 }
 
-/// Asserts that `verify` finds no differences.
+/// Asserts that every promise is kept.
 pub(crate) async fn assert_sound(storage: &Path, when: &str) {
     let report = verify(&Storage::new(storage).unwrap(), Scope::All).await.unwrap();
     assert!(report.is_sound(), "{when}: {report}");
