@@ -7,7 +7,7 @@ use deltalake::kernel::{Add, Remove};
 use serde_json::Value;
 
 use super::parquet::{capped_max, capped_min};
-use crate::market::{Micros, Stream};
+use crate::market::{Market, Micros, Stream};
 
 /// A live data file: its `Add` action, with the statistics parsed.
 #[derive(Debug, Clone)]
@@ -103,6 +103,13 @@ impl DataFile {
     /// Whether rows with this text in `column` may be inside.
     pub fn may_hold_text(&self, column: &str, text: &str) -> bool {
         self.texts(column).is_none_or(|(min, max)| min <= text && text <= max)
+    }
+
+    /// Whether rows of the market may be inside.
+    pub fn may_hold_market(&self, market: &Market) -> bool {
+        self.may_hold_text("source", &market.source)
+            && self.may_hold_text("coin_id", &market.coin_id)
+            && self.may_hold_text("quote", &market.quote)
     }
 
     /// Whether rows of the stream with offsets in `from..=to` may be inside.

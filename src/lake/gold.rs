@@ -153,10 +153,7 @@ pub async fn newest_ends(
     for file in files {
         let (_, newest) = file.times("window_start").unwrap_or((Micros::MIN, Micros::MAX - MINUTE));
         let open = |market: &&Arc<Market>| {
-            ends.get(*market).is_none_or(|end| *end < newest + MINUTE)
-                && file.may_hold_text("source", &market.source)
-                && file.may_hold_text("coin_id", &market.coin_id)
-                && file.may_hold_text("quote", &market.quote)
+            ends.get(*market).is_none_or(|end| *end < newest + MINUTE) && file.may_hold_market(market)
         };
         if !markets.iter().any(|market| open(&market)) {
             continue;

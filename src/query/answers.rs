@@ -150,7 +150,7 @@ impl Worker {
         let bound = |time: Micros| time.clamp(0, END_OF_TIME);
         // A window that starts up to a minute earlier reaches into the range.
         let found = self.rows(
-            "look for gaps",
+            "find gaps",
             &sql,
             params![&**source, bound(from - MINUTE), bound(to), quote],
             |row| Ok((row.get::<_, String>(0)?, row.get::<_, Micros>(1)?)),

@@ -72,9 +72,9 @@ impl Worker {
         }
     }
 
-    /// The views for a user's SQL; with `anew`, of newly opened tables.
-    pub(super) fn views(&mut self, anew: bool) -> Result<sandbox::Views, QueryError> {
-        if anew {
+    /// The views for a user's SQL; with `reopen`, of newly opened tables.
+    pub(super) fn views(&mut self, reopen: bool) -> Result<sandbox::Views, QueryError> {
+        if reopen {
             self.tables.forget();
         }
         let mut views = sandbox::Views::default();

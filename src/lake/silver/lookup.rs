@@ -52,10 +52,7 @@ pub async fn keys_since(
     let mut reader = Reader::default();
     for file in table.files() {
         let may_hold = |(market, from): (&Arc<Market>, &Micros)| {
-            file.times("event_time").is_none_or(|(_, max)| max >= *from)
-                && file.may_hold_text("source", &market.source)
-                && file.may_hold_text("coin_id", &market.coin_id)
-                && file.may_hold_text("quote", &market.quote)
+            file.times("event_time").is_none_or(|(_, max)| max >= *from) && file.may_hold_market(market)
         };
         if from.iter().any(may_hold) {
             reader

@@ -317,7 +317,7 @@ proptest! {
     }
 
     #[test]
-    fn a_tick_spelled_anew_is_the_same_tick(
+    fn a_tick_in_another_spelling_is_the_same_tick(
         price in 1e-300f64..1e300, micros in GENESIS..NOW, places in 6usize..14, size in prop::option::of(0.0f64..1e9),
         id in prop::option::of(prop_oneof!["[1-9][0-9]{0,40}", "[a-z]{1,8}"]), order in any::<u64>(),
     ) {
