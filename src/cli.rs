@@ -1,4 +1,4 @@
-//! The commands, and where their parts are put together.
+//! The commands: reads the command line, loads the settings, and runs the pipeline, the dashboard or a query.
 
 pub mod args;
 mod dashboard;
@@ -19,16 +19,16 @@ use crate::telemetry::{self, Destination};
 use args::{Cli, Command};
 use refused::{Parsed, Refused};
 
-/// Threads that run the pipeline's tasks, at least: a stage that computes must not hold up the others.
+/// Fewest threads for the pipeline's tasks: a stage that computes must not delay the others.
 const WORKERS: usize = 4;
-/// Threads for file operations at most: each keeps memory of its own, and a disk does not get faster by more
-/// of them.
+/// Most threads for file operations: each one keeps its own memory, and more of them do not make a disk
+/// faster.
 const FILE_WORKERS: usize = 8;
 
-/// Runs what a command line asks for, the program's name first.
+/// Runs a command line whose first argument is the program's name.
 ///
 /// # Errors
-/// [`exit::Ending::of`] says what each means for the process.
+/// [`exit::Ending::of`] maps each to the process's messages and exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let cli = match Cli::read(args) {
         Ok(Parsed::Print(text)) => return print(text.as_bytes()),
@@ -40,7 +40,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
             return Err(Invalid(errors).into());
         }
     };
-    // Commands that print an answer: only warnings are logged beside it, unless a level is given.
+    // Commands that print a result log only warnings, unless the user sets a level.
     let answering = || {
         let settings = cli.settings()?;
         let level = if settings.is_given("log.level") { &settings.log.level } else { "warn" };
@@ -102,17 +102,18 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(work);
-    // Nothing that matters is left: what blocks (a read of standard input) must not hold up the end.
+    // All results are written by now; a thread that still blocks (reading standard input) must not delay the
+    // exit.
     runtime.shutdown_background();
     outcome
 }
 
-/// To stdout; a reader that hung up is an error that ends the command quietly.
+/// Writes to stdout. A closed pipe is an error, with which the command exits with code 0.
 fn print(bytes: &[u8]) -> anyhow::Result<()> {
     print_with(|out| out.write_all(bytes))
 }
 
-/// To stdout, piece by piece.
+/// Writes to stdout through a buffer.
 fn print_with(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> anyhow::Result<()> {
     let mut stdout = BufWriter::new(std::io::stdout().lock());
     write(&mut stdout)?;

@@ -1,9 +1,9 @@
 //! The settings, from four layers: command line > environment (and `.env`) > TOML file > defaults.
 //!
-//! Every value knows where it came from. Unknown keys and unknown `CRYPTOSTREAM_*` variables are errors; all
-//! errors are reported at once, one line each, with their place. Secrets come from the environment only and
-//! are never shown. The values and their defaults are those of the parts that use them; one table, [`KEYS`],
-//! gives the names, the flags with their help, parsing and display.
+//! Every value has an [`Origin`]. Unknown keys and unknown `CRYPTOSTREAM_*` variables are errors; all errors
+//! are reported at once, one line each, with their place. Secrets come from the environment only and are never
+//! shown. Types and defaults are those of the parts that use the values; one table, [`KEYS`], gives the names,
+//! the flags with their help, parsing and display.
 
 mod keys;
 mod layers;
@@ -22,13 +22,14 @@ use crate::source::coingecko::{CoinGeckoSettings, Plan};
 use crate::source::replay::{ReplaySettings, Speed};
 use crate::source::simulator::{self, SimulatorSettings};
 use crate::source::{Source, SourceKind};
+use crate::text::printable;
 use crate::transport::direct::BatchLimits;
 use crate::tui::DashboardSettings;
 
 pub use keys::{Flag, KEYS, Setting, Takes};
 pub use layers::Layers;
 
-/// What the program runs with; everything is within its bounds.
+/// The settings in force; every value is within its bounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Folder of the tables.
@@ -36,19 +37,18 @@ pub struct Settings {
     pub source: SourceKind,
     /// The recording that a replay reads; `-` is stdin.
     pub input: Option<PathBuf>,
-    /// Speed of a replay.
     pub speed: Speed,
     /// Ids of the coins, lower case, each once, in the order given; never empty.
     pub coins: Vec<String>,
-    /// So many made-up coins in the simulator instead of `coins`.
+    /// Number of made-up coins in the simulator; none: it simulates `coins`.
     pub markets: Option<usize>,
     pub coingecko: CoinGeckoSettings,
     pub simulator: SimulatorSettings,
     pub limits: BatchLimits,
     pub rule: Rule,
-    /// Queries answer for this source only.
+    /// Queries answer for this source only; none: for all.
     pub from: Option<Arc<str>>,
-    /// Ignore the lock of the storage: the pipeline that holds it is fenced off.
+    /// Take the storage from the pipeline that holds its lock, which can then commit nothing more.
     pub take_over: bool,
     pub dashboard: DashboardSettings,
     pub log: Log,
@@ -57,22 +57,20 @@ pub struct Settings {
     origins: BTreeMap<&'static str, Origin>,
 }
 
-/// Settings of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// A level, or directives as in `RUST_LOG`.
     pub level: String,
-    /// The file; none: `logs/cryptostream.log` in the storage while a dashboard has the terminal, else no
-    /// file.
+    /// None: `logs/cryptostream.log` in the storage for a dashboard, no file for other commands.
     pub file: Option<PathBuf>,
 }
 
-/// What `.env` files of the old stack hold and this version does not use yet.
+/// Variables in `.env` files of earlier versions that this version accepts and does not use yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Later {
     pub kafka_brokers: Option<String>,
     pub kafka_sasl_password: Option<Secret>,
-    /// May hold a password.
+    /// Secret because it may contain a password.
     pub mongo_uri: Option<Secret>,
     pub mongo_username: Option<String>,
     pub mongo_password: Option<Secret>,
@@ -81,7 +79,7 @@ pub struct Later {
 }
 
 const DEFAULT_STORAGE: &str = "./storage";
-/// Made-up prices never mix with real ones.
+/// Made-up prices are stored apart from real ones.
 const SIMULATED_STORAGE: &str = "./storage/simulated";
 
 impl Default for Settings {
@@ -107,34 +105,30 @@ impl Default for Settings {
     }
 }
 
-/// Where a value came from. Ordered: the greater one wins.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// Where a value came from. Lines are counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Built in.
     Default,
-    /// Follows from another setting.
+    /// Follows from the setting of this name.
     Implied(&'static str),
-    /// A line of the settings file.
+    /// The settings file, by the path that the user gave.
     File {
-        /// The file, as it was named.
         path: String,
-        /// The line, counted from 1.
         line: usize,
     },
-    /// A line of `.env` in the working directory.
+    /// The variable `name` in `.env` of the working directory.
     DotEnv {
-        /// The line, counted from 1.
         line: usize,
-        /// The variable.
         name: String,
     },
-    /// A variable of the environment.
+    /// The environment variable of this name.
     Environment(String),
-    /// A flag of the command line.
+    /// The flag of this name, with its dashes.
     Flag(&'static str),
 }
 
 impl Origin {
+    /// The layer: a higher one overrides a lower one.
     const fn rank(&self) -> u8 {
         match self {
             Self::Default | Self::Implied(_) => 0,
@@ -159,7 +153,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Settings that cannot be used: one line for each error, all of them.
+/// All errors of the settings, one line each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct Invalid(
@@ -167,32 +161,33 @@ pub struct Invalid(
     pub Vec<String>,
 );
 
-/// What a command does with the settings, and so what they must hold.
+/// What a command uses the settings for, which decides what is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// It runs the source: a replay needs its recording.
+    /// To run the source: the recording of a replay must exist.
     Feed,
-    /// It reads the storage, or only shows settings.
+    /// To read the storage or to show the settings.
     Read,
 }
 
-/// A value of the command line: the key's name and the text.
+/// A flag that was given: the setting's name and the value as text.
 pub type Override = (&'static str, String);
 
 impl Settings {
     /// The settings in force, from the given command line, the process's environment, `.env` and
-    /// `cryptostream.toml` of the working directory (or the named file).
+    /// `cryptostream.toml` of the working directory (or `file`).
     ///
     /// # Errors
-    /// [`Invalid`] with everything that is wrong.
+    /// [`Invalid`] with all errors of all layers.
     pub fn load(file: Option<&Path>, flags: Vec<Override>, purpose: Purpose) -> Result<Self, Invalid> {
         Self::resolve(Layers::read(file, flags), purpose)
     }
 
-    /// The settings that follow from the layers. Looks at nothing else but whether `input` exists.
+    /// The settings that follow from the layers. Its only access to the system is to check that `input`
+    /// exists.
     ///
     /// # Errors
-    /// [`Invalid`] with everything that is wrong.
+    /// [`Invalid`] with all errors of all layers.
     pub fn resolve(layers: Layers, purpose: Purpose) -> Result<Self, Invalid> {
         let Layers { mut values, mut errors } = layers;
         let mut settings = Self::default();
@@ -209,12 +204,11 @@ impl Settings {
         if errors.is_empty() { Ok(settings) } else { Err(Invalid(errors)) }
     }
 
-    /// Where the value of a key came from.
     pub fn origin(&self, key: &str) -> &Origin {
         self.origins.get(key).unwrap_or(&Origin::Default)
     }
 
-    /// Whether the user gave a value for this key, in whatever layer.
+    /// Whether the user gave a value for this key in any layer.
     pub fn is_given(&self, key: &str) -> bool {
         self.origin(key).rank() > 0
     }
@@ -231,14 +225,15 @@ impl Settings {
         }
     }
 
-    /// The table of `cryptostream config`: key, value, origin. Secrets are masked.
+    /// The output of `cryptostream config`: a line of key, value and origin for each setting. Secrets are
+    /// masked.
     pub fn table(&self) -> String {
         let rows: Vec<_> = KEYS
             .iter()
             .filter(|k| !k.later || self.is_given(k.name))
             .map(|k| {
                 let note = if k.later { ", not used by this version" } else { "" };
-                (k.name, crate::market::printable(&(k.get)(self)), format!("{}{note}", self.origin(k.name)))
+                (k.name, printable(&(k.get)(self)), format!("{}{note}", self.origin(k.name)))
             })
             .collect();
         let width =
@@ -251,7 +246,7 @@ impl Settings {
         })
     }
 
-    /// What one setting means for another, and what they must hold together.
+    /// Sets what follows from other settings, and checks settings that depend on each other.
     fn imply(&mut self, purpose: Purpose, errors: &mut Vec<String>) {
         if self.input.is_some() && self.source != SourceKind::Replay {
             let (input, source) = (self.origin("input").rank(), self.origin("source").rank());
@@ -299,12 +294,12 @@ impl Settings {
     }
 }
 
-/// The key of this name. Names in code are checked by a test.
+/// The setting of this name. A test checks the names that the code passes.
 fn key(name: &str) -> &'static Setting {
     KEYS.iter().find(|k| k.name == name).unwrap_or(&KEYS[0])
 }
 
-/// Where a value stands, in an error's words.
+/// The prefix of an error about a value: its flag, its variable, or its line and key in the file.
 fn place(key: &Setting, origin: &Origin) -> String {
     match origin {
         Origin::Flag(flag) => (*flag).to_owned(),

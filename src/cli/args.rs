@@ -1,5 +1,5 @@
-//! The command line: what can be said, with help and examples. Values stay text: `config` judges them with
-//! all others, so that everything that is wrong is told at once.
+//! The command line: commands and flags, with help and examples. Values of settings stay text here; `config`
+//! checks them together with those of all other layers, so that all errors are reported at once.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -32,18 +32,16 @@ the defaults, in this order. 'cryptostream config' shows them with their origins
 #[derive(Debug, Clone, Parser)]
 #[command(name = "cryptostream", version, after_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 120)]
 pub struct Cli {
-    /// What to do; nothing: the dashboard.
+    /// None: the pipeline, with the dashboard unless `no_tui` is set.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Run the pipeline alone, logs on stderr; ends with a summary
     #[arg(long)]
     pub no_tui: bool,
-    /// Options that every command takes.
     #[command(flatten)]
     pub common: Common,
 }
 
-/// The commands.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// The dashboard alone, over a storage that another process feeds
@@ -52,55 +50,54 @@ pub enum Command {
     Candles {
         /// The coin's id, such as bitcoin
         coin: String,
-        /// Only the newest N
+        /// Only the newest N candles
         #[arg(long, value_name = "N")]
         last: Option<usize>,
-        /// How to write them
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
     /// SQL over the views bronze, silver, gold, quarantine and alerts; read-only
     Query {
         /// One statement
-        #[arg(allow_hyphen_values = true)] // it may begin with a comment
+        #[arg(allow_hyphen_values = true)] // a statement may begin with a comment: `-- …`
         sql: String,
-        /// How to write the rows
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Check that the tables keep their promises; exits 1 with the first differences
+    /// Check the guarantees of the tables; prints the first violations and exits 1 if there are any
     Verify {
-        /// Which of them
+        /// The layer to check
         #[arg(value_enum, default_value_t)]
         layer: Scope,
     },
-    /// Compaction, vacuum, checkpoint and log clean-up now
+    /// Run compaction, vacuum, checkpoint and log clean-up now
     Compact,
-    /// What the source delivers, to a file that replay reads back
+    /// Record what the source delivers to a file that can be replayed
     Record {
         /// NDJSON; gzip when the name ends in .gz; - for stdout
         file: PathBuf,
-        /// Replace a recording of that name, at the end
+        /// Replace an existing recording when the new one is complete
         #[arg(long)]
         force: bool,
-        /// Add to the end of a recording of that name
+        /// Append to an existing recording
         #[arg(long, conflicts_with = "force")]
         append: bool,
     },
     /// The dashboard as a picture (SVG)
     Screenshot {
-        /// Columns x rows
+        /// Columns x rows, in cells
         #[arg(long, value_name = "WxH", default_value = "160x48")]
         size: Size,
-        /// The file to write; else stdout
+        /// The file to write [default: stdout]
         #[arg(short, long, value_name = "FILE.svg")]
         output: Option<PathBuf>,
     },
-    /// The settings in force, each with where it came from
+    /// The settings in force, each with its origin
     Config,
     /// A completion script for a shell, to stdout
     Completions {
-        /// The shell
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
@@ -109,7 +106,6 @@ pub enum Command {
 }
 
 impl Command {
-    /// What the command needs of the settings.
     pub const fn purpose(&self) -> Purpose {
         match self {
             Self::Record { .. } => Purpose::Feed,
@@ -129,9 +125,7 @@ impl Command {
 /// A screen's size in cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// Cells in a row.
     pub columns: u16,
-    /// Rows.
     pub rows: u16,
 }
 
@@ -148,7 +142,7 @@ impl FromStr for Size {
     }
 }
 
-/// Text that help and completions list values for; `config` judges it.
+/// Accepts any text, which `config` checks later, and lists the possible values in help and completions.
 #[derive(Debug, Clone)]
 struct Listed(Vec<PossibleValue>);
 
@@ -169,12 +163,12 @@ impl TypedValueParser for Listed {
     }
 }
 
-/// Options that every command takes, before or after its name: the flags of the settings, and the file.
+/// Options that every command takes, before or after its name: the flags of the settings, and `--config`.
 #[derive(Debug, Clone, Default)]
 pub struct Common {
-    /// The settings file.
+    /// The settings file; none: the default one, if it exists.
     pub config: Option<PathBuf>,
-    /// The layer above all others.
+    /// The flags of settings that were given: the layer with the highest priority.
     pub overrides: Vec<Override>,
 }
 
@@ -231,10 +225,10 @@ impl FromArgMatches for Common {
 }
 
 impl Cli {
-    /// Reads a command line, the program's name first.
+    /// Parses a command line whose first argument is the program's name.
     ///
     /// # Errors
-    /// [`Refused`] with everything that is wrong in it.
+    /// [`Refused`] with all errors in it.
     pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Parsed<Self>, Refused<Self>> {
         let is_wrong = |cli: &Self| cli.no_tui && cli.command.is_some();
         let message = || "'--no-tui' runs the pipeline and goes without a command".to_owned();
@@ -259,7 +253,6 @@ impl Cli {
         Settings::load(self.common.config.as_deref(), self.common.overrides.clone(), purpose)
     }
 
-    /// The completion script for a shell.
     pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Self::command(), "cryptostream", &mut script);

@@ -1,15 +1,18 @@
-//! The dashboard, over a pipeline in the same process or over a storage that another one feeds.
+//! The dashboard, of a pipeline in the same process or of a storage that another process writes.
 
 use anyhow::Context as _;
 
 use super::signals;
-use super::wiring::{self, Backend};
+use super::wiring;
 use crate::config::Settings;
 use crate::pipeline::{WhenHeld, supervisor};
 use crate::telemetry::{self, Destination};
 use crate::tui;
 
-/// Refuses what is no terminal; sends the logs to the dashboard's pane and to a file.
+/// Sends the logs to the dashboard's pane and to a file.
+///
+/// # Errors
+/// When stdout is not a terminal, or the log file cannot be opened.
 pub(super) fn with_logs(settings: &Settings) -> anyhow::Result<()> {
     tui::terminal::check()?;
     let (file, default_file) =
@@ -17,13 +20,13 @@ pub(super) fn with_logs(settings: &Settings) -> anyhow::Result<()> {
     Ok(telemetry::init(&settings.log.level, &Destination::Dashboard { file, default_file })?)
 }
 
-/// Pipeline and dashboard in one process. The dashboard stays when the pipeline ends (a recording is over, a
-/// failure is to be read); when the user leaves, the pipeline commits what it holds.
+/// Runs pipeline and dashboard in one process. The dashboard stays open when the pipeline ends (end of a
+/// recording, failure); when the user quits, the pipeline commits what it has read.
 pub(super) async fn pipeline(settings: &Settings) -> anyhow::Result<()> {
     let cancel = signals::cancel_on_signal()?;
     let pipeline = wiring::pipeline(settings, WhenHeld::Wait)?;
     let (connections, shown, select) = wiring::connections(supervisor::blank(&pipeline), cancel.clone());
-    let backend = Backend { queries: wiring::queries(settings)?, from: settings.from.clone() };
+    let backend = wiring::backend(settings)?;
     let running = tokio::spawn(supervisor::run(pipeline, connections));
     let options = tui::Options { settings: settings.dashboard.clone(), selected: Some(select) };
     let shown = tui::run(shown, backend, options, cancel.clone()).await;
@@ -34,16 +37,16 @@ pub(super) async fn pipeline(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The dashboard alone.
+/// Runs the dashboard without a pipeline.
 pub(super) async fn monitor(settings: &Settings) -> anyhow::Result<()> {
     let cancel = signals::cancel_on_signal()?;
     let pipeline = wiring::pipeline(settings, WhenHeld::Wait)?;
     let (connections, shown, _) = wiring::connections(supervisor::blank(&pipeline), cancel.clone());
-    let backend = Backend { queries: wiring::queries(settings)?, from: settings.from.clone() };
-    let looking = tokio::spawn(supervisor::monitor(pipeline.storage, pipeline.rule.threshold, connections));
+    let backend = wiring::backend(settings)?;
+    let watching = tokio::spawn(supervisor::monitor(pipeline.storage, pipeline.rule.threshold, connections));
     let options = tui::Options { settings: settings.dashboard.clone(), selected: None };
     let shown = tui::run(shown, backend, options, cancel.clone()).await;
     cancel.cancel();
-    looking.await.context("the monitor ended by a panic")?;
+    watching.await.context("the monitor ended by a panic")?;
     Ok(shown?)
 }

@@ -1,35 +1,34 @@
-//! How the program ends: 0 when all went well (a reader that hung up included), 2 with a line for each thing
-//! that is wrong in flags, files and settings, 1 with the chain of causes once, 130 when interrupted.
+//! Exit codes and error messages: 0 on success (a closed stdout included), 2 with a line for each error in
+//! flags, files and settings, 1 with one line of causes for any other error, 130 when interrupted.
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use crate::config::Invalid;
-use crate::market::printable;
-pub use crate::text::chain;
+use crate::text::{chain, printable};
 
-/// A command line that cannot be understood: exit code 2.
+/// A command line that cannot be carried out: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(
-    /// One line, without `error: `.
+    /// One line, without the prefix `error: `.
     pub String,
 );
 
-/// The command has said what is wrong: exit code 1 and not a word more. For `verify`.
+/// The command (`verify`) has already printed its errors: exit code 1 without another message.
 #[derive(Debug, thiserror::Error)]
 #[error("failed")]
-pub struct AlreadyTold;
+pub struct AlreadyReported;
 
-/// The user ended the command by a signal: exit code 130, as a shell has it.
+/// The user ended the command by a signal: exit code 130, which shells use for SIGINT.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// What is printed on stderr, and the code that the process ends with.
+/// What the process prints on stderr at its end, and its exit code.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// Lines for stderr.
+    /// Lines for stderr, without line breaks.
     pub lines: Vec<String>,
     /// 0, 1, 2 or 130.
     pub code: u8,
@@ -45,7 +44,7 @@ impl Ending {
         {
             return Self { lines: Vec::new(), code: 0 };
         }
-        if error.is::<AlreadyTold>() {
+        if error.is::<AlreadyReported>() {
             return Self { lines: Vec::new(), code: 1 };
         }
         if error.is::<Interrupted>() {
@@ -61,7 +60,7 @@ impl Ending {
         Self { lines: vec![format!("error: {}", chain(error.as_ref()))], code }
     }
 
-    /// Prints it. A stderr that nobody reads changes nothing.
+    /// Prints the lines and returns the exit code. Failures to write to stderr are ignored.
     pub fn print(self) -> ExitCode {
         for line in self.lines {
             let _ = writeln!(std::io::stderr().lock(), "{line}");
@@ -82,13 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_once() {
+    fn repeated_causes_are_printed_once() {
         let error = anyhow!("disk full").context("writing x: disk full").context("gold");
         assert_eq!(ending(error), (vec!["error: gold: writing x: disk full".to_owned()], 1));
     }
 
     #[test]
-    fn bad_settings_are_two_and_all_told() {
+    fn all_errors_of_settings_are_printed_with_exit_code_2() {
         let invalid = Invalid(vec!["--poll: too short".to_owned(), "x.toml line 3: y\u{1b}[31m".to_owned()]);
         assert_eq!(
             ending(invalid.into()),
@@ -98,10 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_hung_up_is_no_failure() {
+    fn a_closed_stdout_is_no_failure() {
         let closed = Err::<(), _>(std::io::Error::from(ErrorKind::BrokenPipe)).context("writing candles");
         assert_eq!(ending(closed.expect_err("it failed")), (Vec::new(), 0));
-        assert_eq!(ending(AlreadyTold.into()), (Vec::new(), 1));
+        assert_eq!(ending(AlreadyReported.into()), (Vec::new(), 1));
         assert_eq!(ending(Interrupted.into()), (Vec::new(), 130));
         assert_eq!(Ending::of(&Ok(())), Ending { lines: Vec::new(), code: 0 });
     }

@@ -1,4 +1,4 @@
-//! Commands that write: the pipeline without a screen, a recording, maintenance.
+//! Commands that write: the pipeline without a dashboard, `record`, `compact`.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use crate::source::record::{self, Existing, Recorder};
 use crate::source::{NothingStored, Outlet, Source, SourceError, SourceStatus};
 use crate::text::chain;
 
-/// The pipeline alone; at its end a summary on stdout.
+/// Runs the pipeline without a dashboard and prints a summary on stdout at its end.
 pub(super) async fn pipeline(settings: &Settings) -> anyhow::Result<()> {
     let cancel = signals::cancel_on_signal()?;
     let pipeline = wiring::pipeline(settings, WhenHeld::Fail)?;
@@ -29,14 +29,14 @@ pub(super) async fn pipeline(settings: &Settings) -> anyhow::Result<()> {
     let progress = tokio::spawn(progress(shown));
     let ended = supervisor::run(pipeline, connections).await;
     progress.abort();
-    let _ = progress.await; // its bar is cleared before anything else is printed
+    let _ = progress.await; // the bar is cleared before anything else is printed
     match ended? {
         Some(summary) => print(summary.to_string().as_bytes()),
         None => Ok(()),
     }
 }
 
-/// A bar on a terminal's stderr while a recording is read; nothing elsewhere.
+/// Draws a progress bar on stderr while a recording is read, if stderr is a terminal.
 async fn progress(mut shown: watch::Receiver<Arc<Snapshot>>) {
     if !std::io::stderr().is_terminal() {
         return;
@@ -57,7 +57,7 @@ async fn progress(mut shown: watch::Receiver<Arc<Snapshot>>) {
     }
 }
 
-/// Writes what the source delivers to a file that replay reads back.
+/// Writes what the source delivers to a file that can be replayed.
 pub(super) async fn record(settings: &Settings, file: PathBuf, existing: Existing) -> anyhow::Result<()> {
     let cancel = signals::cancel_on_signal()?;
     let source = settings.source();
@@ -72,7 +72,7 @@ pub(super) async fn record(settings: &Settings, file: PathBuf, existing: Existin
     let (_select, selected) = watch::channel(None);
     let outlet = Outlet { deliveries, status, cancel: cancel.child_token() };
     let recording = tokio::spawn(recorder.run(inbox, cancel));
-    // However the source ends: what it has delivered is recorded.
+    // Whether the source fails or not, what it has delivered is recorded.
     let delivered = source.run(outlet, NothingStored, selected).await;
     match recording.await.context("the recorder ended by a panic")?? {
         0 => tracing::warn!(file = name, "nothing was delivered, so nothing was recorded"),
@@ -82,20 +82,17 @@ pub(super) async fn record(settings: &Settings, file: PathBuf, existing: Existin
     Ok(())
 }
 
-/// What is refused is a matter of flags.
+/// A refusal is an error of the command line: exit code 2.
 fn usage(error: SourceError) -> anyhow::Error {
     match error {
-        SourceError::Refused(words) => Usage(words).into(),
+        SourceError::Refused(message) => Usage(message).into(),
         error => error.into(),
     }
 }
 
-/// Compacts, checkpoints and cleans up all tables now.
+/// Compacts, checkpoints and cleans up all tables. A failure of one table does not stop the others.
 pub(super) async fn compact(settings: &Settings) -> anyhow::Result<()> {
-    let storage = wiring::storage(settings)?;
-    if !storage.root().is_dir() {
-        bail!("there is no storage at {}", storage.root().display());
-    }
+    let storage = wiring::existing_storage(settings)?;
     let Attempt::Acquired(_lock) = Lock::attempt(&storage, false)? else {
         bail!("a pipeline feeds {}: it compacts its tables by itself", storage.root().display());
     };
@@ -107,8 +104,8 @@ pub(super) async fn compact(settings: &Settings) -> anyhow::Result<()> {
         bar.set_message(kind.label());
         match compact_table(&storage, kind).await {
             Ok(None) => {}
-            Ok(Some((told, report))) => {
-                lines += &told;
+            Ok(Some((line, report))) => {
+                lines += &line;
                 problems.extend(
                     report.problems.into_iter().map(|problem| format!("{}: {problem}", kind.label())),
                 );
@@ -121,14 +118,14 @@ pub(super) async fn compact(settings: &Settings) -> anyhow::Result<()> {
     if problems.is_empty() { Ok(()) } else { bail!("not everything could be done: {}", problems.join("; ")) }
 }
 
-/// What was done to one table, in a line; none where there is no such table.
+/// Maintains one table; gives a line of output and the report, or none where the table does not exist.
 async fn compact_table(storage: &Storage, kind: TableKind) -> Result<Option<(String, Report)>, LakeError> {
     let Some(mut table) = Table::open(storage, kind).await? else { return Ok(None) };
     let before = table.files().len();
     let report = Maintenance::new().maintain(&mut table, Effort::All).await?;
     let (name, after, Report { vacuumed, log_entries, .. }) = (kind.label(), table.files().len(), &report);
-    let told = format!(
+    let line = format!(
         "{name:<11} {before:>6} files -> {after:<6} {vacuumed} unreferenced files and {log_entries} log entries removed\n"
     );
-    Ok(Some((told, report)))
+    Ok(Some((line, report)))
 }

@@ -8,10 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use super::args::Size;
-use super::exit::{AlreadyTold, Interrupted};
-use super::signals;
-use super::wiring::{self, Backend};
-use super::{print, print_with};
+use super::exit::{AlreadyReported, Interrupted};
+use super::{print, print_with, signals, wiring};
 use crate::config::{Origin, Settings};
 use crate::lake::verify::{self, Scope};
 use crate::market::{Interval, Market};
@@ -22,11 +20,11 @@ use crate::{staged, tui};
 
 /// How long a user's query may run.
 const QUERY_TIMEOUT: Duration = Duration::from_mins(1);
-/// Memory of the whole process until it has an answer: the engine's own limit does not count the vectors of
-/// rows that it works on.
+/// Most bytes of memory of the whole process while a query runs: the engine's own limit does not count the
+/// row vectors that it works on.
 const QUERY_MEMORY: u64 = 1536 << 20;
 
-/// Candles of a coin, the open one last.
+/// Prints the candles of a coin, oldest first, the open one last.
 pub(super) async fn candles(
     settings: &Settings,
     coin: &str,
@@ -34,9 +32,9 @@ pub(super) async fn candles(
     format: Format,
 ) -> anyhow::Result<()> {
     let coin_id = coin.trim().to_lowercase();
-    // A width that the settings file names is the dashboard's.
-    let asked = matches!(settings.origin("ui.interval"), Origin::Flag(_));
-    let interval = settings.dashboard.interval.filter(|_| asked).unwrap_or(Interval::Minute1);
+    // Only the flag applies here: a width from the file or the environment is meant for the dashboard.
+    let is_flag = matches!(settings.origin("ui.interval"), Origin::Flag(_));
+    let interval = settings.dashboard.interval.filter(|_| is_flag).unwrap_or(Interval::Minute1);
     let queries = wiring::queries(settings)?;
     let market = choose_market(settings, &coin_id, &queries.known().await?)?;
     let series = monitor::candles(&wiring::storage(settings)?, &queries, &market, interval, last).await?;
@@ -46,15 +44,14 @@ pub(super) async fn candles(
     print_with(|mut out| write_candles(&mut out, format, &series, wiring::width()))
 }
 
-/// The market to answer for: of the source that `--from` or, if it has the coin, `--source` names, else of
-/// the one with the newest candle; in the currency that was asked for, else in usd, else in the only one that
-/// there is.
+/// The market whose candles are printed. Source: that of `--from`, else that of `--source` if it has the
+/// coin, else the one with the newest candle. Currency: that of `--quote`, else the only one, else usd.
 fn choose_market(settings: &Settings, coin_id: &str, known: &[KnownMarket]) -> anyhow::Result<Market> {
     let storage = settings.storage.display();
     let names = |pick: fn(&Market) -> &Arc<str>, of: &[&KnownMarket]| {
         of.iter().map(|known| pick(&known.market).to_string()).collect::<BTreeSet<_>>()
     };
-    let told = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
+    let list = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
     let quote = settings.is_given("quote").then(|| settings.coingecko.vs_currency.clone());
     let all: Vec<_> = known.iter().collect();
     let from: Vec<_> = known
@@ -71,13 +68,13 @@ fn choose_market(settings: &Settings, coin_id: &str, known: &[KnownMarket]) -> a
         bail!("there are no candles in {storage} yet");
     } else if from.is_empty() {
         bail!(
-            "there are no candles of that source in {storage}; there are of {}",
-            told(names(|market| &market.source, &all))
+            "there are no candles of that source in {storage}; its sources are {}",
+            list(names(|market| &market.source, &all))
         );
     } else if of_coin.is_empty() {
         bail!(
-            "there are no candles of '{coin_id}' in {storage}; there are of {}",
-            told(names(|market| &market.coin_id, &from))
+            "there are no candles of '{coin_id}' in {storage}; its coins are {}",
+            list(names(|market| &market.coin_id, &from))
         );
     }
     let preferred = wiring::preferred_source(settings);
@@ -85,8 +82,8 @@ fn choose_market(settings: &Settings, coin_id: &str, known: &[KnownMarket]) -> a
     let chosen =
         candidates.iter().find(|known| preferred.as_ref() == Some(&known.market.source)).or_else(newest);
     let Some(source) = chosen.map(|known| Arc::clone(&known.market.source)) else {
-        let (asked, there) = (quote.unwrap_or_default(), told(names(|market| &market.quote, &of_coin)));
-        bail!("there are no candles of '{coin_id}' in '{asked}' in {storage}; there are in {there}");
+        let (asked, known) = (quote.unwrap_or_default(), list(names(|market| &market.quote, &of_coin)));
+        bail!("there are no candles of '{coin_id}' in '{asked}' in {storage}; its currencies are {known}");
     };
     let of_source: Vec<_> = candidates.into_iter().filter(|known| known.market.source == source).collect();
     let quotes = names(|market| &market.quote, &of_source);
@@ -94,13 +91,13 @@ fn choose_market(settings: &Settings, coin_id: &str, known: &[KnownMarket]) -> a
         Some(only) if quotes.len() == 1 => only.as_str().into(),
         _ if quotes.contains("usd") => "usd".into(),
         _ => {
-            bail!("the candles of '{coin_id}' from {source} are in {}: choose one with --quote", told(quotes))
+            bail!("the candles of '{coin_id}' from {source} are in {}: choose one with --quote", list(quotes))
         }
     };
     Ok(Market { source, coin_id: coin_id.into(), quote })
 }
 
-/// A user's SQL. A signal ends it wherever it is, also while a pager does not read on.
+/// Runs a user's SQL and prints the rows. A signal ends it at any point, also while a pager blocks the output.
 pub(super) async fn query(settings: &Settings, sql: String, format: Format) -> anyhow::Result<()> {
     let bound = wiring::bound_memory(QUERY_MEMORY);
     let cancel = signals::cancel_on_signal()?;
@@ -108,8 +105,8 @@ pub(super) async fn query(settings: &Settings, sql: String, format: Format) -> a
         Err(QueryError::Interrupted) => return Err(Interrupted.into()),
         answer => answer?,
     };
-    // The engine's failed allocations are errors, this program's own end it: an answer that is there gets
-    // written.
+    // A failed allocation of the engine is an error of the query, but one of this program aborts it: printing
+    // the answer must not run into the limit.
     drop(bound);
     let printing = tokio::task::spawn_blocking(move || {
         print_with(|mut out| write_answer(&mut out, format, &answer, wiring::width()))
@@ -120,21 +117,18 @@ pub(super) async fn query(settings: &Settings, sql: String, format: Format) -> a
     }
 }
 
-/// Checks the promises; what is wrong is told on stdout.
+/// Checks the guarantees of the tables and prints the report on stdout.
 pub(super) async fn verify(settings: &Settings, scope: Scope) -> anyhow::Result<()> {
-    let storage = wiring::storage(settings)?;
-    if !storage.root().is_dir() {
-        bail!("there is no storage at {}", storage.root().display());
-    }
+    let storage = wiring::existing_storage(settings)?;
     let report = verify::verify(&storage, scope).await?;
     print(report.to_string().as_bytes())?;
-    if report.is_sound() { Ok(()) } else { Err(AlreadyTold.into()) }
+    if report.is_sound() { Ok(()) } else { Err(AlreadyReported.into()) }
 }
 
-/// The dashboard as a picture of what the storage holds now.
+/// Draws the dashboard over the current state of the storage as an SVG.
 pub(super) async fn screenshot(settings: &Settings, size: Size, output: Option<&Path>) -> anyhow::Result<()> {
     let pipeline = wiring::pipeline(settings, WhenHeld::Wait)?;
-    let backend = Backend { queries: wiring::queries(settings)?, from: settings.from.clone() };
+    let backend = wiring::backend(settings)?;
     let snapshot = supervisor::picture(&pipeline).await?;
     let svg = tui::picture(snapshot, backend, &settings.dashboard, (size.columns, size.rows)).await;
     match output {

@@ -1,5 +1,5 @@
-//! All errors of a command line: clap stops at the first, so each refused argument is corrected or removed and
-//! the rest parsed again.
+//! Finds all errors of a command line: clap stops at the first one, so each argument that it refuses is
+//! corrected or removed and the rest is parsed again.
 
 use std::ffi::OsString;
 
@@ -8,30 +8,32 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::text::printable;
 
-/// What a command line asks for.
+/// A command line without errors.
 #[derive(Debug)]
 pub enum Parsed<C> {
     Run(Box<C>),
-    /// To print this: help or version.
+    /// The text of `--help` or `--version`, to be printed.
     Print(String),
 }
 
-/// What was refused, and what the rest of the command line means, where that is clear.
+/// A command line with errors.
 #[derive(Debug)]
 pub struct Refused<C> {
     /// Never empty; without line breaks.
     pub errors: Vec<String>,
+    /// The command line without the refused arguments, where the rest can be parsed.
     pub rest: Option<Box<C>>,
 }
 
-/// Stands in for required arguments that are missing.
+/// Replaces required arguments that are missing, so that the rest can be parsed.
 const PLACEHOLDER: &str = "?";
 
-/// Parses a command line, the program's name first.
+/// Parses a command line whose first argument is the program's name.
 pub(super) fn parse<C: Parser>(args: impl IntoIterator<Item = OsString>) -> Result<Parsed<C>, Refused<C>> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     let mut errors = Vec::new();
-    // The word after an unknown flag that was removed: perhaps its value.
+    // The argument after an unknown flag that was removed: it may be the flag's value, so an error about it is
+    // not reported.
     let mut perhaps_value = None;
     // Each round removes or corrects an argument, each at most once.
     for _ in 0..2 * args.len() + 2 {
@@ -69,12 +71,12 @@ pub(super) fn parse<C: Parser>(args: impl IntoIterator<Item = OsString>) -> Resu
 
 enum Correction {
     Made,
-    /// A flag was removed from this index.
+    /// A whole flag was removed from this index.
     Removed(usize),
     Impossible,
 }
 
-/// Changes the arguments so that they no longer hold what the error is about.
+/// Changes the arguments so that the error does not occur again.
 fn correct(args: &mut Vec<OsString>, error: &clap::Error) -> Correction {
     let argument = text(error, ContextKind::InvalidArg);
     // `--last <N>` names the flag `--last`.
@@ -129,9 +131,10 @@ fn correct(args: &mut Vec<OsString>, error: &clap::Error) -> Correction {
                     }
                 }
                 (Some(_), None) => {
-                    // Given twice, or without its value: the last one goes.
-                    let is_it = |arg: &OsString| matches(arg, name);
-                    let Some(at) = args.iter().rposition(is_it) else { return Correction::Impossible };
+                    // Given twice, or without its value: remove the last one.
+                    let Some(at) = args.iter().rposition(|arg| matches(arg, name)) else {
+                        return Correction::Impossible;
+                    };
                     args.remove(at);
                     return Correction::Removed(at);
                 }
@@ -146,12 +149,13 @@ fn correct(args: &mut Vec<OsString>, error: &clap::Error) -> Correction {
     }
 }
 
+/// Whether an argument is `name` or `name=VALUE`.
 fn matches(arg: &OsString, name: &str) -> bool {
     arg.to_str()
         .is_some_and(|arg| arg == name || arg.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')))
 }
 
-/// Where an argument stands, alone or with `=` and its value; never the program's name.
+/// The index of the first argument that [`matches()`], without the program's name.
 fn find(args: &[OsString], name: &str) -> Option<usize> {
     (1..args.len()).find(|at| matches(&args[*at], name))
 }
@@ -164,7 +168,7 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
     }
 }
 
-/// Clap's message without its usage block: the error with its tips, and where to look.
+/// Clap's message in one line: the error and its tips without the usage block, then a reference to the help.
 fn one_line(text: &str) -> String {
     let lines =
         text.lines().take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"));

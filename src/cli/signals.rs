@@ -1,6 +1,6 @@
-//! The process's signals. SIGINT, SIGTERM and SIGHUP cancel; SIGQUIT ends the process as it would without a
-//! dashboard, on a restored terminal. SIGHUP and SIGQUIT that were ignored at the start (`nohup`) stay
-//! ignored. SIGTSTP and SIGCONT are the dashboard's.
+//! The process's signals. SIGINT, SIGTERM and SIGHUP cancel; SIGQUIT restores the terminal and then has its
+//! default effect. SIGHUP and SIGQUIT that were ignored at the start (`nohup`) stay ignored. SIGTSTP and
+//! SIGCONT are handled by the dashboard.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::tui;
 
-/// Some senders signal the process and its group: signals that follow each other so closely are one.
+/// Some senders signal both the process and its group: signals within this time of the first count as one.
 const SAME: Duration = Duration::from_millis(500);
 
-/// A cancellation that the first SIGINT, SIGTERM or SIGHUP raises; the second ends the process on the spot.
+/// A token that the first SIGINT, SIGTERM or SIGHUP cancels; the second exits the process at once, with code
+/// 130.
 pub(super) fn cancel_on_signal() -> anyhow::Result<CancellationToken> {
     let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
     if !is_ignored(Signal::HUP) {
@@ -25,7 +26,7 @@ pub(super) fn cancel_on_signal() -> anyhow::Result<CancellationToken> {
         tokio::spawn(async move {
             quit.recv().await;
             tui::terminal::restore();
-            // Ends the process by this very signal, with a core where those are wanted.
+            // Ends the process by the signal itself, so that the system can dump a core.
             let _ = signal_hook::low_level::emulate_default_handler(Signal::QUIT.as_raw());
         });
     }
@@ -53,8 +54,8 @@ pub(super) fn cancel_on_signal() -> anyhow::Result<CancellationToken> {
     Ok(cancel)
 }
 
-/// Whether whoever started this process has it ignore a signal. Only Linux says so without unsafe code;
-/// elsewhere nothing counts as ignored.
+/// Whether this process inherited the signal as ignored. Only Linux reports it without unsafe code; elsewhere
+/// no signal counts as ignored.
 fn is_ignored(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored(&status) & (1 << (signal.as_raw() - 1)) != 0

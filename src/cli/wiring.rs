@@ -1,9 +1,10 @@
-//! From settings to the parts' own settings.
+//! Builds the parts' settings and handles (storage, queries, pipeline, channels) from the program's settings.
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,16 +16,29 @@ use crate::pipeline::status::Snapshot;
 use crate::pipeline::{Connections, PipelineSettings, WhenHeld};
 use crate::query::{CandleQuery, CandleSeries, MarketRow, Queries};
 use crate::source::SourceKind;
+use crate::text::chain;
 use crate::tui;
 
-/// How long a run that is to end tries to get over a failure.
+/// How long a run over a finite source retries after a failure.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
 
 pub(super) fn storage(settings: &Settings) -> Result<Storage, LakeError> {
     Storage::new(&settings.storage)
 }
 
-/// Columns of the terminal that stdout is, if it is one.
+/// The storage, for commands that need one.
+///
+/// # Errors
+/// When its folder does not exist.
+pub(super) fn existing_storage(settings: &Settings) -> anyhow::Result<Storage> {
+    let storage = storage(settings)?;
+    if !storage.root().is_dir() {
+        bail!("there is no storage at {}", storage.root().display());
+    }
+    Ok(storage)
+}
+
+/// Columns of the terminal, if stdout is one.
 pub(super) fn width() -> Option<usize> {
     std::io::stdout()
         .is_terminal()
@@ -44,10 +58,10 @@ pub(super) fn pipeline(settings: &Settings, when_held: WhenHeld) -> Result<Pipel
     })
 }
 
-/// The source whose candles are shown when there are several: the one that was asked for.
+/// The source whose candles are shown when there are several: the one that the user named, if any.
 pub(super) fn preferred_source(settings: &Settings) -> Option<Arc<str>> {
     let label = || match settings.source {
-        SourceKind::Replay => None, // a recording holds what it holds
+        SourceKind::Replay => None, // a recording may hold records of any source
         kind => Some(kind.label().into()),
     };
     settings.from.clone().or_else(|| if settings.is_given("source") { label() } else { None })
@@ -57,7 +71,7 @@ pub(super) fn queries(settings: &Settings) -> anyhow::Result<Queries> {
     Ok(Queries::open(storage(settings)?, preferred_source(settings))?)
 }
 
-/// A bound on the data that this process has in memory; dropped, the one before it is in force again.
+/// A limit on the memory of this process (`RLIMIT_DATA`). Restores the previous limit when dropped.
 #[derive(Debug)]
 pub(super) struct MemoryBound(Rlimit);
 
@@ -67,8 +81,8 @@ impl Drop for MemoryBound {
     }
 }
 
-/// Bounds the data that this process may have in memory: an allocation beyond it fails. Where the system
-/// knows no such bound, nothing does.
+/// Limits the memory of this process to `bytes`: an allocation beyond it fails. Does nothing where the system
+/// has no such limit.
 pub(super) fn bound_memory(bytes: u64) -> MemoryBound {
     let before = getrlimit(Resource::Data);
     let current = Some(before.current.map_or(bytes, |current| current.min(bytes)));
@@ -80,31 +94,37 @@ pub(super) fn bound_memory(bytes: u64) -> MemoryBound {
 
 pub(super) type Ends = (Connections, watch::Receiver<Arc<Snapshot>>, watch::Sender<Option<Arc<str>>>);
 
-/// What connects a pipeline with those who watch it.
+/// The channels between a pipeline and the dashboard: the pipeline's ends, the snapshots to show, and the
+/// selected coin.
 pub(super) fn connections(first: Snapshot, cancel: CancellationToken) -> Ends {
     let (snapshots, shown) = watch::channel(Arc::new(first));
     let (select, selected) = watch::channel(None);
     (Connections { snapshots, selected, cancel }, shown, select)
 }
 
-/// Answers the dashboard's questions.
+/// Runs the dashboard's queries.
 #[derive(Debug, Clone)]
 pub(super) struct Backend {
-    pub(super) queries: Queries,
-    pub(super) from: Option<Arc<str>>,
+    queries: Queries,
+    /// Answer for this source only.
+    from: Option<Arc<str>>,
+}
+
+pub(super) fn backend(settings: &Settings) -> anyhow::Result<Backend> {
+    Ok(Backend { queries: queries(settings)?, from: settings.from.clone() })
 }
 
 impl tui::Backend for Backend {
     async fn candles(&self, mut query: CandleQuery) -> Result<CandleSeries, String> {
         query.market.source = query.market.source.or_else(|| self.from.clone());
-        self.queries.candles(query).await.map_err(|error| super::exit::chain(&error))
+        self.queries.candles(query).await.map_err(|error| chain(&error))
     }
 
     async fn markets(&self) -> Result<Vec<MarketRow>, String> {
-        self.queries.markets(self.from.clone()).await.map_err(|error| super::exit::chain(&error))
+        self.queries.markets(self.from.clone()).await.map_err(|error| chain(&error))
     }
 
     async fn alerts(&self, limit: usize) -> Result<Vec<Alert>, String> {
-        self.queries.alerts(limit).await.map_err(|error| super::exit::chain(&error))
+        self.queries.alerts(limit).await.map_err(|error| chain(&error))
     }
 }

@@ -1,5 +1,5 @@
-//! The table of settings: a row for each key gives its name everywhere, its flag, and how its text is read
-//! and shown. A new setting is a row here, a field where it acts, and a line in the sample file.
+//! The table of settings. A row gives a setting's name, its flag and variables, and how its text is parsed and
+//! shown. A new setting needs a row here, a field in the part that uses it, and a line in the sample file.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::source::coingecko::{History, Plan};
 use crate::tui::format::Zone;
 use crate::tui::theme::ThemeKind;
 
-/// A key of the settings.
 #[derive(Debug)]
 pub struct Setting {
     /// As in the TOML file, sections with dots: `coingecko.base_url`.
     pub name: &'static str,
     pub flag: Option<Flag>,
-    /// Variables that mean it too, beside `CRYPTOSTREAM_<KEY>`; with a text: what being set at all means.
+    /// Other variables than `CRYPTOSTREAM_<KEY>` that set it; one with a text sets that text, whatever its own
+    /// value is.
     pub aliases: &'static [(&'static str, Option<&'static str>)],
-    /// It comes from the environment only and is never shown.
+    /// It can be set by the environment only, and is never shown.
     pub secret: bool,
-    /// It is accepted, from the environment only, and not used by this version.
+    /// It can be set by the environment only, and this version does not use it.
     pub later: bool,
     pub(super) get: fn(&Settings) -> String,
     pub(super) set: fn(&mut Settings, &str) -> Result<(), String>,
@@ -34,20 +34,20 @@ pub struct Flag {
     /// With its dashes.
     pub name: &'static str,
     pub takes: Takes,
-    /// The section of the help that it is listed in.
+    /// The section of the help.
     pub heading: &'static str,
-    /// One line of help. The default follows from the setting unless the line names one.
+    /// One line of help. [`Setting::help`] appends the default unless the line contains one.
     help: &'static str,
 }
 
-/// What follows a flag.
+/// The value of a flag.
 #[derive(Debug)]
 pub enum Takes {
-    /// A text, which the help calls so.
+    /// Any text; the value's name in the help.
     Text(&'static str),
-    /// One of these names, which the help calls so.
+    /// One of a set of names; the value's name in the help, and the set.
     OneOf(&'static str, fn() -> Vec<PossibleValue>),
-    /// Nothing: the flag stands for this text.
+    /// None: the flag sets this text.
     Nothing(&'static str),
 }
 
@@ -86,21 +86,22 @@ impl Setting {
         self
     }
 
-    /// `CRYPTOSTREAM_COINGECKO_BASE_URL` for `coingecko.base_url`.
+    /// The environment variable: `CRYPTOSTREAM_COINGECKO_BASE_URL` for `coingecko.base_url`.
     pub fn variable(&self) -> String {
         format!("{PREFIX}{}", self.name.replace('.', "_").to_uppercase())
     }
 
-    /// The help of its flag, with the default that is in force.
+    /// The help line of its flag with the default; none without a flag.
     pub fn help(&self) -> Option<String> {
         let Flag { takes, help, .. } = self.flag.as_ref()?;
         let default = (self.get)(&Settings::default());
-        let is_said = matches!(takes, Takes::Nothing(_)) || default.is_empty() || help.contains("[default");
-        Some(if is_said { (*help).to_owned() } else { format!("{help} [default: {default}]") })
+        let is_complete =
+            matches!(takes, Takes::Nothing(_)) || default.is_empty() || help.contains("[default");
+        Some(if is_complete { (*help).to_owned() } else { format!("{help} [default: {default}]") })
     }
 }
 
-/// What this program's variables start with.
+/// The prefix of this program's environment variables.
 pub(super) const PREFIX: &str = "CRYPTOSTREAM_";
 
 const MICROSECOND: Duration = Duration::from_micros(1);
@@ -118,7 +119,7 @@ const SETTINGS: &str = "Settings";
 
 use Takes::{Nothing, OneOf, Text};
 
-/// The text of a value that may be absent; empty where it is.
+/// The text of an optional value; empty where it is absent.
 fn shown<T: ToString>(value: Option<&T>) -> String {
     value.map(T::to_string).unwrap_or_default()
 }
@@ -129,7 +130,7 @@ fn level(text: &str) -> Result<String, String> {
     })
 }
 
-/// All keys, in the order of the sample file.
+/// All settings, in the order of the sample file.
 pub static KEYS: &[Setting] = &[
     Setting::new(
         "storage",
@@ -172,7 +173,7 @@ pub static KEYS: &[Setting] = &[
         "--coins",
         Text("A,B,C"),
         SOURCE,
-        "Coins by CoinGecko's id, with commas between [default: ten large ones]",
+        "Coins by CoinGecko's ids, separated by commas [default: ten large ones]",
     ),
     Setting::new(
         "quote",
@@ -183,7 +184,7 @@ pub static KEYS: &[Setting] = &[
         "--quote",
         Text("CURRENCY"),
         SOURCE,
-        "Currency of CoinGecko's prices and of 'candles', such as eur [default: usd; for 'candles' else the only one]",
+        "Currency of CoinGecko's prices and of 'candles', such as eur [default: usd; for 'candles' the only one, or usd]",
     ),
     Setting::new(
         "poll",
@@ -207,13 +208,13 @@ pub static KEYS: &[Setting] = &[
         |s| value::show_duration(s.limits.latency),
         |s, t| value::duration(t, MILLISECOND, MINUTE).map(|latency| s.limits.latency = latency),
     )
-    .flag("--batch-latency", Text("TIME"), STORAGE, "A batch is committed after this time"),
+    .flag("--batch-latency", Text("TIME"), STORAGE, "Commit a batch after this time"),
     Setting::new(
         "batch_records",
         |s| s.limits.records.to_string(),
         |s, t| value::count(t, 1).map(|records| s.limits.records = records),
     )
-    .flag("--batch-records", Text("N"), STORAGE, "… or with so many records"),
+    .flag("--batch-records", Text("N"), STORAGE, "Commit a batch at this number of records"),
     Setting::new(
         "from",
         |s| shown(s.from.as_ref()),
@@ -228,7 +229,7 @@ pub static KEYS: &[Setting] = &[
         |s| s.take_over.to_string(),
         |s, t| value::flag(t).map(|take_over| s.take_over = take_over),
     )
-    .flag("--take-over", Nothing("true"), STORAGE, "Take the storage from the pipeline that has it"),
+    .flag("--take-over", Nothing("true"), STORAGE, "Take the storage from the pipeline that uses it"),
     Setting::new(
         "coingecko.base_url",
         |s| s.coingecko.base_url.clone(),
@@ -266,7 +267,7 @@ pub static KEYS: &[Setting] = &[
         |s| s.simulator.rate.to_string(),
         |s, t| t.parse().map(|rate| s.simulator.rate = rate),
     )
-    .flag("--rate", Text("N|max"), SIMULATOR, "Ticks a second, or max (on virtual time)"),
+    .flag("--rate", Text("N|max"), SIMULATOR, "Ticks per second, or max (on virtual time)"),
     Setting::new(
         "simulator.events",
         |s| shown(s.simulator.events.as_ref()),
@@ -278,7 +279,7 @@ pub static KEYS: &[Setting] = &[
         |s| s.simulator.seed.to_string(),
         |s, t| value::count(t, 0).map(|seed| s.simulator.seed = seed),
     )
-    .flag("--seed", Text("N"), SIMULATOR, "The same seed makes the same market"),
+    .flag("--seed", Text("N"), SIMULATOR, "Seed of the market: the same seed makes the same market"),
     Setting::new(
         "simulator.start",
         |s| value::show_time(s.simulator.start),

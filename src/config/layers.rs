@@ -1,5 +1,5 @@
-//! The layers over the defaults: file, `.env`, environment, command line, each as text with its origin.
-//! Reading never stops at an error: what cannot be understood is told with everything else.
+//! Reads the layers over the defaults: file, `.env`, environment, command line. Each value is kept as text with
+//! its origin. Reading does not stop at an error, so that all of them can be reported together.
 
 use std::path::Path;
 
@@ -8,25 +8,26 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{KEYS, PREFIX, Setting};
 use super::{Origin, Override};
+use crate::text::printable;
 
-/// The settings file that is read when it is there.
+/// The settings file that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "cryptostream.toml";
-/// Variables that start so are for tests: no settings.
+/// The prefix of variables for tests, which are not settings.
 const TEST_PREFIX: &str = "CRYPTOSTREAM_TEST_";
-/// Names the settings file, as `--config` does.
+/// The variable that names the settings file, like `--config`.
 const FILE_VARIABLE: &str = "CRYPTOSTREAM_CONFIG";
 
-/// A value as text, before it is understood.
+/// A value before it is parsed.
 #[derive(Debug)]
 pub(super) struct Value {
     pub(super) key: &'static Setting,
     pub(super) text: String,
     pub(super) origin: Origin,
-    /// The variable is another program's name for it: our own name beats it in the same layer.
+    /// It was set by one of [`Setting::aliases`], which the setting's own variable overrides in the same layer.
     pub(super) alias: bool,
 }
 
-/// What the layers hold, and what is wrong in them. Built up in any order of layers.
+/// The values of all layers, and the errors found in reading them. The layers may be added in any order.
 #[derive(Debug, Default)]
 pub struct Layers {
     pub(super) values: Vec<Value>,
@@ -34,11 +35,11 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// All layers of this process.
+    /// Reads all layers of this process.
     pub(super) fn read(file: Option<&Path>, flags: Vec<Override>) -> Self {
         let mut layers = Self::default();
         layers.flags(flags);
-        // A variable that is not text cannot be ours: our names and values are.
+        // Variables that are not Unicode are ignored: no setting has such a name or value.
         let environment: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
             .collect();
@@ -76,16 +77,16 @@ impl Layers {
         }
     }
 
-    /// Adds the environment. Empty variables count as unset; unknown ones are errors when they are named like
-    /// ours.
+    /// Adds the environment. Empty variables count as unset; unknown ones whose names start with
+    /// `CRYPTOSTREAM_` are errors.
     pub fn environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         let mut variables: Vec<_> = variables.into_iter().collect();
         variables.sort();
         self.variables(variables, |name| Origin::Environment(name.to_owned()));
     }
 
-    /// Adds a `.env` file: `NAME=value` lines, `export` and quotes allowed, `#` starts a comment. Lines that
-    /// are nothing of that kind are somebody else's.
+    /// Adds a `.env` file: `NAME=value` lines, with optional `export` and quotes; `#` starts a comment. Lines of
+    /// any other form are ignored.
     pub fn dot_env(&mut self, text: &str) {
         for (line, (name, value)) in (1..).zip(text.lines().map(variable)).filter_map(|(n, v)| Some((n, v?)))
         {
@@ -93,7 +94,7 @@ impl Layers {
         }
     }
 
-    /// Adds a TOML file.
+    /// Adds a TOML file. `path` is what origins and errors call it.
     pub fn file(&mut self, path: &str, text: &str) {
         let (table, errors) = DeTable::parse_recoverable(text);
         let line = |at: usize| text.char_indices().filter(|(i, c)| *i < at && *c == '\n').count() + 1;
@@ -118,7 +119,7 @@ impl Layers {
             };
             let at = line(name.span().start);
             let mut refuse = |why: String| {
-                self.errors.push(format!("{path} line {at}: {}: {why}", crate::market::printable(&full)));
+                self.errors.push(format!("{path} line {at}: {}: {why}", printable(&full)));
             };
             match (KEYS.iter().find(|k| k.name == full), value.get_ref()) {
                 (Some(key), _) if key.secret => refuse(format!(
@@ -128,17 +129,12 @@ impl Layers {
                 (Some(key), _) if key.later => {
                     refuse("not supported by this version: take it out".to_owned());
                 }
-                (Some(key), value) => match plain(value) {
-                    Some(text) => {
-                        self.values.push(Value {
-                            key,
-                            text,
-                            origin: Origin::File { path: path.to_owned(), line: at },
-                            alias: false,
-                        });
-                    }
-                    None => refuse(format!("a {} is not what goes here", value.type_str())),
-                },
+                (Some(key), value) => self.values.push(Value {
+                    key,
+                    text: plain(value),
+                    origin: Origin::File { path: path.to_owned(), line: at },
+                    alias: false,
+                }),
                 (None, DeValue::Table(inner))
                     if KEYS.iter().any(|k| k.name.starts_with(&format!("{full}."))) =>
                 {
@@ -189,25 +185,24 @@ fn by_alias(name: &str) -> Option<(&'static Setting, Option<&'static str>)> {
 }
 
 /// A TOML value as the text that a flag would have: lists with commas, tables as `name=value`.
-fn plain(value: &DeValue<'_>) -> Option<String> {
-    let joined =
-        |parts: Vec<Option<String>>| parts.into_iter().collect::<Option<Vec<_>>>().map(|p| p.join(","));
+fn plain(value: &DeValue<'_>) -> String {
+    let joined = |parts: Vec<String>| parts.join(",");
     match value {
-        DeValue::String(text) => Some(text.to_string()),
-        DeValue::Integer(n) => Some(n.to_string()),
-        DeValue::Float(n) => Some(n.to_string()),
-        DeValue::Boolean(b) => Some(b.to_string()),
-        DeValue::Datetime(t) => Some(t.to_string()),
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(n) => n.to_string(),
+        DeValue::Float(n) => n.to_string(),
+        DeValue::Boolean(b) => b.to_string(),
+        DeValue::Datetime(t) => t.to_string(),
         DeValue::Array(items) => {
-            joined(items.iter().map(|i: &Spanned<DeValue<'_>>| plain(i.get_ref())).collect())
+            joined(items.iter().map(|item: &Spanned<DeValue<'_>>| plain(item.get_ref())).collect())
         }
-        DeValue::Table(table) => joined(
-            table.iter().map(|(k, v)| plain(v.get_ref()).map(|v| format!("{}={v}", k.get_ref()))).collect(),
-        ),
+        DeValue::Table(table) => {
+            joined(table.iter().map(|(k, v)| format!("{}={}", k.get_ref(), plain(v.get_ref()))).collect())
+        }
     }
 }
 
-/// `NAME=value` of one line.
+/// Name and value of a line of `.env`.
 fn variable(line: &str) -> Option<(String, String)> {
     let line = line.trim_start_matches('\u{feff}').trim();
     let line = line.strip_prefix("export ").unwrap_or(line);
@@ -229,7 +224,8 @@ fn variable(line: &str) -> Option<(String, String)> {
     Some((name.to_owned(), quoted.unwrap_or_else(plain).to_owned()))
 }
 
-/// `: did you mean 'x'?` where a name is near enough: one without its section, or with few letters wrong.
+/// `: did you mean 'x'?` for the nearest of `names`: the same without its section, or with few letters wrong;
+/// empty where none is near.
 fn nearest(name: &str, names: impl Iterator<Item = String>) -> String {
     let own = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
     let wanted = own(name);

@@ -33,7 +33,7 @@ fn errors(layers: Layers, purpose: Purpose) -> Vec<String> {
 }
 
 #[test]
-fn names_are_unique_and_known() {
+fn names_are_unique_and_those_in_code_exist() {
     let mut names: Vec<_> = KEYS
         .iter()
         .flat_map(|k| {
@@ -69,7 +69,7 @@ fn the_sample_file_is_the_defaults() {
     let active = Settings::resolve(layers(SAMPLE, "", &[], &[]), Purpose::Read).unwrap();
     assert_eq!(active, defaults, "as it stands, the sample changes nothing");
 
-    // `#key = value` is a setting that can be switched on, `# words` are words.
+    // `#key = value` is a setting that is commented out, `# text` is a comment.
     let all: String = SAMPLE
         .lines()
         .map(|l| if l.starts_with('#') && !l.starts_with("# ") { &l[1..] } else { l })
@@ -87,7 +87,7 @@ fn the_sample_file_is_the_defaults() {
 }
 
 #[test]
-fn the_sample_of_dot_env_is_understood_and_sets_nothing() {
+fn the_sample_of_dot_env_parses_and_sets_nothing() {
     assert_eq!(settings("", DOT_ENV_SAMPLE, &[], &[]), Settings::default());
     let on =
         DOT_ENV_SAMPLE.lines().map(|l| if l.starts_with('#') && !l.starts_with("# ") { &l[1..] } else { l });
@@ -98,7 +98,7 @@ fn the_sample_of_dot_env_is_understood_and_sets_nothing() {
 }
 
 #[test]
-fn the_higher_layer_wins_and_is_named() {
+fn the_higher_layer_overrides_and_is_the_origin() {
     let file = "poll = '20s'\nspeed = 7\ncoins = [' Bitcoin ', 'ethereum', 'bitcoin']\n[alerts.overrides]\nbitcoin = 0.5";
     let dot_env = "# mine\nCRYPTOSTREAM_POLL=25s\nexport CRYPTOSTREAM_SPEED='8' # fast\n";
     let at = settings(file, dot_env, &[("CRYPTOSTREAM_POLL", "30s")], &[("poll", "35s")]);
@@ -115,7 +115,7 @@ fn the_higher_layer_wins_and_is_named() {
 }
 
 #[test]
-fn our_own_name_beats_another_programs() {
+fn a_settings_own_variable_overrides_its_aliases() {
     let names = [("CRYPTOSTREAM_LOG_LEVEL", "debug"), ("RUST_LOG", "trace"), ("NO_COLOR", "1")];
     let at = settings("", "", &names, &[]);
     assert_eq!((at.log.level.as_str(), at.dashboard.no_color), ("debug", true));
@@ -123,13 +123,13 @@ fn our_own_name_beats_another_programs() {
 }
 
 #[test]
-fn everything_wrong_is_told_at_once_with_its_place() {
+fn all_errors_are_reported_at_once_with_their_places() {
     let file = "pol = '1s'\nsource = 'kafka'\n[coingecko]\napi_key = 'hush'\ntimeout = 5\n[ui]\ntheme = {}\n";
     let environment =
         [("CRYPTOSTREAM_SPEDE", "1"), ("CRYPTOSTREAM_RATE", "1"), ("CRYPTOSTREAM_COINS", " , ")];
     let flags =
         [("poll", "10ms"), ("storage", "s3://bucket/x"), ("batch_latency", "2m"), ("batch_records", "0")];
-    let told = errors(layers(file, "\nCRYPTOSTREAM_SPEED=-1", &environment, &flags), Purpose::Read);
+    let found = errors(layers(file, "\nCRYPTOSTREAM_SPEED=-1", &environment, &flags), Purpose::Read);
     let expected = [
         "CRYPTOSTREAM_RATE: there is no such setting: did you mean 'CRYPTOSTREAM_SIMULATOR_RATE'?",
         "CRYPTOSTREAM_SPEDE: there is no such setting: did you mean 'CRYPTOSTREAM_SPEED'?",
@@ -145,24 +145,24 @@ fn everything_wrong_is_told_at_once_with_its_place() {
         "--batch-latency: '2m' is too long: at most 1m",
         "--batch-records: '0' is not a whole number of 1 or more",
     ];
-    assert_eq!(told, expected);
-    assert!(!told.join("\n").contains("hush"));
-    let told = errors(layers("a = = 1\n", "", &[], &[]), Purpose::Read);
-    assert!(told.iter().all(|e| e.starts_with("x.toml line 1: ") && !e.contains('\n')), "{told:?}");
+    assert_eq!(found, expected);
+    assert!(!found.join("\n").contains("hush"));
+    let found = errors(layers("a = = 1\n", "", &[], &[]), Purpose::Read);
+    assert!(found.iter().all(|e| e.starts_with("x.toml line 1: ") && !e.contains('\n')), "{found:?}");
 }
 
 #[test]
-fn a_recording_means_a_replay() {
+fn an_input_implies_the_source_replay() {
     let at = settings("source = 'simulator'", "", &[], &[("input", "a.ndjson")]);
     assert_eq!((at.source, at.origin("source")), (SourceKind::Replay, &Origin::Implied("input")));
     let at = settings("input = 'a.ndjson'", "", &[], &[("source", "simulator")]);
     assert_eq!(at.source, SourceKind::Simulator);
-    let told = errors(layers("", "", &[], &[("source", "coingecko"), ("input", "-")]), Purpose::Feed);
-    assert_eq!(told, ["--input: a recording is read by '--source replay' only, not by coingecko"]);
-    let told = errors(layers("", "", &[], &[("source", "replay")]), Purpose::Feed);
-    assert_eq!(told, ["the source replay needs a recording: give '--input FILE' ('-' for stdin)"]);
-    let told = errors(layers("", "", &[], &[("input", "/no/such/file")]), Purpose::Feed);
-    assert_eq!(told, ["--input: there is no file '/no/such/file'"]);
+    let found = errors(layers("", "", &[], &[("source", "coingecko"), ("input", "-")]), Purpose::Feed);
+    assert_eq!(found, ["--input: a recording is read by '--source replay' only, not by coingecko"]);
+    let found = errors(layers("", "", &[], &[("source", "replay")]), Purpose::Feed);
+    assert_eq!(found, ["the source replay needs a recording: give '--input FILE' ('-' for stdin)"]);
+    let found = errors(layers("", "", &[], &[("input", "/no/such/file")]), Purpose::Feed);
+    assert_eq!(found, ["--input: there is no file '/no/such/file'"]);
     assert!(Settings::resolve(layers("", "", &[], &[("input", "-")]), Purpose::Feed).is_ok());
 }
 
@@ -178,7 +178,7 @@ fn simulated_data_has_its_own_storage() {
 }
 
 #[test]
-fn made_up_coins_take_the_place_of_real_ones_in_the_simulator_alone() {
+fn made_up_coins_replace_real_ones_in_the_simulator_only() {
     let at = settings("", "", &[], &[("coins", "monero"), ("simulator.markets", "12")]);
     assert_eq!((at.simulator.coins.len(), at.simulator.coins[11].as_str()), (12, "coin-0012"));
     assert_eq!(at.coingecko.coins, ["monero"]);
@@ -187,7 +187,7 @@ fn made_up_coins_take_the_place_of_real_ones_in_the_simulator_alone() {
 }
 
 #[test]
-fn old_dot_env_files_are_taken_and_secrets_never_shown() {
+fn dot_env_files_of_earlier_versions_are_accepted_and_secrets_are_never_shown() {
     let old = "MONGO_URI=mongodb+srv://u:s3cret@host/?x=1\nMONGO_USERNAME=me\nMONGO_PASSWORD=\"s3cret $x\"\n\
         WEBHOOK_URL=[https://discord.com/api/webhooks/1/s3cret](https://discord.com/api/webhooks/1/s3cret)\n\
         KAFKA_BROKERS=localhost:9092\nKAFKA_SASL_PASSWORD=s3cret\nCOINGECKO_API_KEY=s3cret\nCOINGECKO_API_PLAN=pro\nOTHER=1\nnonsense";
@@ -203,7 +203,7 @@ fn old_dot_env_files_are_taken_and_secrets_never_shown() {
 }
 
 #[test]
-fn bounds_hold() {
+fn values_out_of_bounds_are_errors() {
     for (name, good, bad) in [
         ("poll", "1s", "999ms"),
         ("batch_latency", "1m", "61s"),
@@ -232,17 +232,17 @@ fn bounds_hold() {
 
 proptest::proptest! {
     #[test]
-    fn no_file_is_too_odd_to_be_judged(toml in "[a-z.\\[\\]={}\"' #0-9\n\u{1b}é]{0,80}", odd in ".{0,40}", text in any::<String>()) {
+    fn any_text_gives_settings_or_errors(toml in "[a-z.\\[\\]={}\"' #0-9\n\u{1b}é]{0,80}", odd in ".{0,40}", text in any::<String>()) {
         let dot_env = format!("CRYPTOSTREAM_POLL={odd}\nCRYPTOSTREAM_COINS={text}\n{odd}");
         let mut layers = layers(&toml, &dot_env, &[], &[("speed", &text)]);
         layers.file("y.toml", &text);
-        if let Err(Invalid(told)) = Settings::resolve(layers, Purpose::Read) {
-            assert!(!told.is_empty());
+        if let Err(Invalid(errors)) = Settings::resolve(layers, Purpose::Read) {
+            assert!(!errors.is_empty());
         }
     }
 
     #[test]
-    fn what_is_shown_is_understood_as_the_same(
+    fn shown_values_parse_to_the_same_settings(
         (poll, tick) in (1_000_u64..86_400_000, 1_u64..1_000_000),
         (rate, threshold) in (1e-9..1e12_f64, 0.0..100.0_f64),
         start in 1_300_000_000_000_000_i64..3_000_000_000_000_000,

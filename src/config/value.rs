@@ -1,4 +1,5 @@
-//! Texts of settings and the values that they mean, with the message for what they do not.
+//! Parses the texts of settings into values and shows values as text. An error is a message without a place:
+//! `'5' has no unit: write 5s or 5ms`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use clap::builder::PossibleValue;
 
 use crate::market::Micros;
 
-/// The names of a closed set of values.
+/// The names of an enum's values, for help and completions.
 pub(super) fn names<T: ValueEnum>() -> Vec<PossibleValue> {
     let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
     values.map(|value| value.help(None::<&'static str>)).collect()
@@ -21,7 +22,7 @@ pub(super) fn name<T: ValueEnum>(value: &T) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-/// One of a closed set of values, by its name.
+/// The enum's value of this name.
 pub(super) fn one_of<T: ValueEnum>(text: &str) -> Result<T, String> {
     T::from_str(text, false).map_err(|_| {
         let names: Vec<_> = T::value_variants().iter().map(name).collect();
@@ -40,7 +41,7 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A truth value, in the words that such files use.
+/// `true`, `1`, `yes`, `on`, or their opposites.
 pub(super) fn flag(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" | "yes" | "on" => Ok(true),
@@ -49,7 +50,7 @@ pub(super) fn flag(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Which of two names a text is: `true` for the second.
+/// `false` for the first of two names, `true` for the second.
 pub(super) fn one_of_two(text: &str, names: [&str; 2]) -> Result<bool, String> {
     match names.iter().position(|name| *name == text) {
         Some(index) => Ok(index == 1),
@@ -65,7 +66,7 @@ pub(super) fn count<T: FromStr + From<u8> + PartialOrd>(text: &str, least: u8) -
     }
 }
 
-/// A duration such as `15s`, `100ms`, `1m 30s`, within bounds.
+/// A duration such as `15s`, `100ms`, `1m 30s`, from `least` to `most`.
 pub(super) fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let span = match text.parse::<u64>() {
         Ok(0) => Duration::ZERO,
@@ -95,7 +96,7 @@ pub(super) fn show_micros(span: Micros) -> String {
     show_duration(Duration::from_micros(span.unsigned_abs()))
 }
 
-/// An RFC 3339 time or a UTC date, from 2009-01-03 on (the decoder takes nothing earlier).
+/// An RFC 3339 time or a UTC date, from 2009-01-03 on (the decoder rejects earlier times).
 pub(super) fn time(text: &str) -> Result<Micros, String> {
     let time = DateTime::parse_from_rfc3339(text)
         .map(|t| t.timestamp_micros())
@@ -144,7 +145,7 @@ pub(super) fn currency(text: &str) -> Result<String, String> {
     Ok(code)
 }
 
-/// `bitcoin=0.05,ethereum=0.1`.
+/// Percentages by coin id: `bitcoin=0.05,ethereum=0.1`.
 pub(super) fn thresholds(text: &str) -> Result<BTreeMap<String, f64>, String> {
     text.split(',')
         .filter(|part| !part.trim().is_empty())
@@ -165,7 +166,7 @@ pub(super) fn show_thresholds(thresholds: &BTreeMap<String, f64>) -> String {
     thresholds.iter().map(|(coin, percent)| format!("{coin}={percent}")).collect::<Vec<_>>().join(",")
 }
 
-/// A folder of this machine.
+/// The path of a local folder.
 pub(super) fn folder(text: &str) -> Result<PathBuf, String> {
     match text.split_once("://") {
         Some(("s3" | "s3a", _)) => Err("storage on S3 is not supported yet: give a folder".to_owned()),
@@ -180,7 +181,8 @@ pub(super) fn address(text: &str) -> Result<String, String> {
     match url::Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
             if !url.username().is_empty() || url.password().is_some() {
-                Err("the address holds a password: secrets come from the environment, in variables of their own".to_owned())
+                Err("the address contains a user or password: take it out (secrets are set by environment variables only)"
+                    .to_owned())
             } else {
                 Ok(text.trim_end_matches('/').to_owned())
             }
@@ -189,7 +191,7 @@ pub(super) fn address(text: &str) -> Result<String, String> {
     }
 }
 
-/// An address as the old README gave it, `[url](url)`, or plain.
+/// A URL, plain or as the Markdown link `[url](url)` that the `.env` template of earlier versions contains.
 pub(super) fn unlinked(text: &str) -> &str {
     text.strip_prefix('[')
         .and_then(|t| t.strip_suffix(')'))

@@ -1,5 +1,5 @@
-//! The command line as a user meets it: exit codes, one line an error, and a README whose commands are
-//! understood.
+//! The command line from outside: exit codes, one line for each error, and the commands of the README, which
+//! must all parse.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -65,7 +65,7 @@ fn help_names_the_defaults_in_force() {
 }
 
 #[test]
-fn what_is_wrong_is_told_in_one_line_each_with_exit_code_2() {
+fn each_error_is_one_line_and_the_exit_code_is_2() {
     let folder = tempfile::tempdir().unwrap();
     for (args, expected) in [
         (
@@ -98,26 +98,26 @@ fn what_is_wrong_is_told_in_one_line_each_with_exit_code_2() {
         ),
     ] {
         let output = run(folder.path(), args, &[]);
-        let mut told = lines(&output.stderr);
+        let mut errors = lines(&output.stderr);
         let mut expected: Vec<_> = expected.iter().map(|l| (*l).to_owned()).collect();
-        told.sort();
+        errors.sort();
         expected.sort();
-        assert_eq!(told, expected);
+        assert_eq!(errors, expected);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(output.stdout.is_empty());
     }
     let output = run(folder.path(), &["config", "--config", "no.toml"], &[("CRYPTOSTREAM_POL", "1s")]);
-    let told = lines(&output.stderr);
+    let errors = lines(&output.stderr);
     assert_eq!(
-        told[0],
+        errors[0],
         "error: CRYPTOSTREAM_POL: there is no such setting: did you mean 'CRYPTOSTREAM_POLL'?"
     );
-    assert!(told[1].starts_with("error: --config: no.toml: "), "{told:?}");
-    assert_eq!((told.len(), output.status.code()), (2, Some(2)));
+    assert!(errors[1].starts_with("error: --config: no.toml: "), "{errors:?}");
+    assert_eq!((errors.len(), output.status.code()), (2, Some(2)));
 }
 
 #[test]
-fn command_line_variables_and_file_are_refused_in_one_run() {
+fn errors_of_command_line_variables_and_file_are_reported_in_one_run() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("cryptostream.toml"), "pol = 1\n").unwrap();
     let args = [
@@ -206,7 +206,7 @@ fn config_shows_values_with_their_origin_and_no_secret() {
 }
 
 #[test]
-fn candles_are_in_the_currency_that_there_is_or_the_choice_is_told() {
+fn candles_choose_the_currency_or_list_the_ones_there_are() {
     let folder = tempfile::tempdir().unwrap();
     let lines_in = [("bitcoin", "eur", "80000"), ("ethereum", "btc", "0.03"), ("ethereum", "eur", "3000"), ("tiny", "usd", "3.1e-13")].map(
         |(coin, quote, price)| {
@@ -226,21 +226,21 @@ fn candles_are_in_the_currency_that_there_is_or_the_choice_is_told() {
         ),
         (
             &["bitcoin", "--quote", "gbp"],
-            "error: there are no candles of 'bitcoin' in 'gbp' in ./storage; there are in eur",
+            "error: there are no candles of 'bitcoin' in 'gbp' in ./storage; its currencies are eur",
         ),
         (
             &["solana"],
-            "error: there are no candles of 'solana' in ./storage; there are of bitcoin, ethereum, tiny",
+            "error: there are no candles of 'solana' in ./storage; its coins are bitcoin, ethereum, tiny",
         ),
         (
             &["bitcoin", "--from", "binance"],
-            "error: there are no candles of that source in ./storage; there are of kraken",
+            "error: there are no candles of that source in ./storage; its sources are kraken",
         ),
     ] {
         let output = run(folder.path(), &[&["candles"], args].concat(), &[]);
-        let told = if output.status.success() { lines(&output.stdout) } else { lines(&output.stderr) };
-        assert_eq!(told[0], expected, "{args:?}");
-        assert!(args != ["tiny"] || told[3].contains(" 3.1e-13 "), "{told:?}");
+        let printed = if output.status.success() { lines(&output.stdout) } else { lines(&output.stderr) };
+        assert_eq!(printed[0], expected, "{args:?}");
+        assert!(args != ["tiny"] || printed[3].contains(" 3.1e-13 "), "{printed:?}");
     }
 }
 
@@ -256,13 +256,13 @@ fn completions_and_the_manual_are_printed() {
     }
     let page = lines(&run(folder.path(), &["man"], &[]).stdout).join("\n");
     assert!(page.contains(".TH cryptostream") && page.contains("screenshot"));
-    // Neither looks at settings: a broken file is no obstacle to them.
+    // Neither command reads the settings, so an unknown variable is no error.
     let output = run(folder.path(), &["man"], &[("CRYPTOSTREAM_NONSENSE", "1")]);
     assert!(output.status.success());
 }
 
 #[test]
-fn every_command_of_the_readme_is_understood() {
+fn every_command_of_the_readme_parses() {
     let readme = include_str!("../../README.md");
     let mut inside = false;
     let mut found = 0;
