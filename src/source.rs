@@ -1,5 +1,5 @@
-//! Where records come from. A source delivers records as they are and says, in a typed [`SourceStatus`], how
-//! it fares; it interprets nothing but what it needs to poll well.
+//! Where records come from. A source delivers records unchanged and reports its state in a [`SourceStatus`]; of
+//! the records it parses only what it needs to schedule its work (ids, times, prices).
 
 pub mod coingecko;
 mod error;
@@ -27,14 +27,13 @@ use crate::market::{Micros, Stream};
 pub use self::error::SourceError;
 pub use self::status::{SourceState, SourceStatus};
 
-/// The closed set of sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum SourceKind {
     /// Polls `CoinGecko`'s `/coins/markets`.
     Coingecko,
     /// Reads a recording: NDJSON, plain or gzip.
     Replay,
-    /// Makes a market up from a seed.
+    /// Generates a market from a seed.
     Simulator,
 }
 
@@ -66,7 +65,7 @@ impl Source {
         }
     }
 
-    /// Number of coins asked for; 0: whatever the recording holds.
+    /// Number of coins requested; 0 for a replay, which has those of its recording.
     pub const fn coins(&self) -> usize {
         match self {
             Self::CoinGecko(settings) => settings.coins.len(),
@@ -84,11 +83,11 @@ impl Source {
         }
     }
 
-    /// From when on its records come in as they happen, so that a market without records is silent; none:
-    /// they come in as fast as they are taken.
+    /// The time from which records arrive when they happen, so that a market without records is silent; none
+    /// for a source whose records arrive as fast as they are read.
     pub fn paced_since(&self) -> Option<Micros> {
         match self {
-            // A file's records waited while it was not read.
+            // The records of a file are paced from the start of the replay on.
             Self::Replay(ReplaySettings { input, speed }) if input != Path::new("-") && input.is_file() => {
                 (*speed != Speed::Max).then(now)
             }
@@ -97,11 +96,11 @@ impl Source {
         }
     }
 
-    /// Runs it until it ends or is told to: what the storage already holds is left out. History of the
-    /// `selected` coin is fetched first.
+    /// Runs it until it ends or is cancelled. Records that the storage already holds are left out; history of
+    /// the `selected` coin is fetched first.
     ///
     /// # Errors
-    /// When it cannot start or cannot go on; passing failures are a [`SourceState`] instead.
+    /// When it cannot start or cannot continue; temporary failures are a [`SourceState`] instead.
     pub async fn run(
         self,
         outlet: Outlet,
@@ -124,18 +123,18 @@ impl Source {
     }
 }
 
-/// Stretches of time, each from its start (inclusive) to its end (exclusive).
+/// Ranges of time, each from its start (inclusive) to its end (exclusive).
 pub type Stretches = Vec<(Micros, Micros)>;
 
 type StoredError = Box<dyn Error + Send + Sync>;
 
 /// What a storage holds of a source.
 pub trait Stored: Send {
-    /// The offset of the last record of a stream; none: it has none of them.
+    /// The offset of the last record of a stream; none where the storage has no record of it.
     fn position(&self, stream: &Stream) -> impl Future<Output = Result<Option<i64>, StoredError>> + Send;
 
-    /// The stretches within `from..to`, each longer than `longest`, in which coins of a source have no
-    /// candles in a currency.
+    /// The gaps of each coin within `range`: the ranges longer than `longest` without candles in the currency
+    /// `quote`.
     fn gaps(
         &self,
         source: SourceKind,
@@ -146,7 +145,7 @@ pub trait Stored: Send {
     ) -> impl Future<Output = Result<Vec<(Arc<str>, Stretches)>, StoredError>> + Send;
 }
 
-/// No storage: everything is delivered, and nothing is known to be missing.
+/// No storage: everything is delivered, and there are no gaps.
 #[derive(Debug, Clone, Copy)]
 pub struct NothingStored;
 
@@ -172,25 +171,25 @@ impl Stored for NothingStored {
 pub enum End {
     /// A finite source has delivered everything.
     Finished,
-    /// A finite source had nothing to deliver: the storage has all of it.
+    /// A finite source had nothing to deliver, because the storage has all of its records.
     NothingNew,
-    /// It was told to stop, or nobody takes its records any more.
+    /// It was cancelled, or the receiver of its records is gone.
     Stopped,
 }
 
 /// What a running source is connected to.
 #[derive(Debug, Clone)]
 pub struct Outlet {
-    /// Where deliveries go; bounded, so a slow pipeline slows the source.
+    /// Bounded, so that a slow pipeline slows the source.
     pub deliveries: mpsc::Sender<Delivery>,
-    /// Where it says how it fares.
     pub status: watch::Sender<SourceStatus>,
     /// Ends the run.
     pub cancel: CancellationToken,
 }
 
 impl Outlet {
-    /// Hands a delivery over, waiting for room. `false`: stop, nobody wants it.
+    /// Sends a delivery, waiting for room in the channel. Returns `false` when the run must stop: it was
+    /// cancelled, or the receiver is gone.
     pub async fn deliver(&self, delivery: Delivery) -> bool {
         let count = delivery.records.len() as u64;
         tokio::select! {
@@ -209,13 +208,12 @@ impl Outlet {
     }
 }
 
-/// A stretch of a coin's history to fetch: a first start, or a gap.
+/// A range of a coin's history to fetch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fill {
-    /// The coin.
     pub coin_id: Arc<str>,
-    /// Start of the range, inclusive.
+    /// Inclusive.
     pub from: Micros,
-    /// End of the range, exclusive; none: up to the coin's first live tick.
+    /// Exclusive; none: up to the coin's first live tick.
     pub to: Option<Micros>,
 }

@@ -1,19 +1,20 @@
-//! Polls `CoinGecko`'s `/coins/markets` and fetches stretches of history from `/coins/{id}/market_chart`.
+//! Polls `CoinGecko`'s `/coins/markets` and fetches ranges of history from `/coins/{id}/market_chart`.
 //!
-//! What it promises:
-//! * Every element that is served becomes one record with the element's exact bytes, however odd; a history
+//! Guarantees:
+//! * Every element of an answer becomes one record with the element's exact bytes, valid or not; a history
 //!   answer is one record whose headers name the range that it fills.
-//! * Whatever goes wrong is a [`SourceState::Reconnecting`] in words, and is tried again: with capped,
-//!   jittered backoff, never before the time a server asks for.
-//! * On `CoinGecko`'s own hosts it stays within the plan's calls a minute. Polls come first; history takes
-//!   what they leave.
-//! * After a gap without answers (the network was away, the computer slept) it fills that gap by itself.
-//! * It stops at once when told to, in the middle of a request too.
+//! * Every failure of a poll becomes a [`SourceState::Reconnecting`] with its cause and is retried with capped,
+//!   jittered backoff, not before the time that a `Retry-After` header gives.
+//! * On `CoinGecko`'s own hosts it stays within the plan's calls a minute. Polls have priority; history uses
+//!   the calls that they leave.
+//! * A gap without answers (no network, computer asleep) is filled from history.
+//! * It stops at once when cancelled, also in the middle of a request.
 
 pub mod answer;
 pub mod backfill;
 pub mod client;
 pub mod headers;
+mod notices;
 pub mod quota;
 mod session;
 
@@ -33,20 +34,19 @@ use crate::backoff::Backoff;
 use crate::market::{DAY, Micros, coins};
 use crate::secret::Secret;
 
-/// Coins asked for at once: the most that an answer holds.
+/// Coins requested in one call: the most that an answer can hold.
 const PAGE: usize = 250;
 
-/// `CoinGecko`'s plans: each has a host and a header for its key.
+/// `CoinGecko`'s plans. Each has its own host and its own header for the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Plan {
     /// Without a key, or with a free one: 30 calls a minute, 10,000 a month.
     Demo,
-    /// Paid.
     Pro,
 }
 
 impl Plan {
-    /// Where its API is.
+    /// The base URL of its API.
     pub const fn url(self) -> &'static str {
         match self {
             Self::Demo => "https://api.coingecko.com/api/v3",
@@ -60,16 +60,16 @@ impl Plan {
 pub enum History {
     #[value(name = "off")]
     Off,
-    /// In points of 5 minutes.
+    /// A point every 5 minutes.
     #[value(name = "1d")]
     Day,
-    /// In points of an hour where a stretch reaches back beyond a day, else of 5 minutes.
+    /// A point every hour for gaps that begin more than a day ago, else every 5 minutes.
     #[value(name = "7d")]
     Week,
 }
 
 impl History {
-    /// In microseconds; none: no history is fetched.
+    /// None: no history is fetched.
     pub const fn reach(self) -> Option<Micros> {
         match self {
             Self::Off => None,
@@ -79,29 +79,26 @@ impl History {
     }
 }
 
-/// What to poll, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CoinGeckoSettings {
-    /// Up to and without `/coins/markets`; [`Plan::url`] as a rule.
+    /// The URL before `/coins/markets`, such as [`Plan::url`].
     pub base_url: String,
     pub plan: Plan,
     pub api_key: Option<Secret>,
     /// Ids of the coins, lower case.
     pub coins: Vec<String>,
-    /// The currency of prices, lower case.
+    /// Code of the prices' currency, lower case.
     pub vs_currency: String,
-    /// Time between polls; longer where a quota binds.
+    /// Time between polls; a quota may make it longer.
     pub poll: Duration,
-    /// Limit for connecting.
     pub connect_timeout: Duration,
-    /// Limit for a whole answer.
+    /// For a whole call: connection, headers and body.
     pub timeout: Duration,
     /// Most bytes that an answer may have, decompressed.
     pub max_bytes: usize,
     pub history: History,
-    /// Time without prices after which history fills the gap.
+    /// Time without prices after which the gap is filled from history.
     pub gap: Duration,
-    /// Waits after failures.
     pub backoff: Backoff,
 }
 
@@ -124,7 +121,6 @@ impl Default for CoinGeckoSettings {
     }
 }
 
-/// The polling source.
 #[derive(Debug)]
 pub struct CoinGecko {
     settings: CoinGeckoSettings,
@@ -133,10 +129,10 @@ pub struct CoinGecko {
 }
 
 impl CoinGecko {
-    /// A source that has asked for nothing yet.
+    /// Checks and normalizes the settings; makes no request.
     ///
     /// # Errors
-    /// When the base URL is none, there are no coins, or the key cannot be sent.
+    /// When the base URL is invalid, there are no coins, or the key cannot be a header's value.
     pub fn new(mut settings: CoinGeckoSettings) -> Result<Self, SourceError> {
         let text = settings.base_url.trim();
         let wrong =
@@ -166,7 +162,7 @@ impl CoinGecko {
             && (key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()))
         {
             return Err(SourceError::Setting(
-                "the CoinGecko API key is not one: it is empty or holds blanks or odd characters".into(),
+                "the CoinGecko API key is invalid: it is empty or has spaces or special characters".into(),
             ));
         }
         let plan = settings.api_key.as_ref().map(|_| settings.plan);
@@ -175,15 +171,15 @@ impl CoinGecko {
         Ok(Self { settings, client, allowance })
     }
 
-    /// Calls that one poll takes.
+    /// Number of calls of one poll.
     fn pages(&self) -> u32 {
         u32::try_from(self.settings.coins.len().div_ceil(PAGE)).unwrap_or(u32::MAX)
     }
 
-    /// Polls until told to stop, and meanwhile fetches `fills`, the preferred coin's first.
+    /// Polls until it is cancelled, and meanwhile fetches `fills`, those of the `preferred` coin first.
     ///
     /// # Errors
-    /// None so far: whatever fails is tried again.
+    /// None at present: all failures are retried.
     pub async fn run(
         self,
         outlet: Outlet,
@@ -224,7 +220,7 @@ fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> Pending<'a, T> {
     Box::pin(future)
 }
 
-/// What the future in `slot` gives, which empties the slot; never, while it is empty.
+/// Waits for the future in `slot`, takes it out and returns its output. Never returns while the slot is empty.
 async fn ready<T>(slot: &mut Option<Pending<'_, T>>) -> T {
     match slot {
         Some(future) => {
@@ -241,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_that_cannot_work_are_refused_in_words() {
+    fn invalid_settings_are_errors_that_name_the_setting() {
         let refused = |change: fn(&mut CoinGeckoSettings)| {
             let mut settings = CoinGeckoSettings::default();
             change(&mut settings);
@@ -258,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn coins_are_tidied_and_the_allowance_follows_the_key() {
+    fn coins_are_normalized_and_the_allowance_depends_on_the_key() {
         let coins = [" Bitcoin", "bitcoin", "", "ethereum "].map(str::to_owned).to_vec();
         let source = CoinGecko::new(CoinGeckoSettings {
             base_url: Plan::Pro.url().to_owned(),

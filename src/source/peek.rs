@@ -1,9 +1,10 @@
-//! A cheap look at the time that a payload seems to carry: for pacing and for ranges of history, not a
-//! decoding.
+//! Finds the time of a payload by a text search, without parsing its JSON. Fast but not exact: for pacing and
+//! for ranges of history only.
 
 use crate::market::{Micros, time};
 
-/// The time in the first of `event_time`, `last_updated`, `timestamp` that the text has.
+/// The value of the first key of `event_time`, `last_updated` and `timestamp` that occurs in the text and holds
+/// a time.
 pub(super) fn event_time(line: &[u8]) -> Option<Micros> {
     ["\"event_time\"", "\"last_updated\"", "\"timestamp\""].into_iter().find_map(|name| {
         let at = memchr::memmem::find(line, name.as_bytes())?;
@@ -26,14 +27,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_have_a_time_or_none(bytes in any::<Vec<u8>>(), tail in "\\PC{0,20}") {
+        fn any_bytes_are_read_without_panic(bytes in any::<Vec<u8>>(), tail in "\\PC{0,20}") {
             let _ = event_time(&bytes);
             let _ = event_time(format!("{{\"event_time\":{tail}").as_bytes());
         }
     }
 
     #[test]
-    fn times_are_seen_in_all_their_forms() {
+    fn times_are_found_in_all_formats() {
         for line in [
             r#"{"event_time":"2025-05-12T00:00:00.000Z"}"#,
             r#"{"x":1,"last_updated" : "2025-05-12T02:00:00+02:00"}"#,

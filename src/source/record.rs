@@ -1,10 +1,10 @@
-//! `cryptostream record`: what a source delivers, to a file that replay reads back, record for record and
+//! `cryptostream record`: writes what a source delivers to a file that replay reads back, record for record and
 //! byte for byte.
 //!
-//! A new recording is written beside its name and gets it at the end, so that it replaces nothing before it
-//! is there; with [`Existing::Append`] the lines go to the end of the recording itself, whose old lines are
-//! not touched. A killed recorder leaves a file that is good up to the last flush: lines, and members of a
-//! gzip file, are written whole.
+//! A new recording is written to a file beside its target and renamed at the end, so that an existing one is
+//! not replaced before the new one is complete; with [`Existing::Append`] lines are appended to the recording
+//! itself. A killed recorder leaves a file that is valid up to the last flush: lines and gzip members are
+//! written whole.
 
 pub mod envelope;
 
@@ -24,19 +24,18 @@ use super::SourceError;
 use crate::market::records::Delivery;
 use crate::staged::{self, StagedFile};
 
-/// How often a recording is written out while records come slowly.
+/// Longest time between two flushes.
 const FLUSH: Duration = Duration::from_secs(1);
-/// Text held back at most before it is written out.
+/// Bytes of buffered lines from which on they are flushed.
 const BUFFER: usize = 1 << 20;
 
-/// What becomes of a recording that is there already.
+/// What to do with an existing recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// It stays: an error.
+    /// Refuse to record.
     Keep,
-    /// It is replaced at the end.
+    /// Replace it when the new one is complete.
     Replace,
-    /// It gets the records added.
     Append,
 }
 
@@ -47,14 +46,14 @@ pub struct Recorder {
     gzip: bool,
     lines: String,
     records: u64,
-    /// Records, and bytes of the file, that were written out whole.
+    /// Records that are flushed, and the file's length in bytes with them.
     written: (u64, u64),
 }
 
 enum Output {
-    /// Beside the recording that it becomes at the end.
+    /// A file beside the recording, to be renamed at the end.
     Staged(StagedFile, Existing),
-    /// The end of a recording.
+    /// An existing recording, to be appended to.
     End(File),
     /// Standard output, a pipe, a device.
     Stream(Box<dyn Write + Send>),
@@ -69,8 +68,8 @@ impl Output {
         }
     }
 
-    /// Cuts a file back to so many bytes.
-    fn cut(&mut self, length: u64) -> io::Result<()> {
+    /// Truncates a file to `length` bytes.
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
         match self {
             Self::Staged(staged, _) => staged.file().set_len(length),
             Self::End(file) => file.set_len(length),
@@ -88,8 +87,8 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
-/// Refuses to record into the file that is being replayed, by whatever names; `-` is standard output and
-/// input.
+/// Refuses to record into the file that is being replayed, also where the two have different names (links,
+/// redirections); `-` is standard output or input.
 ///
 /// # Errors
 /// [`SourceError::Refused`].
@@ -109,11 +108,11 @@ pub fn refuse_input(recording: &Path, input: &Path) -> Result<(), SourceError> {
 }
 
 impl Recorder {
-    /// A recorder into a file; `-` is standard output. Reads a recording that is to be appended to, so call
-    /// it where blocking is allowed.
+    /// Opens a recording for writing; `-` is standard output. Blocks: a recording that is to be appended to is
+    /// read through.
     ///
     /// # Errors
-    /// [`SourceError::Refused`] when something would be lost; else when the file cannot be written.
+    /// [`SourceError::Refused`] when existing records could be lost; else when the file cannot be written.
     pub fn create(path: &Path, existing: Existing) -> Result<Self, SourceError> {
         let name = path.display().to_string();
         let failed = |source| SourceError::Write { name: name.clone(), kept: String::new(), source };
@@ -128,36 +127,36 @@ impl Recorder {
                 gzip,
             ));
         }
-        let is_there = fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() > 0);
-        if is_there && existing == Existing::Append {
+        let exists = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0);
+        if exists && existing == Existing::Append {
             return Self::append(&name, path);
         }
-        if is_there && existing == Existing::Keep {
-            let words = format!(
+        if exists && existing == Existing::Keep {
+            return Err(SourceError::Refused(format!(
                 "there is a recording '{name}': add to it with --append, replace it with --force, or name another file"
-            );
-            return Err(SourceError::Refused(words));
+            )));
         }
         let mut staged = StagedFile::open(path).map_err(|error| in_use(&name, error))?;
         if staged.file().metadata().map_err(failed)?.len() > 0 {
-            let words = format!(
-                "'{}' holds what a recorder had written until it was killed: rename it to keep it, for replay reads it, or delete it; then record again",
+            return Err(SourceError::Refused(format!(
+                "'{}' holds the records of a recorder that was killed: rename it to keep them, or delete it; then record again",
                 staged.path().display()
-            );
-            return Err(SourceError::Refused(words));
+            )));
         }
         Ok(Self::with(&name, Output::Staged(staged, existing), gzip))
     }
 
-    /// A recorder to the end of a recording.
+    /// Opens an existing recording for appending.
     fn append(name: &str, path: &Path) -> Result<Self, SourceError> {
         let mut file = staged::locked(path, File::options().read(true).append(true))
             .map_err(|error| in_use(name, error))?;
         let Ending { gzip, is_line_open } = ending(&mut file).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => SourceError::Refused(format!(
-                "nothing can be added to '{name}': its gzip data is damaged, or something stands behind it; what can be read of it is \
-                 copied by 'cryptostream record NEW --input {name} --speed max'"
-            )),
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                SourceError::Refused(format!(
+                    "cannot append to '{name}': its gzip data is damaged or followed by other data; \
+                 'cryptostream record NEW --input {name} --speed max' copies the lines that can be read"
+                ))
+            }
             _ => in_use(name, error),
         })?;
         let length = file.metadata().map_err(|error| in_use(name, error))?.len();
@@ -169,7 +168,7 @@ impl Recorder {
         Ok(recorder)
     }
 
-    /// A recorder into anything that takes bytes; `name` is what errors call it.
+    /// A recorder into any writer; `name` is what errors call it.
     pub fn to(name: &str, stream: Box<dyn Write + Send>, gzip: bool) -> Self {
         Self::with(name, Output::Stream(stream), gzip)
     }
@@ -178,15 +177,10 @@ impl Recorder {
         Self { name: name.to_owned(), output, gzip, lines: String::new(), records: 0, written: (0, 0) }
     }
 
-    /// Records taken so far.
-    pub const fn records(&self) -> u64 {
-        self.records
-    }
-
-    /// Takes a delivery, and writes out when enough has gathered. Blocks while writing.
+    /// Buffers a delivery's records, and flushes when the buffer is full. Blocks.
     ///
     /// # Errors
-    /// When the file cannot be written: the disk is full, the reader of a pipe is gone …
+    /// As [`Self::flush`].
     pub fn write(&mut self, delivery: &Delivery) -> Result<(), SourceError> {
         for record in delivery.records.iter() {
             envelope::write(&mut self.lines, record);
@@ -199,10 +193,11 @@ impl Recorder {
         Ok(())
     }
 
-    /// Writes out everything taken so far. Blocks while writing.
+    /// Writes all buffered records to the file. Blocks.
     ///
     /// # Errors
-    /// When the file cannot be written; it is cut back to what was written out before.
+    /// When the file cannot be written (disk full, pipe closed); it is truncated to its length after the last
+    /// successful flush.
     pub fn flush(&mut self) -> Result<(), SourceError> {
         if self.records == self.written.0 {
             return Ok(());
@@ -218,29 +213,29 @@ impl Recorder {
         }
     }
 
-    /// The error of a write that failed: what was written out whole before it stays.
+    /// Truncates the file after a failed write, and gives the error with the place of the records before it.
     fn failed(&mut self, source: io::Error) -> SourceError {
         let (records, length) = self.written;
-        let is_cut = self.output.cut(length).is_ok();
+        let is_truncated = self.output.truncate(length).is_ok();
         let kept = match std::mem::replace(&mut self.output, Output::Stream(Box::new(io::sink()))) {
             Output::Staged(staged, _) if records == 0 => {
-                let _ = staged.discard(); // the first error is the one to tell
+                let _ = staged.discard(); // the error to report is that of the write
                 String::new()
             }
             Output::Staged(staged, _) => {
                 format!("; its first {records} records are in '{}'", staged.path().display())
             }
-            Output::End(_) if is_cut && records > 0 => format!("; {records} records were added to it"),
+            Output::End(_) if is_truncated && records > 0 => format!("; {records} records were added to it"),
             Output::End(_) | Output::Stream(_) => String::new(),
         };
         SourceError::Write { name: self.name.clone(), kept, source }
     }
 
-    /// Ends the recording: a new one gets its name, unless there is nothing in it. Gives the number of
-    /// records. Blocks while writing.
+    /// Flushes and completes the recording: a new one is renamed to its target, or deleted if it has no records.
+    /// Returns the number of records. Blocks.
     ///
     /// # Errors
-    /// When the file cannot be written; [`SourceError::Refused`] when there is one of its name by now that is
+    /// When the file cannot be written; [`SourceError::Refused`] when the target has appeared meanwhile and is
     /// not to be replaced.
     pub fn finish(mut self) -> Result<u64, SourceError> {
         self.flush()?;
@@ -252,11 +247,10 @@ impl Recorder {
                 kept = format!("; its records are in '{partial}'");
                 let ended = if existing == Existing::Replace { staged.commit() } else { staged.commit_new() };
                 if ended.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-                    let words = format!(
-                        "'{}' appeared while it was being recorded, and stays as it is; the records are in '{partial}'",
+                    return Err(SourceError::Refused(format!(
+                        "'{}' appeared while it was being recorded and was not replaced; the records are in '{partial}'",
                         self.name
-                    );
-                    return Err(SourceError::Refused(words));
+                    )));
                 }
                 ended
             }
@@ -267,9 +261,9 @@ impl Recorder {
         Ok(self.records)
     }
 
-    /// Records everything that arrives until the channel closes or `cancel` is raised (what is in the channel
-    /// by then is still taken), writing out at least once a second, and ends the recording. Gives the number
-    /// of records.
+    /// Records all deliveries until the channel closes or `cancel` is cancelled (deliveries in the channel by
+    /// then are still recorded), flushes at least once a second, and completes the recording. Returns the
+    /// number of records.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -299,7 +293,7 @@ impl Recorder {
         tokio::task::spawn_blocking(move || self.finish()).await.map_err(|_| SourceError::Reader)?
     }
 
-    /// Takes one delivery, or writes out, on a thread that may block.
+    /// Writes one delivery, or flushes, on a thread that may block.
     async fn blocking(mut self, delivery: Option<Delivery>) -> Result<Self, SourceError> {
         tokio::task::spawn_blocking(move || {
             match delivery {
@@ -313,7 +307,7 @@ impl Recorder {
     }
 }
 
-/// One whole gzip member; members one after the other are a gzip file.
+/// The text as one whole gzip member; concatenated members are a gzip file.
 fn member(text: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 4), Compression::default());
     encoder.write_all(text)?;
@@ -328,15 +322,15 @@ fn in_use(name: &str, source: io::Error) -> SourceError {
     }
 }
 
-/// How a recording ends.
+/// The end of a recording that is to be appended to.
 struct Ending {
     gzip: bool,
     /// Whether its last line lacks a line break.
     is_line_open: bool,
 }
 
-/// Reads a recording through. Damaged gzip is an error, and so is what follows it, padding included: nothing
-/// behind it would be read.
+/// Reads a recording to its end. Damaged gzip is an error, and so is anything after its gzip data, padding
+/// included: a replay would not read members after it.
 fn ending(file: &mut File) -> io::Result<Ending> {
     let mut head = Vec::new();
     file.take(2).read_to_end(&mut head)?;

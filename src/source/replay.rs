@@ -1,18 +1,18 @@
 //! Replays a recording: JSON lines, plain or gzip, from a file or standard input; one line is one record.
 //!
-//! What it promises:
+//! Guarantees:
 //! * The stream's identity is the hash of the decompressed content and an offset is the line's number from 0,
-//!   so the same position never means another record: the file is read twice, first to hash it, and no block
-//!   is delivered that is not what was hashed. Standard input (and any other file that can be read only once)
-//!   has a fresh identity per run.
-//! * Every line is a record: blank ones, ones that are not UTF-8, a last one without a line break. Only `\n`
-//!   is stripped, and a byte order mark before the first line; a `\r` belongs to the value. A text that
-//!   begins with the byte order mark of UTF-16 or UTF-32 is refused as a whole.
+//!   so a position always means the same record: a file is read twice, first to hash it, and no block is
+//!   delivered that differs from what was hashed. Standard input (and any other file that can be read only
+//!   once) has a new identity in each run.
+//! * Every line is a record, also if it is blank, not UTF-8, or the last one without a line break. Only `\n` is
+//!   removed, and a byte order mark before the first line; a `\r` belongs to the value. A text that begins with
+//!   the byte order mark of UTF-16 or UTF-32 is refused as a whole.
 //! * Of a damaged gzip file all whole lines that can be read are delivered, then an error names the last of
-//!   them. Its identity is the hash of what can be read. Where only what follows its gzip data is wrong, its
-//!   content is whole.
-//! * A line that [`Recorder`](super::record::Recorder) wrote gives back the record that it holds; a broken
-//!   one is itself the value.
+//!   them. Its identity is the hash of what can be read. If only data after the gzip data is wrong, the content
+//!   is complete.
+//! * A line that [`Recorder`](super::record::Recorder) wrote gives the record in it; if such a line is invalid,
+//!   the line itself is the value.
 
 mod content;
 mod gunzip;
@@ -32,12 +32,11 @@ use super::{End, Outlet, SourceError, SourceState};
 use crate::market::Stream;
 use crate::market::records::Delivery;
 
-/// Most bytes that one line may have.
+/// Most bytes of a line.
 pub const MAX_LINE: usize = 64 << 20;
 /// Batches read ahead of the one being delivered.
 const READ_AHEAD: usize = 2;
 
-/// What to replay, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReplaySettings {
     /// The recording; `-` is standard input.
@@ -55,11 +54,10 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Opens a recording, `-` being standard input, and reads a file once through for its identity: call it
-    /// where blocking is allowed.
+    /// Opens a recording; `-` is standard input. Blocks: a file is read through once for its identity.
     ///
     /// # Errors
-    /// When the file is missing, a directory, or unreadable.
+    /// When the file is missing, a directory, or cannot be read.
     pub fn open(path: &Path, speed: Speed) -> Result<Self, SourceError> {
         let mut content = Content::open(path)?;
         let map = content.map()?;
@@ -83,8 +81,8 @@ impl Replay {
     /// Delivers the records after the offset `resume_after`, or all.
     ///
     /// # Errors
-    /// When the recording cannot be read to its end (after all whole lines before that), or is not what it
-    /// was when it was opened.
+    /// When the recording cannot be read to its end (after all whole lines before the error are delivered), or
+    /// has changed since it was opened.
     pub async fn run(self, outlet: Outlet, resume_after: Option<i64>) -> Result<End, SourceError> {
         let total = self.lines();
         let progress = |done: u64| SourceState::Replaying {
@@ -95,8 +93,8 @@ impl Replay {
         let (sender, mut batches) = mpsc::channel(READ_AHEAD);
         let first = resume_after.map_or(0, |offset| offset.saturating_add(1));
         let reader = Reader::new(self.content, self.map, self.speed, first, sender);
-        // A thread of its own, not the runtime's: one that waits for standard input can't be told to end, and
-        // must not keep the process from ending. One that reads a file ends with its channel.
+        // Not a thread of the runtime: one that blocks on standard input cannot be stopped, and must not delay
+        // the process's exit. One that reads a file ends when its channel closes.
         std::thread::Builder::new()
             .name("replay".into())
             .spawn(move || reader.run())
@@ -134,9 +132,9 @@ impl Replay {
     }
 }
 
-/// Waits until `due` after `started`. `false`: stop.
+/// Waits until `due` after `started`. Returns `false` when the run was cancelled.
 async fn wait_until(outlet: &Outlet, started: Instant, due: Duration) -> bool {
-    // A wait longer than any timer's is one until told otherwise.
+    // A time that an `Instant` cannot hold is never reached: a year serves as well.
     let due = started.checked_add(due).unwrap_or_else(|| started + Duration::from_hours(365 * 24));
     tokio::select! {
         biased;
@@ -145,7 +143,7 @@ async fn wait_until(outlet: &Outlet, started: Instant, due: Duration) -> bool {
     }
 }
 
-/// What errors call the file.
+/// The file's name in errors.
 fn display_name(path: &Path) -> String {
     if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
 }

@@ -1,6 +1,6 @@
 //! A made-up market: seeded and deterministic. The same seed and coins give the same prices, sizes and trade
-//! ids on every machine, whatever the rate and the batches, and at [`Rate::Max`] the same bytes until virtual
-//! time has reached the clock.
+//! ids on every machine, independent of the rate and the batches, and at [`Rate::Max`] the same bytes until
+//! virtual time reaches the clock.
 
 mod coin;
 mod generator;
@@ -16,22 +16,22 @@ use crate::market::time::now;
 use crate::market::{Micros, Records, SECOND};
 use crate::text::max_or_positive;
 
-/// Ticks delivered at once at most.
+/// Most ticks of a delivery.
 const BATCH: usize = 4_096;
-/// Ticks that are due within this time of each other are delivered together.
+/// Shortest wait between two deliveries.
 const TOGETHER: Duration = Duration::from_millis(5);
-/// A simulator that is further behind its rate than this (the machine slept, nobody took its ticks) goes on
-/// from now rather than catching up.
+/// A simulator that is further behind its rate than this (the computer slept, the pipeline was slow) continues
+/// from the current time instead of catching up.
 const BEHIND: Micros = 5 * SECOND;
-/// 2025-01-01T00:00:00Z: where virtual time begins unless told otherwise.
+/// 2025-01-01T00:00:00Z: the default start of virtual time.
 const START: Micros = 1_735_689_600 * SECOND;
 
 /// How fast ticks are made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rate {
-    /// On virtual time, as fast as they are taken; on reaching now, at the clock's pace.
+    /// As fast as possible, with virtual time; in real time once virtual time has reached the clock.
     Max,
-    /// So many a second over all coins, stamped with the clock; finite and above zero.
+    /// Ticks per second over all coins, with the clock's time; finite and above zero.
     PerSecond(f64),
 }
 
@@ -52,18 +52,15 @@ impl FromStr for Rate {
     }
 }
 
-/// What market to make up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimulatorSettings {
-    /// The same seed makes the same market.
     pub seed: u64,
     /// Ids of the coins.
     pub coins: Vec<String>,
-    /// How fast.
     pub rate: Rate,
-    /// Ticks to make; none: no end.
+    /// Number of ticks after which it ends; none: no end.
     pub events: Option<u64>,
-    /// Where virtual time begins ([`Rate::Max`] only).
+    /// Start of virtual time ([`Rate::Max`] only).
     pub start: Micros,
     /// Mean time between two ticks of one coin, in virtual time.
     pub tick: Duration,
@@ -76,24 +73,25 @@ impl Default for SimulatorSettings {
     }
 }
 
-/// Ids of `count` coins: the ten of the program's default, then `coin-0011` and so on.
+/// Ids of `count` coins: the program's ten default coins, then `coin-0011` and so on.
 pub fn coins(count: usize) -> Vec<String> {
     let known = coin::PROFILES.iter().map(|p| p.id.to_owned());
     known.chain((coin::PROFILES.len() + 1..).map(|n| format!("coin-{n:04}"))).take(count).collect()
 }
 
-/// The source of a made-up market.
 #[derive(Debug)]
 pub struct Simulator {
     settings: SimulatorSettings,
 }
 
-/// Virtual time to event time: shifted and stretched.
+/// The linear map from virtual time to event time.
 #[derive(Debug, Clone, Copy)]
 struct Timeline {
+    /// In virtual time.
     start: Micros,
+    /// The event time of `start`.
     origin: Micros,
-    /// Microseconds of event time in one of virtual time; none: one.
+    /// Event time per virtual time; none: 1.
     stretch: Option<f64>,
 }
 
@@ -127,7 +125,7 @@ impl Simulator {
         }
     }
 
-    /// Makes ticks until there are enough or it is told to stop.
+    /// Makes ticks until their number is reached or the run is cancelled.
     ///
     /// # Errors
     /// When there are no coins, or the time between ticks is zero.
@@ -167,7 +165,7 @@ impl Simulator {
             if !outlet.deliver(Delivery { stream: None, records }).await {
                 return Ok(End::Stopped);
             }
-            // A batch is a millisecond of work: others on this thread get their turn.
+            // A batch takes about a millisecond: let other tasks on this thread run.
             tokio::task::yield_now().await;
         }
         outlet.status.send_modify(|s| s.state = SourceState::Finished);
@@ -207,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_makes_as_many_ticks_as_asked_for_and_ends() {
+    async fn it_ends_after_the_number_of_ticks_in_its_settings() {
         let settings =
             SimulatorSettings { rate: Rate::Max, events: Some(10_000), ..SimulatorSettings::default() };
         let (values, status) = run(settings.clone()).await;
@@ -217,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_a_rate_ticks_carry_the_clock_and_the_same_prices() {
+    async fn at_a_rate_ticks_have_the_clocks_time_and_the_same_prices() {
         let max = SimulatorSettings { rate: Rate::Max, events: Some(500), ..SimulatorSettings::default() };
         let paced = SimulatorSettings { rate: Rate::PerSecond(50_000.0), ..max.clone() };
         let (before, (paced, _), after) = (now(), run(paced).await, now());
@@ -234,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_stops_when_told_to_while_it_waits() {
+    async fn it_stops_when_cancelled_while_it_waits() {
         let (deliveries, received) = mpsc::channel(1);
         let (status, _seen) = watch::channel(SourceStatus::starting(SourceKind::Simulator, 1));
         let cancel = CancellationToken::new();
@@ -247,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn coins_beyond_the_known_have_numbers() {
+    fn coins_after_the_default_ones_are_numbered() {
         let coins = coins(1_000);
         assert_eq!(
             (coins[0].as_str(), coins[10].as_str(), coins[999].as_str()),
@@ -256,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_known_coins_are_the_programs_own() {
+    fn the_first_coins_are_the_programs_default() {
         assert_eq!(coins(10), coins::default_ids().collect::<Vec<_>>());
     }
 

@@ -1,45 +1,41 @@
-//! What a running source reports of itself.
+//! What a running source reports: its state, its progress, and notices for the user.
 
 use std::time::Duration;
 
 use super::SourceKind;
 use crate::market::Micros;
 
-/// How a source fares, in the words of its kind.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceState {
-    /// Nothing has arrived yet.
+    /// Nothing has been received yet.
     Starting,
-    /// Answers come.
+    /// The last poll succeeded.
     Live,
-    /// The last attempt failed; the next one is due at the given clock time.
+    /// The last attempt failed and will be repeated.
     Reconnecting {
         /// Clock time of the next attempt.
         at: Micros,
-        /// How many attempts in a row have failed.
+        /// Number of failed attempts in a row.
         attempt: u32,
-        /// Why, in words: `429 rate limited`, `connection refused` …
+        /// The cause: `429 rate limited`, `connection refused by …`
         why: String,
     },
-    /// A recording is being read; `done` of 0..=1 where its length is known.
+    /// A recording is being read.
     Replaying {
-        /// Share of the lines delivered.
+        /// Share of its lines that are delivered (0..=1); none where their number is not known.
         done: Option<f64>,
     },
-    /// A made-up market.
     Simulating,
     /// A finite source has delivered everything.
     Finished,
 }
 
-/// What the screen knows of the source.
+/// What a source reports to the dashboard.
 #[derive(Debug, Clone)]
 pub struct SourceStatus {
-    /// Which source.
     pub kind: SourceKind,
-    /// How it fares.
     pub state: SourceState,
-    /// Number of coins asked for (0: whatever the recording holds).
+    /// Number of coins requested; 0 for a replay.
     pub coins: usize,
     /// Records delivered since the start.
     pub records: u64,
@@ -47,15 +43,15 @@ pub struct SourceStatus {
     pub last_delivery: Option<Micros>,
     /// Clock time of the next poll.
     pub next_poll: Option<Micros>,
-    /// Time between polls in force (may be longer than asked for, to keep within a quota).
+    /// Time between polls in force, which a quota may make longer than the setting.
     pub poll: Option<Duration>,
-    /// How long the last answer took.
+    /// Duration of the last poll's calls.
     pub round_trip: Option<Duration>,
-    /// Share of the plan's calls still left, 0..=1, where a quota binds.
+    /// Share of the plan's calls that is left (0..=1); none without a quota.
     pub quota_left: Option<f64>,
-    /// Things the user should know, in words: a clock that is off, a coin that the source does not know …
+    /// Messages that apply now: the clock is wrong, a coin is not known …
     pub notices: Vec<String>,
-    /// The last failure, in words.
+    /// The cause of the last failure.
     pub last_error: Option<String>,
 }
 

@@ -1,5 +1,4 @@
-//! `CoinGecko` against a server that does everything wrong that servers do: what is delivered, what the
-//! screen is told.
+//! The source `CoinGecko` against a server with all kinds of faults: what it delivers, and its status.
 
 mod failures;
 mod history;
@@ -81,7 +80,7 @@ impl Run {
         let cancel = CancellationToken::new();
         let outlet = Outlet { deliveries: sender, status, cancel: cancel.clone() };
         let task =
-            tokio::spawn(CoinGecko::new(settings).expect("sound settings").run(outlet, fills, selected));
+            tokio::spawn(CoinGecko::new(settings).expect("valid settings").run(outlet, fills, selected));
         Self { server, deliveries, status: seen, preferred, cancel, task }
     }
 
@@ -112,7 +111,7 @@ impl Run {
         found.expect("in time").expect("it runs").clone()
     }
 
-    /// Stops it, which must not take a request's time.
+    /// Cancels it and waits for its end, which must not wait for requests.
     async fn stop(self) {
         self.cancel.cancel();
         let end =

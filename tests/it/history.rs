@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::http::{Answer, Server};
 use crate::support::tables::{Row, assert_rows, assert_sound, instant, replaying, rows};
 
-/// The longest that any of it may take.
+/// Longer than any test takes.
 const LONG: Duration = Duration::from_mins(1);
 const COLUMNS: [&str; 7] =
     ["coin_id", "window_start", "open_price", "close_price", "avg_price", "volume", "tick_count"];
@@ -25,7 +25,7 @@ fn now() -> Micros {
     chrono::Utc::now().timestamp_micros()
 }
 
-/// A list of prices that were made just now.
+/// A list of prices with the current time.
 fn markets(coins: &[&str]) -> Answer {
     let prices = coins
         .iter()
@@ -33,7 +33,7 @@ fn markets(coins: &[&str]) -> Answer {
     Answer::json(&format!("[{}]", prices.collect::<Vec<_>>().join(",")))
 }
 
-/// Runs a pipeline over a `CoinGecko` until a snapshot is as wanted.
+/// Runs a pipeline over a `CoinGecko` server until a snapshot satisfies `wanted`.
 async fn run_until(
     storage: &Path,
     server: &Server,
@@ -62,12 +62,12 @@ async fn run_until(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn history_stands_in_gold_once_also_after_a_restart() {
+async fn history_is_in_gold_once_also_after_a_restart() {
     const COINS: [&str; 2] = ["bitcoin", "ethereum"];
     let folder = tempfile::tempdir().unwrap();
     let storage = folder.path().join("storage");
-    // A point every five minutes for two hours; at first forty minutes of them are missing, which a restart
-    // asks for again.
+    // A point every five minutes for two hours; the first answer lacks forty minutes, which a restart requests
+    // again.
     let first = (now() - 150 * MINUTE) / MINUTE * MINUTE + 7_000;
     let all: Vec<(Micros, f64)> =
         (0..24_u32).map(|n| (first + i64::from(n) * 5 * MINUTE, 100.0 + f64::from(n))).collect();

@@ -1,16 +1,16 @@
-//! Recordings as files: what `record` does to what is there, and what a replay makes of files that are
-//! damaged.
+//! Recordings as files: what `record` does to existing files, and the replay of damaged ones.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
+use crate::support::process::{Running, wait_for};
 use crate::support::shared_data;
 
 /// The program in a folder and an empty environment.
@@ -21,17 +21,17 @@ fn program(folder: &Path, args: &[&str]) -> Command {
 }
 
 /// Exit code and stderr of a run.
-fn told(output: &Output) -> (Option<i32>, String) {
+fn result(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr.clone()).unwrap())
 }
 
 fn run(folder: &Path, args: &[&str]) -> (Option<i32>, String) {
-    told(&program(folder, args).output().unwrap())
+    result(&program(folder, args).output().unwrap())
 }
 
 const SOURCE: [&str; 5] = ["--source", "simulator", "--rate", "max", "--events"];
 
-/// Records so many made-up ticks.
+/// Records this number of simulated ticks.
 fn record(folder: &Path, args: &[&str], events: &str) -> (Option<i32>, String) {
     run(folder, &[&["record"], args, &SOURCE, &[events]].concat())
 }
@@ -45,7 +45,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The lines of a recording, plain or gzip, each of which must be whole.
+/// The number of lines of a recording, plain or gzip, each of which must be valid JSON.
 fn lines(path: &Path) -> usize {
     let mut text = String::new();
     let mut file = File::open(path).unwrap();
@@ -59,40 +59,35 @@ fn lines(path: &Path) -> usize {
     text.lines().count()
 }
 
-fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < Duration::from_mins(1), "{what} in vain");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
-}
-
-/// A recorder that goes on until it is told to stop, when some of its records have been written out.
-fn recorder(folder: &Path, args: &[&str]) -> Child {
+/// Starts to record an endless source.
+fn start(folder: &Path, args: &[&str]) -> Running {
     let args = [&["record"], args, &["--source", "simulator", "--rate", "500"]].concat();
-    let child = program(folder, &args).stderr(Stdio::piped()).spawn().unwrap();
-    let partial = folder.join(format!("{}.partial", args[1]));
-    wait("waited for records", || fs::metadata(&partial).is_ok_and(|m| m.len() > 0));
-    child
+    let mut command = program(folder, &args);
+    command.stderr(Stdio::piped());
+    Running::start(command)
+}
+
+/// A recorder of an endless source that has flushed some of its records to a new file.
+fn recorder(folder: &Path, args: &[&str]) -> Running {
+    let running = start(folder, args);
+    let partial = folder.join(format!("{}.partial", args[0]));
+    wait_for("records", || fs::metadata(&partial).is_ok_and(|m| m.len() > 0));
+    running
 }
 
 #[test]
-fn a_recording_is_replaced_or_added_to_only_when_told() {
+fn a_recording_is_replaced_or_appended_to_only_with_a_flag() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a.ndjson", "a.ndjson.gz"] {
         let path = folder.path().join(name);
         assert_eq!(record(folder.path(), &[name], "300").0, Some(0));
         assert_eq!(lines(&path), 300);
         let before = fs::read(&path).unwrap();
-        let (code, words) = record(folder.path(), &[name], "100");
+        let (code, message) = record(folder.path(), &[name], "100");
         assert_eq!(code, Some(2));
         assert!(
-            words.contains("--append") && words.contains("--force") && words.lines().count() == 1,
-            "{words}"
+            message.contains("--append") && message.contains("--force") && message.lines().count() == 1,
+            "{message}"
         );
         assert_eq!(record(folder.path(), &[name, "--force", "--append"], "100").0, Some(2));
         assert_eq!(fs::read(&path).unwrap(), before);
@@ -106,20 +101,20 @@ fn a_recording_is_replaced_or_added_to_only_when_told() {
 }
 
 #[test]
-fn what_delivers_nothing_makes_no_recording() {
+fn a_source_without_records_makes_no_recording() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("empty"), "").unwrap();
     fs::write(folder.path().join("old.ndjson"), "{}\n").unwrap();
     for args in [&["record", "new.ndjson"][..], &["record", "old.ndjson", "--force"]] {
-        let (code, words) = run(folder.path(), &[args, &["--input", "empty"]].concat());
-        assert!(code == Some(0) && words.contains("nothing was recorded"), "{words}");
+        let (code, message) = run(folder.path(), &[args, &["--input", "empty"]].concat());
+        assert!(code == Some(0) && message.contains("nothing was recorded"), "{message}");
     }
     assert_eq!(names(folder.path()), ["empty", "old.ndjson"]);
     assert_eq!(fs::read(folder.path().join("old.ndjson")).unwrap(), b"{}\n");
 }
 
 #[test]
-fn the_recording_that_is_read_is_never_written() {
+fn the_recording_that_is_replayed_is_never_written() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("in.ndjson");
     fs::write(&input, "{\"a\":1}\n{\"a\":2}\n").unwrap();
@@ -134,8 +129,8 @@ fn the_recording_that_is_read_is_never_written() {
                     &[&["record", output, "--speed", "max", "--input", from], flag].concat(),
                 );
                 let output = command.stdin(File::open(&input).unwrap()).output().unwrap();
-                let (code, words) = told(&output);
-                assert!(code == Some(2) && words.contains("is the recording that is read"), "{words}");
+                let (code, message) = result(&output);
+                assert!(code == Some(2) && message.contains("is the recording that is read"), "{message}");
                 assert_eq!(fs::read(&input).unwrap(), before);
             }
         }
@@ -146,25 +141,24 @@ fn the_recording_that_is_read_is_never_written() {
 }
 
 #[test]
-fn a_killed_recorder_destroys_nothing_and_leaves_what_it_had() {
+fn a_killed_recorder_loses_nothing_and_leaves_its_flushed_records() {
     let folder = tempfile::tempdir().unwrap();
     let (path, partial) = (folder.path().join("a.ndjson"), folder.path().join("a.ndjson.partial"));
     fs::write(&path, "{}\n").unwrap();
-    let mut child = recorder(folder.path(), &["a.ndjson", "--force"]);
-    let (code, words) = record(folder.path(), &["a.ndjson", "--force"], "10");
-    assert!(code == Some(2) && words.contains("another recorder"), "{words}");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let running = recorder(folder.path(), &["a.ndjson", "--force"]);
+    let (code, message) = record(folder.path(), &["a.ndjson", "--force"], "10");
+    assert!(code == Some(2) && message.contains("another recorder"), "{message}");
+    drop(running); // kills it
     assert_eq!(fs::read(&path).unwrap(), b"{}\n");
     let left = fs::read(&partial).unwrap();
-    let (code, words) = record(folder.path(), &["a.ndjson", "--force"], "10");
+    let (code, message) = record(folder.path(), &["a.ndjson", "--force"], "10");
     assert!(
         code == Some(2)
-            && words.contains("a.ndjson.partial' holds what a recorder had written until it was killed"),
-        "{words}"
+            && message.contains("a.ndjson.partial' holds the records of a recorder that was killed"),
+        "{message}"
     );
     assert!(!left.is_empty() && fs::read(&partial).unwrap() == left);
-    // As those words say.
+    // As the message says.
     fs::rename(&partial, folder.path().join("saved.ndjson")).unwrap();
     assert_eq!(record(folder.path(), &["a.ndjson", "--force"], "10").0, Some(0));
     assert_eq!(
@@ -174,27 +168,26 @@ fn a_killed_recorder_destroys_nothing_and_leaves_what_it_had() {
 }
 
 #[test]
-fn one_that_replaces_and_one_that_adds_exclude_each_other() {
+fn a_recorder_that_replaces_and_one_that_appends_exclude_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.ndjson");
     fs::write(&path, "{}\n").unwrap();
     let refused = |flag: &str| {
-        let (code, words) = record(folder.path(), &["a.ndjson", flag], "10");
-        assert!(code == Some(2) && words.contains("another recorder writes 'a.ndjson'"), "{words}");
+        let (code, message) = record(folder.path(), &["a.ndjson", flag], "10");
+        assert!(code == Some(2) && message.contains("another recorder writes 'a.ndjson'"), "{message}");
     };
     let mut replacing = recorder(folder.path(), &["a.ndjson", "--force"]);
     refused("--append");
-    signal(&replacing, "-INT");
-    assert!(replacing.wait().unwrap().success());
+    replacing.signal("INT");
+    assert!(replacing.wait().status.success());
     let before = lines(&path);
-    let args = ["record", "a.ndjson", "--append", "--source", "simulator", "--rate", "500"];
-    let mut adding = program(folder.path(), &args).stderr(Stdio::piped()).spawn().unwrap();
     let length = fs::metadata(&path).unwrap().len();
-    wait("waited for records", || fs::metadata(&path).unwrap().len() > length);
+    let mut appending = start(folder.path(), &["a.ndjson", "--append"]);
+    wait_for("records", || fs::metadata(&path).unwrap().len() > length);
     refused("--force");
     refused("--append");
-    signal(&adding, "-INT");
-    assert!(adding.wait().unwrap().success());
+    appending.signal("INT");
+    assert!(appending.wait().status.success());
     assert!(lines(&path) > before);
     assert_eq!(names(folder.path()), ["a.ndjson"]);
 }
@@ -203,14 +196,15 @@ fn one_that_replaces_and_one_that_adds_exclude_each_other() {
 fn a_file_that_appears_meanwhile_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     for flags in [&[][..], &["--append"]] {
-        let child = recorder(folder.path(), &[&["a.ndjson"], flags].concat());
+        let mut running = recorder(folder.path(), &[&["a.ndjson"], flags].concat());
         fs::write(folder.path().join("a.ndjson"), "appeared\n").unwrap();
-        signal(&child, "-INT");
-        let (code, words) = told(&child.wait_with_output().unwrap());
+        running.signal("INT");
+        let (code, message) = result(&running.wait());
         assert_eq!(code, Some(1));
         assert!(
-            words.contains("appeared while it was being recorded") && words.contains("'a.ndjson.partial'"),
-            "{words}"
+            message.contains("appeared while it was being recorded")
+                && message.contains("'a.ndjson.partial'"),
+            "{message}"
         );
         assert_eq!(fs::read(folder.path().join("a.ndjson")).unwrap(), b"appeared\n");
         assert!(lines(&folder.path().join("a.ndjson.partial")) > 0);
@@ -219,7 +213,7 @@ fn a_file_that_appears_meanwhile_is_not_replaced() {
 }
 
 #[test]
-fn a_link_to_nothing_stays_a_link() {
+fn a_dangling_link_stays_a_link() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("disk")).unwrap();
     std::os::unix::fs::symlink("disk/day.ndjson", folder.path().join("a.ndjson")).unwrap();
@@ -232,24 +226,24 @@ fn a_link_to_nothing_stays_a_link() {
 }
 
 #[test]
-fn a_recorder_that_is_told_to_stop_ends_its_recording() {
+fn a_recorder_completes_its_recording_on_a_signal() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, stop) in [("a.ndjson", "-INT"), ("b.ndjson.gz", "-TERM")] {
-        let mut child = recorder(folder.path(), &[name]);
-        signal(&child, stop);
-        assert!(child.wait().unwrap().success());
+    for (name, signal) in [("a.ndjson", "INT"), ("b.ndjson.gz", "TERM")] {
+        let mut running = recorder(folder.path(), &[name]);
+        running.signal(signal);
+        assert!(running.wait().status.success());
         assert!(lines(&folder.path().join(name)) > 0);
     }
     assert_eq!(names(folder.path()), ["a.ndjson", "b.ndjson.gz"]);
 }
 
 #[test]
-fn a_write_that_fails_leaves_the_old_file_and_no_other() {
+fn a_failed_write_leaves_the_old_file_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a.ndjson", "a.svg"] {
         fs::write(folder.path().join(name), "old\n").unwrap();
     }
-    // No file may grow beyond so many blocks: what a full disk does, too.
+    // No file may grow beyond two blocks: a write fails as on a full disk.
     let limited = |args: &[&str]| {
         let script = "trap '' XFSZ; ulimit -f 2; exec \"$0\" \"$@\"";
         let mut command = Command::new("/bin/sh");
@@ -258,29 +252,30 @@ fn a_write_that_fails_leaves_the_old_file_and_no_other() {
             .args(args)
             .current_dir(folder.path())
             .env_clear();
-        told(&command.output().unwrap())
+        result(&command.output().unwrap())
     };
     for args in [&["record", "a.ndjson", "--force"][..], &["record", "a.ndjson", "--append"]] {
-        let (code, words) = limited(&[args, &SOURCE, &["5000"]].concat());
-        assert!(code == Some(1) && words.contains("cannot write the recording 'a.ndjson'"), "{words}");
+        let (code, message) = limited(&[args, &SOURCE, &["5000"]].concat());
+        assert!(code == Some(1) && message.contains("cannot write the recording 'a.ndjson'"), "{message}");
         assert_eq!(fs::read(folder.path().join("a.ndjson")).unwrap(), b"old\n");
     }
-    let (code, words) = limited(&["screenshot", "-o", "a.svg"]);
-    assert!(code == Some(1) && words.contains("cannot write a.svg"), "{words}");
+    let (code, message) = limited(&["screenshot", "-o", "a.svg"]);
+    assert!(code == Some(1) && message.contains("cannot write a.svg"), "{message}");
     assert_eq!(fs::read(folder.path().join("a.svg")).unwrap(), b"old\n");
     assert_eq!(names(folder.path()), ["a.ndjson", "a.svg"]);
     assert_eq!(run(folder.path(), &["screenshot", "-o", "a.svg"]).0, Some(0));
     assert!(fs::read_to_string(folder.path().join("a.svg")).unwrap().contains("</svg>"));
 }
 
-/// Rows of a table, by the program's own query.
+/// The number of rows of a table, by the program's own query.
 fn count(folder: &Path, storage: &str, table: &str) -> String {
     let sql = format!("SELECT count(*) FROM {table}");
     let output = program(folder, &["query", &sql, "--format", "csv", "--storage", storage]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().lines().nth(1).unwrap().to_owned()
 }
 
-/// Replays a file by name and through standard input, each into a storage of its own, and the file once more.
+/// Replays a file twice by its name into one storage, and once through standard input into another; calls
+/// `check` with storage, exit code and stderr.
 fn replays(folder: &Path, input: &Path, check: impl Fn(&str, Option<i32>, &str)) {
     let stem = input.file_name().unwrap().to_str().unwrap();
     for (name, from) in
@@ -289,10 +284,10 @@ fn replays(folder: &Path, input: &Path, check: impl Fn(&str, Option<i32>, &str))
         let storage = format!("{stem}-{}", name.replace("again", "file"));
         let mut command =
             program(folder, &["--no-tui", "--speed", "max", "--input", from, "--storage", &storage]);
-        let (code, words) = told(&command.stdin(File::open(input).unwrap()).output().unwrap());
-        check(&storage, code, &words);
-        let (code, words) = run(folder, &["verify", "--storage", &storage]);
-        assert_eq!(code, Some(0), "{storage}: {words}");
+        let (code, message) = result(&command.stdin(File::open(input).unwrap()).output().unwrap());
+        check(&storage, code, &message);
+        let (code, message) = run(folder, &["verify", "--storage", &storage]);
+        assert_eq!(code, Some(0), "{storage}: {message}");
     }
 }
 
@@ -318,50 +313,50 @@ fn all_whole_lines_of_a_damaged_recording_are_committed_before_the_error() {
     flate2::read::GzDecoder::new(half).read_to_end(&mut read).unwrap_err();
     let good = memchr::memchr_iter(b'\n', &read).count();
     assert!((10_000..20_000).contains(&good));
-    replays(folder.path(), &input, |storage, code, words| {
-        assert_eq!(code, Some(1), "{words}");
+    replays(folder.path(), &input, |storage, code, message| {
+        assert_eq!(code, Some(1), "{message}");
         assert!(
-            words.contains(&format!(
-                "is damaged behind line {good}, the last good one: its gzip data is cut off"
+            message.contains(&format!(
+                "is damaged after line {good}, the last good one: its gzip data is cut off"
             )),
-            "{words}"
+            "{message}"
         );
         assert_eq!(count(folder.path(), storage, "bronze"), good.to_string());
         assert_eq!(count(folder.path(), storage, "silver"), good.to_string());
     });
-    // The repaired file is a new replay, of which silver drops what it has.
+    // The repaired file is a new stream; silver drops the ticks that it already has.
     fs::write(&input, &whole).unwrap();
     let storage = "half.ndjson.gz-file";
-    let (code, words) = run(
+    let (code, message) = run(
         folder.path(),
         &["--no-tui", "--speed", "max", "--input", "half.ndjson.gz", "--storage", storage],
     );
-    assert_eq!(code, Some(0), "{words}");
+    assert_eq!(code, Some(0), "{message}");
     assert_eq!(count(folder.path(), storage, "bronze"), (good + 30_000).to_string());
     assert_eq!(count(folder.path(), storage, "silver"), "30000");
-    // And what can be read of a damaged one can be saved.
+    // The lines that can be read of a damaged file can be recorded.
     fs::write(&input, half).unwrap();
-    let (code, words) =
+    let (code, message) =
         run(folder.path(), &["record", "saved.ndjson", "--input", "half.ndjson.gz", "--speed", "max"]);
-    assert!(code == Some(1) && words.contains("is damaged behind line"), "{words}");
+    assert!(code == Some(1) && message.contains("is damaged after line"), "{message}");
     assert_eq!(lines(&folder.path().join("saved.ndjson")), good);
 }
 
 #[test]
-fn a_paced_replay_of_a_damaged_recording_keeps_its_pace_and_ends_in_words() {
+fn a_paced_replay_of_a_damaged_recording_keeps_its_pace_before_the_error() {
     let folder = tempfile::tempdir().unwrap();
     let whole = gzip(&(0..20).map(tick).collect::<String>());
     fs::write(folder.path().join("a.gz"), &whole[..whole.len() - 4]).unwrap();
     let started = Instant::now();
-    let (code, words) =
+    let (code, message) =
         run(folder.path(), &["--no-tui", "--speed", "40", "--input", "a.gz", "--storage", "s"]);
-    assert!(code == Some(1) && words.contains("is damaged behind line 20"), "{words}");
+    assert!(code == Some(1) && message.contains("is damaged after line 20"), "{message}");
     assert!(started.elapsed() >= Duration::from_millis(400));
     assert_eq!(count(folder.path(), "s", "silver"), "20");
 }
 
 #[test]
-fn the_damaged_recordings_that_went_wrong_once() {
+fn damaged_recordings_that_once_failed_are_replayed() {
     let folder = tempfile::tempdir().unwrap();
     for (name, lines, is_damaged) in [
         ("h22-cut.ndjson.gz", "1198", true),
@@ -369,12 +364,12 @@ fn the_damaged_recordings_that_went_wrong_once() {
         ("h08-bom.ndjson", "3", false),
     ] {
         let Some(input) = shared_data(&format!("data/faults/{name}")) else { continue };
-        replays(folder.path(), &input, |storage, code, words| {
-            assert_eq!(code, Some(i32::from(is_damaged)), "{words}");
+        replays(folder.path(), &input, |storage, code, message| {
+            assert_eq!(code, Some(i32::from(is_damaged)), "{message}");
             assert_eq!(
-                words.contains("is damaged behind line 1198, the last good one"),
+                message.contains("is damaged after line 1198, the last good one"),
                 is_damaged,
-                "{words}"
+                "{message}"
             );
             assert_eq!(count(folder.path(), storage, "bronze"), lines, "{storage}");
             assert_eq!(count(folder.path(), storage, "silver"), lines, "{storage}");

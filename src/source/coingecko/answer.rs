@@ -1,4 +1,5 @@
-//! What is in an answer: the elements of a list byte for byte, or the words of a refusal. Pure.
+//! Parses answers: the elements of a list byte for byte, a price history, or the message of an error response.
+//! Pure functions; errors are messages for a status line.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,24 +8,24 @@ use serde_json::value::RawValue;
 use super::super::peek;
 use crate::market::{Micros, printable};
 
-/// Longest words taken over from a server.
-const WORDS: usize = 160;
+/// Most characters taken over from a server's message.
+const MAX_MESSAGE: usize = 160;
 
-/// One element of a list, as sent.
+/// One element of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Element<'a> {
-    /// The element's exact text.
+    /// The element's exact JSON text.
     pub text: &'a str,
-    /// Its id, trimmed and lower-cased, where it has one that is text and not blank.
+    /// Its id, trimmed and lower-cased; none where it has none, or one that is blank or not a string.
     pub id: Option<String>,
-    /// The time of its price, where it has both.
+    /// The time of its price; none where it lacks either.
     pub tick: Option<Micros>,
 }
 
-/// The elements of a JSON list, whatever they are.
+/// The elements of a JSON list, of any type.
 ///
 /// # Errors
-/// Words for an answer that is no such list.
+/// A message where the body is not a JSON list.
 pub fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, String> {
     #[derive(Deserialize)]
     struct Head<'a> {
@@ -53,7 +54,7 @@ pub fn elements(body: &[u8]) -> Result<Vec<Element<'_>>, String> {
 /// Checks that an answer is a price history.
 ///
 /// # Errors
-/// Words for an answer that is none.
+/// A message where it is not.
 pub fn history(body: &[u8]) -> Result<(), String> {
     #[derive(Deserialize)]
     struct History<'a> {
@@ -64,9 +65,9 @@ pub fn history(body: &[u8]) -> Result<(), String> {
 }
 
 fn no_list(body: &[u8], error: &serde_json::Error) -> String {
-    match refusal(body) {
-        Some(words) if is_page(body) => format!("a web page instead of prices: {words}"),
-        Some(words) => format!("no prices but: {words}"),
+    match error_message(body) {
+        Some(message) if is_page(body) => format!("a web page instead of prices: {message}"),
+        Some(message) => format!("no prices: {message}"),
         None if is_page(body) => "a web page instead of prices".into(),
         None if body.trim_ascii().is_empty() => "an empty answer".into(),
         None if error.is_eof() || is_half(body) => "the answer is cut off in the middle".into(),
@@ -74,7 +75,7 @@ fn no_list(body: &[u8], error: &serde_json::Error) -> String {
     }
 }
 
-/// Whether a list or object has a beginning but no end.
+/// Whether the body starts as a list or object and does not end as one.
 fn is_half(body: &[u8]) -> bool {
     let end = body.trim_ascii_end().last();
     match body.trim_ascii_start().first() {
@@ -88,8 +89,8 @@ fn is_page(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }
 
-/// The words of a refusal: any of the three JSON shapes, a web page's title or a short text.
-pub fn refusal(body: &[u8]) -> Option<String> {
+/// The message in an error response: that of any of the JSON shapes in use, a web page's title or a short text.
+pub fn error_message(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
     if text.starts_with('{') {
@@ -104,20 +105,19 @@ pub fn refusal(body: &[u8]) -> Option<String> {
         .into_iter()
         .find_map(|pointer| value.pointer(pointer)?.as_str())
         .map(short)
-        .filter(|words| !words.is_empty());
+        .filter(|message| !message.is_empty());
     }
     if is_page(body) {
-        return title(text).map(|title| short(&title)).filter(|words| !words.is_empty());
+        return title(text).map(|title| short(&title)).filter(|title| !title.is_empty());
     }
-    // A line of plain text, such as `error code: 1015`; not the half of a document.
+    // A line of plain text, such as `error code: 1015`, but not a part of a JSON document.
     (!text.is_empty()
         && !text.starts_with(['[', '"'])
-        && text.chars().count() <= WORDS
+        && text.chars().count() <= MAX_MESSAGE
         && !text.contains(['{', '\u{fffd}']))
     .then(|| short(text))
 }
 
-/// A web page's title.
 fn title(page: &str) -> Option<String> {
     let lower = page.to_ascii_lowercase();
     let open = lower.find("<title")?;
@@ -126,11 +126,11 @@ fn title(page: &str) -> Option<String> {
     Some(page[start..end].split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// Words fit for a status line: printable, of bounded length.
+/// The text for a status line: printable, of at most [`MAX_MESSAGE`] characters and an ellipsis.
 fn short(text: &str) -> String {
     let text = printable(text);
     let text = text.trim();
-    match text.char_indices().nth(WORDS) {
+    match text.char_indices().nth(MAX_MESSAGE) {
         Some((end, _)) => format!("{}…", text[..end].trim_end()),
         None => text.to_owned(),
     }
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn elements_are_the_bytes_that_were_sent() {
+    fn elements_are_the_exact_bytes_of_the_answer() {
         let body = br#" [ {"id" : " Bitcoin ","last_updated":"2025-05-12T00:00:00.000Z", "current_price":1.0e2} ,null, 7,{"id":7},"x",{},{"id":" "},{"id":"a","id":"b"}] "#;
         let elements = elements(body).expect("a list");
         let texts: Vec<&str> = elements.iter().map(|e| e.text).collect();
@@ -163,18 +163,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_worded() {
+    fn answers_of_another_form_give_a_message() {
         let page = b"<!DOCTYPE html><html><TITLE lang=en>\n Access \n denied</TITLE><body>error code: 1015</body></html>";
         let cases: &[(&[u8], &str)] = &[
             (page, "a web page instead of prices: Access denied"),
             (b"<html></html>", "a web page instead of prices"),
             (b"", "an empty answer"),
-            (b"error code: 1015", "no prices but: error code: 1015"),
-            (b"{\"error\":\"coin not found\"}", "no prices but: coin not found"),
+            (b"error code: 1015", "no prices: error code: 1015"),
+            (b"{\"error\":\"coin not found\"}", "no prices: coin not found"),
         ];
-        for (body, words) in cases {
-            assert_eq!(elements(body).expect_err(words), *words);
-            assert_eq!(history(body).expect_err(words), *words);
+        for (body, message) in cases {
+            assert_eq!(elements(body).expect_err(message), *message);
+            assert_eq!(history(body).expect_err(message), *message);
         }
         let cut_off = "the answer is cut off in the middle";
         assert_eq!(elements(b"[{\"id\":\"bitcoin\",\"curr").expect_err(cut_off), cut_off);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_worded_in_every_shape() {
+    fn error_messages_are_found_in_every_shape() {
         for body in [
             r#"{"error":"You've exceeded"}"#,
             r#"{"status":500,"error":"You've exceeded"}"#,
@@ -194,30 +194,25 @@ mod tests {
             " You've exceeded\n",
             r#"{"error":"You've\u001b exceeded"}"#,
         ] {
-            assert_eq!(refusal(body.as_bytes()).as_deref(), Some("You've exceeded"), "{body}");
+            assert_eq!(error_message(body.as_bytes()).as_deref(), Some("You've exceeded"), "{body}");
         }
-        assert_eq!(refusal(b"{}"), None);
-        assert_eq!(refusal(b"{\"error\":"), None);
-        assert_eq!(refusal(b"\xff\xfe"), None);
-        assert_eq!(
-            refusal(format!("{{\"error\":\"{}\"}}", "é".repeat(500)).as_bytes())
-                .expect("words")
-                .chars()
-                .count(),
-            WORDS + 1
-        );
+        assert_eq!(error_message(b"{}"), None);
+        assert_eq!(error_message(b"{\"error\":"), None);
+        assert_eq!(error_message(b"\xff\xfe"), None);
+        let long = error_message(format!("{{\"error\":\"{}\"}}", "é".repeat(500)).as_bytes());
+        assert_eq!(long.expect("a message").chars().count(), MAX_MESSAGE + 1);
     }
 
     proptest! {
         #[test]
-        fn any_body_is_judged_without_panic(body in any::<Vec<u8>>(), page in "<?(title>?|TİTLE|\\PC){0,20}") {
+        fn any_body_is_parsed_without_panic(body in any::<Vec<u8>>(), page in "<?(title>?|TİTLE|\\PC){0,20}") {
             for body in [body.as_slice(), page.as_bytes()] {
-                let _ = (elements(body), history(body), refusal(body));
+                let _ = (elements(body), history(body), error_message(body));
             }
         }
 
         #[test]
-        fn every_element_is_there_once_and_whole(texts in proptest::collection::vec("\\PC{0,12}", 0..12), gap in "[ \n\t]{0,3}") {
+        fn every_element_is_returned_once_and_whole(texts in proptest::collection::vec("\\PC{0,12}", 0..12), gap in "[ \n\t]{0,3}") {
             let texts: Vec<String> = texts.iter().map(|t| serde_json::to_string(t).expect("text")).collect();
             let body = format!("{gap}[{gap}{}{gap}]{gap}", texts.join(&format!("{gap},{gap}")));
             let elements = elements(body.as_bytes()).expect("a list");

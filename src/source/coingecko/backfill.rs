@@ -1,4 +1,5 @@
-//! Which stretch of history to ask for next: pure bookkeeping.
+//! The ranges of history to fetch, and which of them to request next. Reads no clock but in [`fills`]; times of
+//! the backlog are times since the source's start.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,13 @@ use super::CoinGeckoSettings;
 use crate::market::time::now;
 use crate::market::{MINUTE, Micros};
 
-/// A gap in a coin's candles that is worth a request.
+/// The shortest gap in a coin's candles that is filled.
 const GAP: Micros = 15 * MINUTE;
 
-/// The stretches of history that the storage lacks.
+/// The ranges of history, within the reach of `settings.history`, that the storage lacks.
+///
+/// # Errors
+/// When the storage cannot be read.
 pub async fn fills(settings: &CoinGeckoSettings, stored: impl Stored) -> Result<Vec<Fill>, SourceError> {
     let Some(reach) = settings.history.reach() else { return Ok(Vec::new()) };
     let to = now();
@@ -23,27 +27,26 @@ pub async fn fills(settings: &CoinGeckoSettings, stored: impl Stored) -> Result<
         gaps.into_iter().map(move |(from, end)| Fill {
             coin_id: Arc::clone(&coin_id),
             from,
-            // The gap that reaches to now ends where live ticks begin, which only the first answer tells.
+            // A gap up to now ends at the coin's first live tick, which is known after the first poll.
             to: (end < to).then_some(end),
         })
     });
     Ok(fills.collect())
 }
 
-/// A stretch that can be asked for.
+/// A range of a coin's history whose end is known, so that it can be requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
-    /// Which of the fills.
+    /// Number of the fill in the [`Backlog`], in the order of addition.
     pub id: usize,
-    /// The coin.
     pub coin_id: Arc<str>,
-    /// Start, inclusive.
+    /// Inclusive.
     pub from: Micros,
-    /// End, exclusive.
+    /// Exclusive.
     pub to: Micros,
 }
 
-/// The stretches that are still to be fetched.
+/// The ranges that are still to be fetched.
 #[derive(Debug, Clone)]
 pub struct Backlog {
     jobs: Vec<Job>,
@@ -54,8 +57,9 @@ pub struct Backlog {
 struct Job {
     id: usize,
     fill: Fill,
+    /// Failed requests.
     failures: u32,
-    /// Not to be tried before, in time since the start.
+    /// Earliest time of the next request, since the source's start.
     not_before: Duration,
 }
 
@@ -66,7 +70,7 @@ impl Job {
 }
 
 impl Backlog {
-    /// All of `fills`, in their order; empty ranges are left out.
+    /// A backlog of `fills`, in their order, without empty ranges.
     pub fn new(fills: Vec<Fill>) -> Self {
         let mut all = Self { jobs: Vec::with_capacity(fills.len()), next_id: 0 };
         for fill in fills {
@@ -75,7 +79,7 @@ impl Backlog {
         all
     }
 
-    /// A live tick of a coin: the first ends the ranges that are to go up to it.
+    /// Notes a live tick of a coin: the first one is the end of the coin's ranges that had none.
     pub fn live(&mut self, coin_id: &str, time: Micros) {
         for job in self.jobs.iter_mut().filter(|job| &*job.fill.coin_id == coin_id) {
             job.fill.to.get_or_insert(time);
@@ -83,7 +87,7 @@ impl Backlog {
         self.drop_empty();
     }
 
-    /// One more stretch, unless it is empty.
+    /// Adds a range, unless it is empty.
     pub fn add(&mut self, fill: Fill) {
         let id = self.next_id;
         self.next_id += 1;
@@ -91,8 +95,8 @@ impl Backlog {
         self.drop_empty();
     }
 
-    /// The stretch to ask for now: of those that are due the preferred coin's, else the first. Ranges whose
-    /// end is not known yet wait for a live tick.
+    /// The range to request now: of those that are due the first of the preferred coin, else the first. Ranges
+    /// without an end are not due before the coin's first live tick.
     pub fn next(&self, now: Duration, preferred: Option<&str>) -> Option<Range> {
         let due = || self.ready().filter(|(job, _)| job.not_before <= now);
         let (job, to) =
@@ -100,12 +104,12 @@ impl Backlog {
         Some(job.range(to))
     }
 
-    /// When the next stretch is due; none while nothing can be asked for.
+    /// When the next range is due; none while there is none with an end.
     pub fn due(&self) -> Option<Duration> {
         self.ready().map(|(job, _)| job.not_before).min()
     }
 
-    /// Takes out all stretches of a coin that an answer reaching back to `since` fills.
+    /// Removes and returns all ranges of a coin that an answer reaching back to `since` covers.
     pub fn take(&mut self, coin_id: &str, since: Micros) -> Vec<Range> {
         let filled =
             |job: &Job| &*job.fill.coin_id == coin_id && job.fill.from >= since && job.fill.to.is_some();
@@ -114,17 +118,17 @@ impl Backlog {
         ranges
     }
 
-    /// Nothing more is to be asked for a coin.
+    /// Removes all ranges of a coin.
     pub fn give_up(&mut self, coin_id: &str) {
         self.jobs.retain(|job| &*job.fill.coin_id != coin_id);
     }
 
-    /// A stretch was fetched.
+    /// Removes a range that was fetched.
     pub fn done(&mut self, id: usize) {
         self.jobs.retain(|job| job.id != id);
     }
 
-    /// Fetching a stretch failed: how often in a row by now.
+    /// Counts a failed request for a range; returns how many have failed.
     pub fn failed(&mut self, id: usize) -> u32 {
         self.jobs.iter_mut().find(|job| job.id == id).map_or(1, |job| {
             job.failures += 1;
@@ -132,12 +136,12 @@ impl Backlog {
         })
     }
 
-    /// Whether fetching a stretch that is still to be fetched has failed.
+    /// Whether requests for any of the remaining ranges have failed.
     pub fn is_failing(&self) -> bool {
         self.jobs.iter().any(|job| job.failures > 0)
     }
 
-    /// Not to be tried again before `at`.
+    /// Makes a range not due before `at`.
     pub fn postpone(&mut self, id: usize, at: Duration) {
         if let Some(job) = self.jobs.iter_mut().find(|job| job.id == id) {
             job.not_before = at;
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_selected_coin_comes_first_and_ranges_wait_for_their_end() {
+    fn the_selected_coin_comes_first_and_ranges_without_an_end_wait() {
         let mut backlog = Backlog::new(vec![
             fill("a", 0, Some(9)),
             fill("b", 0, None),
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn one_answer_fills_all_stretches_that_it_covers() {
+    fn one_answer_fills_all_ranges_that_it_covers() {
         let mut backlog = Backlog::new(vec![
             fill("a", 10, Some(20)),
             fill("b", 10, Some(20)),
@@ -204,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_tried_again_later() {
+    fn failed_ranges_are_retried_later() {
         let mut backlog =
             Backlog::new(vec![fill("a", 0, Some(9)), fill("b", 0, Some(9)), fill("stale", 5, None)]);
         backlog.live("stale", 3);

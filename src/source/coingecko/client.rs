@@ -1,4 +1,5 @@
-//! One HTTP call: every way in which it can go wrong becomes a [`Failure`] in words.
+//! Makes one HTTP call. Every failure (connection, status, size) becomes a [`Failure`] with a message for the
+//! status line and what it means for the next attempt.
 
 use std::error::Error as _;
 use std::io;
@@ -17,52 +18,50 @@ use crate::market::time::now;
 use crate::market::{Micros, SECOND, printable};
 use crate::secret::Secret;
 
-/// Most bytes of a refusal that are read for its words.
-const REFUSAL: usize = 64 << 10;
+/// Most bytes of an error response that are read for its message.
+const MAX_ERROR_BODY: usize = 64 << 10;
 
-/// What kind of failure, as far as it matters for what to do next.
+/// Kinds of failures that need different waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
     /// Too many calls.
     RateLimited,
-    /// The request itself is refused (path, parameters): asking again soon will not help.
+    /// The request is wrong (path, parameters): a retry soon will fail again.
     Refused,
-    /// The key, the plan or the network has no access: asking again soon will not help.
+    /// The key, the plan or the network has no access: a retry soon will fail again.
     Denied,
-    /// Anything that may be better in a moment.
+    /// Temporary: a retry soon may succeed.
     Passing,
 }
 
-/// Why a call gave nothing.
+/// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What kind.
     pub kind: FailureKind,
-    /// In words.
+    /// The cause, for the status line: `429 rate limited`.
     pub why: String,
-    /// How long the server asks to wait.
+    /// The wait that the server's `Retry-After` gives.
     pub retry_after: Option<Duration>,
 }
 
 impl Failure {
-    /// A failure that may be better in a moment.
+    /// A failure of the kind [`FailureKind::Passing`].
     pub fn passing(why: impl Into<String>) -> Self {
         Self { kind: FailureKind::Passing, why: why.into(), retry_after: None }
     }
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug)]
 pub struct Reply {
-    /// The decompressed body of a good answer.
+    /// The decompressed body of a successful answer.
     pub body: Result<Vec<u8>, Failure>,
-    /// The server's clock when it answered, and ours.
+    /// The server's clock and ours at the time of the answer.
     pub clocks: Option<(Micros, Micros)>,
-    /// How long it took.
+    /// Time from the request to the end of the body.
     pub took: Duration,
 }
 
-/// Makes the calls.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -86,7 +85,7 @@ impl Client {
             .user_agent(concat!("cryptostream/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(connect_timeout)
             .timeout(timeout)
-            // A redirect to another host would take the key along.
+            // A redirect to another host would send the key there.
             .redirect(Policy::none());
         if is_loopback(&base) {
             builder = builder.no_proxy();
@@ -97,10 +96,10 @@ impl Client {
         Ok(Self { http, base, plan, api_key, connect_timeout, timeout, max_bytes })
     }
 
-    /// The `page` of prices of `ids`.
+    /// Requests the prices of `ids`, at most [`super::PAGE`] of them.
     pub async fn markets(&self, vs_currency: &str, ids: &[String]) -> Reply {
         let mut url = self.base.clone();
-        // Commas as they are: an id list is documented so.
+        // Commas between ids are not percent-encoded, as in the API's documentation.
         let ids: Vec<String> = ids.iter().map(|id| encoded(id)).collect();
         url.set_query(Some(&format!(
             "vs_currency={}&ids={}&per_page={}&page=1",
@@ -111,7 +110,7 @@ impl Client {
         self.get(url, &["coins", "markets"]).await
     }
 
-    /// The prices of `coin_id` over the last `days`.
+    /// Requests the price history of `coin_id` over the last `days`.
     pub async fn market_chart(&self, coin_id: &str, vs_currency: &str, days: u32) -> Reply {
         let mut url = self.base.clone();
         url.set_query(Some(&format!("vs_currency={}&days={days}", encoded(vs_currency))));
@@ -133,7 +132,7 @@ impl Client {
                 clocks = server_clock(response.headers()).map(|server| (server, now()));
                 self.read(response).await
             }
-            Err(error) => Err(self.broken(&error)),
+            Err(error) => Err(self.failure(&error)),
         };
         Reply { body, clocks, took: started.elapsed() }
     }
@@ -141,14 +140,14 @@ impl Client {
     async fn read(&self, response: Response) -> Result<Vec<u8>, Failure> {
         let status = response.status();
         if status.is_success() {
-            return self.body(response, self.max_bytes).await.and_then(|(body, whole)| {
+            return self.body(response, self.max_bytes).await.and_then(|(body, is_whole)| {
                 let too_large =
                     || Failure::passing(format!("the answer is larger than {} MiB", self.max_bytes >> 20));
-                if whole { Ok(body) } else { Err(too_large()) }
+                if is_whole { Ok(body) } else { Err(too_large()) }
             });
         }
-        let (headers, cap) = (response.headers().clone(), REFUSAL.min(self.max_bytes));
-        // Without its words a refusal is still one.
+        let (headers, cap) = (response.headers().clone(), MAX_ERROR_BODY.min(self.max_bytes));
+        // The status is reported even if the body cannot be read.
         let body = self.body(response, cap).await.map(|(body, _)| body).unwrap_or_default();
         Err(refused(status, &headers, &body, self.api_key.is_some()))
     }
@@ -166,13 +165,13 @@ impl Client {
                     }
                 }
                 Ok(None) => return Ok((body, true)),
-                Err(error) => return Err(self.broken(&error)),
+                Err(error) => return Err(self.failure(&error)),
             }
         }
     }
 
-    /// Words for a call that got no answer, or not all of one.
-    fn broken(&self, error: &reqwest::Error) -> Failure {
+    /// The failure of a call without an answer, or with an incomplete one.
+    fn failure(&self, error: &reqwest::Error) -> Failure {
         let cause = innermost(error);
         let io = io_kind(error);
         Failure::passing(if error.is_timeout() && error.is_connect() {
@@ -188,7 +187,7 @@ impl Client {
         } else if error.is_body() || error.is_decode() {
             format!("the answer broke off: {cause}")
         } else if error.is_request() {
-            format!("the server hung up without an answer: {cause}")
+            format!("the server closed the connection without an answer: {cause}")
         } else {
             cause
         })
@@ -207,7 +206,7 @@ const fn key_header(plan: Plan) -> HeaderName {
     }
 }
 
-/// Words for an answer that is no success.
+/// The failure of an answer whose status is not a success.
 fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], with_key: bool) -> Failure {
     let code = status.as_u16();
     let (kind, what) = match code {
@@ -215,7 +214,7 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], with_key: bool)
         401 | 403 if with_key => {
             (FailureKind::Denied, "access denied: is the API key right, and of the right kind?")
         }
-        401 => (FailureKind::Denied, "access denied: it wants an API key"),
+        401 => (FailureKind::Denied, "access denied: an API key is needed"),
         403 => (FailureKind::Denied, "access denied"),
         404 => (FailureKind::Refused, "not found"),
         408 => (FailureKind::Passing, "timed out"),
@@ -223,27 +222,27 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], with_key: bool)
         400..500 => (FailureKind::Refused, "request refused"),
         _ => (FailureKind::Passing, "server error"),
     };
-    let words = match headers.get(LOCATION).and_then(|to| to.to_str().ok()) {
+    let details = match headers.get(LOCATION).and_then(|to| to.to_str().ok()) {
         Some(to) if status.is_redirection() => {
             Some(format!("to {}: is the base URL right?", printable(to.split('?').next().unwrap_or(to))))
         }
-        _ => answer::refusal(body).filter(|words| !repeats(words, status)),
+        _ => answer::error_message(body).filter(|message| !repeats(message, status)),
     };
-    let why = words.map_or_else(
+    let why = details.map_or_else(
         || format!("{code} {what}"),
-        |words| format!("{code} {what}: {words}").replace("?: ", "? "),
+        |details| format!("{code} {what}: {details}").replace("?: ", "? "),
     );
     let wait = headers.get(RETRY_AFTER).and_then(|text| retry_after(text.to_str().ok()?, now()));
     Failure { kind, why, retry_after: wait }
 }
 
-/// Whether a server's words say no more than the status does: `429 Too Many Requests`.
-fn repeats(words: &str, status: StatusCode) -> bool {
-    let reason = words.strip_prefix(status.as_str()).unwrap_or(words).trim_start_matches([' ', ':', '-']);
+/// Whether a server's message only repeats the status: `429 Too Many Requests`.
+fn repeats(message: &str, status: StatusCode) -> bool {
+    let reason = message.strip_prefix(status.as_str()).unwrap_or(message).trim_start_matches([' ', ':', '-']);
     status.canonical_reason().is_some_and(|canonical| reason.eq_ignore_ascii_case(canonical))
 }
 
-/// The server's clock: when the answer was made, plus its age where a cache gave it out.
+/// The server's clock: the header `Date` plus, for an answer from a cache, `Age`.
 fn server_clock(headers: &HeaderMap) -> Option<Micros> {
     let date = http_date(headers.get(DATE)?.to_str().ok()?)?;
     let age: u32 = headers.get(AGE).and_then(|age| age.to_str().ok()?.trim().parse().ok()).unwrap_or(0);
@@ -263,15 +262,15 @@ fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// The last words of a chain of causes: what really happened.
+/// The message of the innermost cause, which is the most specific one.
 fn innermost(error: &reqwest::Error) -> String {
-    let mut words = error.to_string();
+    let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        words = inner.to_string();
+        message = inner.to_string();
         cause = inner.source();
     }
-    printable(&words)
+    printable(&message)
 }
 
 fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
@@ -296,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_worded() {
+    fn error_responses_give_a_message() {
         assert_eq!(why(429, "", false), "429 rate limited");
         assert_eq!(
             why(429, "<html><head><title>429 Too Many Requests</title></head></html>", false),
@@ -307,7 +306,7 @@ mod tests {
             why(401, r#"{"error":"no"}"#, true),
             "401 access denied: is the API key right, and of the right kind? no"
         );
-        assert_eq!(why(401, "", false), "401 access denied: it wants an API key");
+        assert_eq!(why(401, "", false), "401 access denied: an API key is needed");
         assert_eq!(why(404, "", false), "404 not found");
         assert_eq!(
             why(422, r#"{"error":"Missing parameter"}"#, false),
@@ -316,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_and_a_new_address_are_taken_from_the_headers() {
+    fn the_wait_and_the_new_location_are_read_from_the_headers() {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, HeaderValue::from_static("53"));
         headers.insert(LOCATION, HeaderValue::from_static("https://example.org/x?key=1"));
@@ -330,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_age_of_a_cached_answer_counts() {
+    fn the_age_of_a_cached_answer_is_added_to_its_date() {
         let mut headers = HeaderMap::new();
         headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
         headers.insert(AGE, HeaderValue::from_static("30"));

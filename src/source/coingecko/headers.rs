@@ -1,4 +1,4 @@
-//! `Retry-After` and `Date`: pure parsing of what servers write there.
+//! Parses the headers `Retry-After` and `Date`, and compares the server's clock with ours. Pure functions.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use chrono::{DateTime, NaiveDateTime};
 
 use crate::market::{MINUTE, Micros, SECOND};
 
-/// A clock that differs by more than this from the server's is said.
+/// Largest difference between our clock and the server's that is not reported.
 const TOLERANCE: Micros = MINUTE;
 
-/// A wait from a `Retry-After` header: seconds, or a date as seen at `now`. A date in the past is no wait.
+/// The wait of a `Retry-After` header: seconds, or the time from `now` to a date; zero for a date in the past.
 pub fn retry_after(text: &str, now: Micros) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {
@@ -18,7 +18,7 @@ pub fn retry_after(text: &str, now: Micros) -> Option<Duration> {
     http_date(text).map(|date| Duration::from_micros(u64::try_from(date.saturating_sub(now)).unwrap_or(0)))
 }
 
-/// A date in any of HTTP's three forms.
+/// A date in any of HTTP's three formats.
 pub fn http_date(text: &str) -> Option<Micros> {
     let text = text.trim();
     if let Ok(date) = DateTime::parse_from_rfc2822(text) {
@@ -30,7 +30,8 @@ pub fn http_date(text: &str) -> Option<Micros> {
         .map(|date| date.and_utc().timestamp_micros())
 }
 
-/// Words for a clock that is off: `clock` is ours at the time the server says it is `server`.
+/// A notice for a clock that is wrong: `clock` is the time here when it was `server` on the server. None within
+/// the tolerance.
 pub fn clock_notice(clock: Micros, server: Micros) -> Option<String> {
     let off = clock.abs_diff(server);
     if off <= TOLERANCE.unsigned_abs() {
@@ -57,7 +58,7 @@ mod tests {
     const T: Micros = 784_111_777 * SECOND;
 
     #[test]
-    fn dates_are_read_in_all_three_forms() {
+    fn dates_are_parsed_in_all_three_formats() {
         for text in
             ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
         {
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_off_is_said_either_way() {
+    fn a_clock_that_is_ahead_or_behind_gives_a_notice() {
         assert_eq!(clock_notice(T + 60 * SECOND, T), None);
         assert!(clock_notice(T + 125 * SECOND, T).expect("off").contains("2m 5s ahead"));
         assert!(clock_notice(T - 2 * 60 * MINUTE, T).expect("off").contains("2h behind"));
@@ -87,7 +88,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_panic(text in "\\PC*", number in any::<u128>(), now in any::<i64>()) {
+        fn any_text_is_parsed_without_panic(text in "\\PC*", number in any::<u128>(), now in any::<i64>()) {
             let _ = (retry_after(&text, now), http_date(&text), retry_after(&number.to_string(), now));
         }
     }

@@ -1,4 +1,4 @@
-//! What a plan allows and what of it is left: pure functions of times since the start.
+//! The calls that a plan allows and how many are left. Pure functions of times since the source's start.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,8 +18,8 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// The allowance of calls to `host` with a key of this plan, if any; none on hosts that are not `CoinGecko`'s.
-    /// Keyless calls are limited to 5 to 15 a minute, depending on the load of the world.
+    /// The allowance of calls to `host` with a key of this plan, or without a key; none on hosts that are not
+    /// `CoinGecko`'s. Keyless calls are limited to 5 to 15 a minute, depending on `CoinGecko`'s load.
     pub fn of(host: &str, key: Option<Plan>) -> Option<Self> {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         if host != "coingecko.com" && !host.ends_with(".coingecko.com") {
@@ -32,18 +32,18 @@ impl Allowance {
         })
     }
 
-    /// The time between polls of `pages` calls: as asked for, or longer so that one call a minute is left for
-    /// history.
-    pub fn poll(&self, asked: Duration, pages: u32) -> Duration {
+    /// The time between polls of `pages` calls: `requested`, or longer so that at least one call a minute is
+    /// left for history.
+    pub fn poll(&self, requested: Duration, pages: u32) -> Duration {
         let calls = self.per_minute.saturating_sub(1).max(1);
         let least = match calls / pages.max(1) {
             0 => MINUTE * pages / calls,
             polls => Duration::from_millis(60_000_u64.div_ceil(polls.into())),
         };
-        asked.max(least)
+        requested.max(least)
     }
 
-    /// Words for a poll interval that spends the month's calls too soon.
+    /// A notice for a poll interval that uses up the month's calls before its end.
     pub fn month_notice(&self, poll: Duration, pages: u32) -> Option<String> {
         let calls = self.per_month?;
         let lasts = poll * (calls / pages.max(1));
@@ -54,12 +54,12 @@ impl Allowance {
         let enough = (MONTH * pages).as_secs().div_ceil(u64::from(calls) * 19 / 20).next_multiple_of(10);
         let days = lasts.as_secs_f64() / 86_400.0;
         Some(format!(
-            "a poll every {} spends the key's {calls} calls a month in {days:.1} days: --poll {enough}s lasts the month",
-            humane(poll)
+            "a poll every {} uses up the key's {calls} calls a month in {days:.1} days: --poll {enough}s lasts the month",
+            duration_text(poll)
         ))
     }
 
-    /// Calls a minute that polls leave for history: at least one.
+    /// Calls per minute that polls leave for history: at least one.
     fn for_history(&self, poll: Duration, pages: u32) -> usize {
         let polls = u32::try_from(MINUTE.as_millis().div_ceil(poll.as_millis().max(1))).unwrap_or(u32::MAX);
         self.per_minute.saturating_sub(polls.saturating_mul(pages)).max(1) as usize
@@ -71,28 +71,30 @@ impl Allowance {
 pub enum CallKind {
     /// Live prices.
     Poll,
-    /// A stretch of history.
+    /// A range of history.
     History,
 }
 
-/// Keeps count of calls.
+/// Counts calls.
 #[derive(Debug, Clone)]
 pub struct Quota {
     allowance: Option<Allowance>,
+    /// The calls of the last minute, oldest first.
     recent: VecDeque<(Duration, CallKind)>,
+    /// All calls of this run.
     spent: u64,
 }
 
 impl Quota {
-    /// A count of zero; without an allowance nothing is limited.
+    /// No calls yet; without an allowance nothing is limited.
     pub const fn new(allowance: Option<Allowance>) -> Self {
         Self { allowance, recent: VecDeque::new(), spent: 0 }
     }
 
-    /// Counts a call made `now`. Times must not step back.
-    pub fn spend(&mut self, now: Duration, purpose: CallKind) {
+    /// Counts a call made `now`, which must not be before the last one.
+    pub fn spend(&mut self, now: Duration, kind: CallKind) {
         if self.allowance.is_some() {
-            self.recent.push_back((now, purpose));
+            self.recent.push_back((now, kind));
         }
         self.spent += 1;
         while self.recent.front().is_some_and(|(at, _)| *at + MINUTE <= now) {
@@ -100,22 +102,22 @@ impl Quota {
         }
     }
 
-    /// When a poll of `pages` calls may be made, `now` or later.
+    /// The earliest time for a poll of `pages` calls, `now` or later.
     pub fn poll_at(&self, now: Duration, pages: u32) -> Duration {
         let Some(allowance) = self.allowance else { return now };
         let allowed = allowance.per_minute.saturating_sub(pages) as usize;
         free_at(now, allowed, self.recent.iter().map(|(at, _)| *at))
     }
 
-    /// When history may be asked for, with polls of `pages` calls every `poll`: `now` or later.
+    /// The earliest time for a history request, `now` or later, with polls of `pages` calls every `poll`.
     pub fn history_at(&self, now: Duration, poll: Duration, pages: u32) -> Duration {
         let Some(allowance) = self.allowance else { return now };
-        let history =
-            self.recent.iter().filter(|(_, purpose)| *purpose == CallKind::History).map(|(at, _)| *at);
+        let history = self.recent.iter().filter(|(_, kind)| *kind == CallKind::History).map(|(at, _)| *at);
         free_at(now, allowance.for_history(poll, pages) - 1, history).max(self.poll_at(now, 1))
     }
 
-    /// Share of the plan's calls left: of the month's, as far as this run knows, else of this minute's.
+    /// Share (0..=1) of the calls left: of the month's, where only calls of this run count as used, or of the
+    /// last minute's for plans without a monthly limit.
     pub fn left(&self, now: Duration) -> Option<f64> {
         let allowance = self.allowance?;
         #[expect(clippy::cast_precision_loss, reason = "a share for the screen")]
@@ -130,17 +132,18 @@ impl Quota {
     }
 }
 
-/// When at most `allowed` of the calls at `times` (oldest first) lie within the last minute.
+/// The earliest time from `now` on at which at most `allowed` of the calls at `times` (oldest first) lie within
+/// the last minute.
 fn free_at(now: Duration, allowed: usize, times: impl Iterator<Item = Duration>) -> Duration {
     let times: Vec<Duration> = times.filter(|at| *at + MINUTE > now).collect();
     match times.len().checked_sub(allowed + 1) {
-        Some(last_in_the_way) => times[last_in_the_way] + MINUTE,
+        Some(last_to_expire) => times[last_to_expire] + MINUTE,
         None => now,
     }
 }
 
-/// `15s`, `1m 30s`.
-fn humane(time: Duration) -> String {
+/// `15s`, `1m 30s`: to the millisecond.
+fn duration_text(time: Duration) -> String {
     humantime::format_duration(Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
         .to_string()
 }
@@ -154,7 +157,7 @@ mod tests {
     const KEYLESS: Allowance = Allowance { per_minute: 10, per_month: None };
 
     #[test]
-    fn a_plan_binds_coingecko_only() {
+    fn allowances_apply_to_hosts_of_coingecko_only() {
         assert_eq!(Allowance::of("api.coingecko.com", None), Some(KEYLESS));
         assert_eq!(Allowance::of("API.CoinGecko.com", Some(Plan::Demo)).map(|p| p.per_minute), Some(30));
         assert_eq!(Allowance::of("pro-api.coingecko.com", Some(Plan::Pro)).map(|p| p.per_minute), Some(500));
@@ -164,26 +167,26 @@ mod tests {
     }
 
     #[test]
-    fn polls_are_stretched_to_what_the_plan_allows() {
+    fn poll_intervals_are_lengthened_to_what_the_plan_allows() {
         assert_eq!(KEYLESS.poll(Duration::from_secs(15), 1), Duration::from_secs(15));
         assert_eq!(KEYLESS.poll(Duration::from_secs(1), 1).as_millis(), 6_667);
         assert_eq!(KEYLESS.poll(Duration::from_secs(15), 18), 2 * MINUTE);
     }
 
     #[test]
-    fn a_month_that_ends_early_is_said() {
+    fn polls_that_use_up_the_month_give_a_notice() {
         let demo = Allowance { per_minute: 30, per_month: Some(10_000) };
         let notice = demo.month_notice(Duration::from_secs(15), 1).expect("too fast");
         assert_eq!(
             notice,
-            "a poll every 15s spends the key's 10000 calls a month in 1.7 days: --poll 280s lasts the month"
+            "a poll every 15s uses up the key's 10000 calls a month in 1.7 days: --poll 280s lasts the month"
         );
         assert_eq!(demo.month_notice(Duration::from_secs(280), 1), None);
         assert_eq!(KEYLESS.month_notice(Duration::from_secs(1), 1), None);
     }
 
     #[test]
-    fn history_takes_only_what_polls_leave() {
+    fn history_uses_only_the_calls_that_polls_leave() {
         let mut quota = Quota::new(Some(KEYLESS));
         let (mut now, poll) = (Duration::ZERO, Duration::from_secs(15));
         for _ in 0..6 {
@@ -212,7 +215,7 @@ mod tests {
                     (0..pages).for_each(|_| quota.spend(next_poll, CallKind::Poll));
                     next_poll += poll;
                 }
-                // As fast as it may.
+                // As often as allowed.
                 if quota.history_at(now, poll, pages) == now {
                     quota.spend(now, CallKind::History);
                 }
@@ -220,7 +223,7 @@ mod tests {
         }
 
         #[test]
-        fn no_minute_ever_holds_more_calls_than_allowed(
+        fn no_minute_has_more_calls_than_allowed(
             steps in proptest::collection::vec((0u64..20_000, any::<bool>()), 0..200), pages in 1u32..4, per_minute in 5u32..40,
         ) {
             let mut quota = Quota::new(Some(Allowance { per_minute, per_month: None }));

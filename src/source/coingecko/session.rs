@@ -1,17 +1,16 @@
-//! The state of a running source: what is due, and what an answer means for the status and for what comes
-//! next.
+//! The state of a running source: when the next calls are due, and how their results change the status, the
+//! notices and the schedule. All times are since the source's start unless they are [`Micros`].
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::DateTime;
 use tokio::time::Instant;
 
 use super::super::{Fill, Outlet, SourceState};
 use super::backfill::{Backlog, Range};
 use super::client::{Failure, FailureKind, Reply};
-use super::headers::clock_notice;
+use super::notices::Notices;
 use super::quota::{CallKind, Quota};
 use super::{CoinGecko, History, PAGE, answer};
 use crate::backoff::jitter;
@@ -21,31 +20,29 @@ use crate::market::{DAY, Micros, RecordRef, Records};
 
 /// The source's name in records.
 const SOURCE: &str = "coingecko";
-/// Coins named at most in one notice.
-const NAMED: usize = 10;
-/// The longest `Retry-After` that is obeyed: one beyond it is taken for a mistake.
+/// Longest `Retry-After` that is respected: a longer one is assumed to be a mistake.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
-/// How long history waits once it was denied: a key or plan that does not cover it seldom changes.
+/// Shortest wait of history after it was denied: a key or plan that does not include it seldom changes.
 const DENIED: Duration = Duration::from_hours(1);
-/// A wait from here on is shown with its end.
-const WORTH_A_TIME: Duration = Duration::from_mins(2);
-/// A wait for nothing in particular.
-const LONG: Duration = Duration::from_hours(1);
+/// Shortest wait whose end is shown.
+const LONG_WAIT: Duration = Duration::from_mins(2);
+/// Time to the next check when nothing is due.
+const IDLE: Duration = Duration::from_hours(1);
 
-/// What came of a poll: the answers until one failed.
+/// The result of a poll: the replies up to the first failure.
 pub(super) struct Polled {
     pages: Vec<Reply>,
 }
 
-/// What came of asking for a stretch of history.
+/// The result of a history request.
 pub(super) struct Filled {
     range: Range,
-    /// How far back the answer was to reach.
+    /// Start of the time that the request covered.
     since: Micros,
     reply: Reply,
 }
 
-/// Asks for the prices of all coins, page by page.
+/// Requests the prices of all coins, page by page.
 pub(super) async fn poll(source: &CoinGecko) -> Polled {
     let mut pages = Vec::new();
     for ids in source.settings.coins.chunks(PAGE) {
@@ -59,45 +56,40 @@ pub(super) async fn poll(source: &CoinGecko) -> Polled {
     Polled { pages }
 }
 
-/// Asks for a stretch of history.
+/// Requests a range of history.
 pub(super) async fn fill(source: &CoinGecko, range: Range) -> Filled {
-    let asked_at = now();
-    let days = if source.settings.history == History::Week && asked_at - range.from > DAY { 7 } else { 1 };
+    let sent_at = now();
+    let days = if source.settings.history == History::Week && sent_at - range.from > DAY { 7 } else { 1 };
     let reply = source.client.market_chart(&range.coin_id, &source.settings.vs_currency, days).await;
-    Filled { range, since: asked_at - Micros::from(days) * DAY, reply }
+    Filled { range, since: sent_at - Micros::from(days) * DAY, reply }
 }
 
-/// Everything that a run remembers.
 pub(super) struct Session<'a> {
     source: &'a CoinGecko,
     outlet: &'a Outlet,
     started: Instant,
     quota: Quota,
     backlog: Backlog,
+    /// Time between polls in force.
     poll: Duration,
-    /// When the next poll is due, in time since the start.
     next_poll: Duration,
-    /// No history is asked for before, in time since the start. Polls do not wait for it: prices come first.
+    /// Earliest time of the next history request. Polls do not wait for it: prices have priority.
     history_hold: Duration,
-    /// Requests for history that were rate limited or denied in a row.
+    /// Consecutive history requests that were rate limited or denied.
     history_holds: u32,
-    /// Polls that failed in a row; none once one succeeded.
+    /// Consecutive polls that failed: `Some(0)` before the first poll, none while polls succeed.
     failures: Option<u32>,
-    /// Clock time of the last answer with prices, and the newest tick of each coin.
+    /// Clock time of the last answer with prices.
     last_prices: Option<Micros>,
+    /// Time of the newest tick of each coin.
     ticks: HashMap<String, Micros>,
-    clock_notice: Option<String>,
-    quota_notice: Option<String>,
-    missing_notice: Option<String>,
-    history_notice: Option<String>,
-    /// Why there is no history of some coins, and of which.
-    no_history: BTreeMap<String, Vec<Arc<str>>>,
+    notices: Notices,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(source: &'a CoinGecko, outlet: &'a Outlet, fills: Vec<Fill>) -> Self {
-        let (asked, pages) = (source.settings.poll, source.pages());
-        let poll = source.allowance.map_or(asked, |allowance| allowance.poll(asked, pages));
+        let (requested, pages) = (source.settings.poll, source.pages());
+        let poll = source.allowance.map_or(requested, |allowance| allowance.poll(requested, pages));
         let fills = if source.settings.history == History::Off { Vec::new() } else { fills };
         let session = Self {
             source,
@@ -112,11 +104,7 @@ impl<'a> Session<'a> {
             failures: Some(0),
             last_prices: None,
             ticks: HashMap::new(),
-            clock_notice: None,
-            quota_notice: source.allowance.and_then(|allowance| allowance.month_notice(poll, pages)),
-            missing_notice: None,
-            history_notice: None,
-            no_history: BTreeMap::new(),
+            notices: Notices::new(source.allowance.and_then(|allowance| allowance.month_notice(poll, pages))),
         };
         session.show();
         session
@@ -126,7 +114,7 @@ impl<'a> Session<'a> {
         self.started.elapsed()
     }
 
-    /// Whether a poll is to be started now; then it counts.
+    /// Whether a poll is to be started now; if so, its calls are counted.
     pub(super) fn start_poll(&mut self) -> bool {
         let (now, pages) = (self.since_start(), self.source.pages());
         if self.next_poll.max(self.quota.poll_at(now, pages)) > now {
@@ -139,7 +127,7 @@ impl<'a> Session<'a> {
         true
     }
 
-    /// The stretch of history to ask for now, if any; then it counts. None while polls fail.
+    /// The range of history to request now, if any; the call is counted. None while polls fail.
     pub(super) fn start_fill(&mut self, preferred: Option<&str>) -> Option<Range> {
         let now = self.since_start();
         if self.failures.is_some() || self.history_at(now) > now {
@@ -150,21 +138,21 @@ impl<'a> Session<'a> {
         Some(range)
     }
 
-    /// When history may be asked for.
+    /// The earliest time for a history request.
     fn history_at(&self, now: Duration) -> Duration {
         self.quota.history_at(now, self.poll, self.source.pages()).max(self.history_hold)
     }
 
-    /// When something may be due.
+    /// When the next call may be due, without a poll or a history request while one is running.
     pub(super) fn wake(&self, polling: bool, filling: bool) -> Instant {
         let (now, pages) = (self.since_start(), self.source.pages());
         let poll = (!polling).then(|| self.next_poll.max(self.quota.poll_at(now, pages)));
         let due = self.backlog.due().filter(|_| !filling && self.failures.is_none());
         let fill = due.map(|due| due.max(self.history_at(now)));
-        self.started + poll.into_iter().chain(fill).min().unwrap_or(now + LONG)
+        self.started + poll.into_iter().chain(fill).min().unwrap_or(now + IDLE)
     }
 
-    /// Delivers what a poll gave. `false`: stop.
+    /// Delivers the records of a poll and schedules the next one. Returns `false` when the run must stop.
     pub(super) async fn polled(&mut self, polled: Polled) -> bool {
         let settings = &self.source.settings;
         let currency = &settings.vs_currency;
@@ -174,7 +162,7 @@ impl<'a> Session<'a> {
         let after_gap = self.is_gap(produced_at);
         for page in &polled.pages {
             if let Some((server, clock)) = page.clocks {
-                self.clock_notice = clock_notice(clock, server);
+                self.notices.clocks(server, clock);
             }
             let elements = match &page.body {
                 Ok(body) => answer::elements(body).map_err(Failure::passing),
@@ -206,7 +194,7 @@ impl<'a> Session<'a> {
                 failure =
                     Some(Failure::passing("an empty list: the server knows none of the coins asked for"));
             } else {
-                self.missing_notice = missing(&settings.coins, &seen);
+                self.notices.coins(&settings.coins, &seen);
             }
         }
         if !records.is_empty() {
@@ -223,16 +211,16 @@ impl<'a> Session<'a> {
         true
     }
 
-    /// Whether prices were away for so long that history is to fill the gap. The clock counts: timers stop in
-    /// sleep.
+    /// Whether the time without prices is a gap to fill from history. Measured by the clock, because timers stop
+    /// while the computer sleeps.
     fn is_gap(&self, now: Micros) -> bool {
         let gap = self.source.settings.gap.max(2 * self.poll);
-        let away = self.last_prices.map_or(0, |last| now.saturating_sub(last));
+        let without = self.last_prices.map_or(0, |last| now.saturating_sub(last));
         self.source.settings.history != History::Off
-            && u128::from(away.max(0).unsigned_abs()) > gap.as_micros()
+            && u128::from(without.max(0).unsigned_abs()) > gap.as_micros()
     }
 
-    /// Takes note of a coin's tick.
+    /// Notes a coin's tick; after a gap, adds the range since the coin's last tick to the backlog.
     fn tick(&mut self, id: &str, time: Micros, after_gap: bool) {
         self.backlog.live(id, time);
         if let Some(last) = self.ticks.insert(id.to_owned(), time)
@@ -267,7 +255,7 @@ impl<'a> Session<'a> {
         self.show();
     }
 
-    /// Delivers what a history answer gave. `false`: stop.
+    /// Delivers a history answer, or schedules the next attempt. Returns `false` when the run must stop.
     pub(super) async fn filled(&mut self, Filled { range, since, reply }: Filled) -> bool {
         let checked = reply.body.and_then(|body| match answer::history(&body) {
             Ok(()) => Ok(body),
@@ -293,7 +281,7 @@ impl<'a> Session<'a> {
                         produced_at,
                     });
                 }
-                self.history_goes_on();
+                self.history_resumes();
                 self.show();
                 return self.outlet.deliver(Delivery { stream: None, records }).await;
             }
@@ -305,8 +293,8 @@ impl<'a> Session<'a> {
         match failure.kind {
             FailureKind::Refused => {
                 self.backlog.give_up(coin);
-                self.no_history.entry(failure.why.clone()).or_default().push(Arc::clone(coin));
-                self.history_goes_on();
+                self.notices.no_history(coin, &failure.why);
+                self.history_resumes();
             }
             FailureKind::Passing => {
                 let wait = self.wait(attempt, &failure);
@@ -328,28 +316,22 @@ impl<'a> Session<'a> {
         true
     }
 
-    /// The notice says the end of a long wait only: a text that changes with each attempt is a new notice.
     fn history_waits(&mut self, wait: Duration, why: &str) {
-        let until = if wait < WORTH_A_TIME {
-            String::new()
-        } else {
-            let at = DateTime::from_timestamp_micros(self.clock_at(self.since_start() + wait));
-            at.unwrap_or_default().format(" until %H:%M UTC").to_string()
-        };
-        self.history_notice = Some(format!("history waits{until}: {why}"));
+        let until = (wait >= LONG_WAIT).then(|| self.clock_at(self.since_start() + wait));
+        self.notices.history_waits(until, why);
     }
 
-    /// Takes the notice back once no failed stretch is left.
-    fn history_goes_on(&mut self) {
+    /// Removes the notice that history waits once no failed range is left.
+    fn history_resumes(&mut self) {
         if !self.backlog.is_failing() {
-            self.history_notice = None;
+            self.notices.history_resumes();
         }
     }
 
-    /// How long to wait after a failure.
+    /// How long to wait after the failure number `attempt` in a row, counted from 1.
     fn wait(&mut self, attempt: u32, failure: &Failure) -> Duration {
         let attempt = match failure.kind {
-            // What is refused now will be refused in a second: no hurry.
+            // A retry soon would be refused again: wait for the longest time at once.
             FailureKind::Refused | FailureKind::Denied => u32::MAX,
             FailureKind::RateLimited | FailureKind::Passing => attempt,
         };
@@ -357,18 +339,15 @@ impl<'a> Session<'a> {
         wait.max(failure.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER))
     }
 
+    /// The clock time of a time since the start.
     fn clock_at(&self, since_start: Duration) -> Micros {
         let left = since_start.saturating_sub(self.since_start());
         now() + Micros::try_from(left.as_micros()).unwrap_or(Micros::MAX / 2)
     }
 
-    /// Brings the status up to date but for its state.
+    /// Updates schedule, quota and notices in the status.
     fn show(&self) {
-        let single = [&self.clock_notice, &self.quota_notice, &self.missing_notice, &self.history_notice];
-        let no_history =
-            |(why, coins): (&String, &Vec<Arc<str>>)| format!("no history of {}: {why}", named(coins));
-        let notices =
-            single.into_iter().flatten().cloned().chain(self.no_history.iter().map(no_history)).collect();
+        let notices = self.notices.texts();
         let (next_poll, quota_left) = (self.clock_at(self.next_poll), self.quota.left(self.since_start()));
         self.outlet.status.send_modify(|s| {
             s.next_poll = Some(next_poll);
@@ -376,37 +355,5 @@ impl<'a> Session<'a> {
             s.quota_left = quota_left;
             s.notices = notices;
         });
-    }
-}
-
-/// Words for coins that were asked for and are not in the answer.
-fn missing(asked: &[String], seen: &HashSet<String>) -> Option<String> {
-    let missing: Vec<&String> = asked.iter().filter(|id| !seen.contains(*id)).collect();
-    let question = if missing.len() == 1 { "is the id right?" } else { "are the ids right?" };
-    (!missing.is_empty()).then(|| format!("not in the answer: {} ({question})", named(&missing)))
-}
-
-/// `a, b and 4 more`.
-fn named(coins: &[impl AsRef<str>]) -> String {
-    let names = coins.iter().take(NAMED).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
-    match coins.len().saturating_sub(NAMED) {
-        0 => names,
-        more => format!("{names} and {more} more"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn coins_that_are_missing_are_named() {
-        let asked: Vec<String> = (0..14).map(|n| format!("c{n}")).collect();
-        let seen: HashSet<String> = asked.iter().skip(1).cloned().collect();
-        assert_eq!(missing(&asked, &seen).as_deref(), Some("not in the answer: c0 (is the id right?)"));
-        assert_eq!(missing(&asked, &asked.iter().cloned().collect()), None);
-        assert!(
-            missing(&asked, &HashSet::new()).expect("many").ends_with("c9 and 4 more (are the ids right?)")
-        );
     }
 }

@@ -13,30 +13,18 @@ use serde_json::value::RawValue;
 
 use crate::market::{Micros, RecordRef};
 
-/// What an envelope holds. What it leaves out is none.
+/// The content of an envelope, as in [`RecordRef`]; fields that the line lacks are none.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Envelope<'a> {
-    /// The record's key.
     pub key: Option<Cow<'a, str>>,
-    /// Name of the source.
     pub source: Option<Cow<'a, str>>,
-    /// When the source made the record.
     pub produced_at: Option<Micros>,
-    /// The record's headers: a JSON object as text.
     pub headers: Option<Cow<'a, str>>,
-    /// The bytes that the source sent.
     pub value: Cow<'a, [u8]>,
 }
 
 /// The first key of every envelope.
 const MARK: &[u8] = b"\"cryptostream_record\"";
-
-/// The envelope of `record`, without a line break.
-pub fn envelope(record: RecordRef<'_>) -> String {
-    let mut line = String::with_capacity(record.value.len() + 128);
-    write(&mut line, record);
-    line
-}
 
 /// Appends the envelope of `record`, without a line break.
 pub fn write(line: &mut String, record: RecordRef<'_>) {
@@ -67,7 +55,7 @@ fn push_text(line: &mut String, text: &str) {
     line.push_str(&serde_json::to_string(text).expect("text is always JSON"));
 }
 
-/// Whether `text` can stand in a line as it is and be read back the same; other text is written as a string.
+/// Whether `text` is a JSON object in one line, which is written unquoted; other text is written as a string.
 fn is_object_line(text: &str) -> bool {
     text.starts_with('{')
         && text.ends_with('}')
@@ -75,15 +63,16 @@ fn is_object_line(text: &str) -> bool {
         && serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
-/// Whether `line` is a JSON object whose first key is `cryptostream_record`: cheap, for every line of a
-/// recording.
+/// Whether `line` begins as a JSON object whose first key is `cryptostream_record`. Does not parse the line, so
+/// it is fast enough for every line of a recording.
 pub fn is_envelope(line: &[u8]) -> bool {
     let Some(rest) = line.trim_ascii_start().strip_prefix(b"{") else { return false };
     rest.first().is_some_and(|b| *b == b'"' || b.is_ascii_whitespace())
         && rest.trim_ascii_start().starts_with(MARK)
 }
 
-/// Reads an envelope. None where the line is broken or of another version: then it is itself the value.
+/// Parses an envelope. None where the line is not a valid one, or of another version: then the line itself is
+/// the record's value.
 pub fn parse(line: &[u8]) -> Option<Envelope<'_>> {
     #[derive(Deserialize)]
     struct Line<'a> {
@@ -122,7 +111,8 @@ pub fn parse(line: &[u8]) -> Option<Envelope<'_>> {
     Some(Envelope { key, source, produced_at: parsed.produced_at, headers, value })
 }
 
-/// Text that is borrowed from the line where it has no escapes (`Cow` alone is not, inside an `Option`).
+/// Text that is borrowed from the line where it has no escapes (serde does not borrow a `Cow` within an
+/// `Option`).
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -130,6 +120,12 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn envelope(record: RecordRef<'_>) -> String {
+        let mut line = String::new();
+        write(&mut line, record);
+        line
+    }
 
     fn text() -> impl Strategy<Value = String> {
         prop_oneof![
@@ -142,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read_back(
+        fn written_envelopes_are_read_back_exactly(
             key in proptest::option::of(text()), source in text(), produced_at in any::<i64>(),
             headers in proptest::option::of(text()),
             value in prop_oneof![any::<Vec<u8>>(), text().prop_map(String::into_bytes)],
@@ -170,16 +166,16 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sound_envelope_is_one() {
-        let sound: &[&str] = &[
+    fn invalid_envelopes_are_not_parsed() {
+        let valid: &[&str] = &[
             r#"{"cryptostream_record":1,"value":"x"}"#,
             r#" { "cryptostream_record" : 1 , "value" : "x", "other": [1] } "#,
             r#"{"cryptostream_record":1,"value_base64":"eA=="}"#,
         ];
-        for line in sound {
+        for line in valid {
             assert_eq!(parse(line.as_bytes()).expect(line).value, b"x".as_slice(), "{line}");
         }
-        let broken: &[&str] = &[
+        let invalid: &[&str] = &[
             "",
             "{}",
             "[]",
@@ -192,7 +188,7 @@ mod tests {
             r#"{"value":"x","cryptostream_record":1}"#,
             r#"{"cryptostream_record":1,"headers":[1],"value":"x"}"#,
         ];
-        for line in broken {
+        for line in invalid {
             assert_eq!(parse(line.as_bytes()), None, "{line}");
         }
     }

@@ -1,5 +1,6 @@
-//! The decompressed bytes of a recording, read in blocks, and the map of them that a first reading draws:
-//! nothing of a file that changed between the two readings gets through.
+//! Reads the decompressed bytes of a recording in blocks. A file is read twice: the first reading makes a
+//! [`Map`] of block hashes, and the second checks each block against it, so that no block of a file that
+//! changed in between is delivered.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek};
@@ -9,35 +10,34 @@ use super::super::SourceError;
 use super::display_name;
 use super::gunzip::{self, Gunzip};
 
-/// Decompressed bytes read, hashed and compared at once.
+/// Decompressed bytes of a block.
 const BLOCK: usize = 1 << 20;
-/// Compressed bytes read at once.
+/// Compressed bytes of one read.
 const COMPRESSED: usize = 256 << 10;
 /// The byte order mark that some programs put before UTF-8 text.
 pub(super) const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What a first reading found.
+/// The content of a file as a first reading found it.
 #[derive(Debug)]
 pub(super) struct Map {
-    /// Hash of the whole content, as far as it can be read.
+    /// Hash of the content, as far as it can be read.
     pub(super) identity: blake3::Hash,
-    /// Number of records; a last line without a line break is one, unless the damage of the file may have cut
-    /// it.
+    /// Number of records. A last line without a line break counts, unless damage of the file may have cut it.
     pub(super) lines: u64,
-    /// Bytes of the content.
+    /// Length of the content in bytes.
     length: u64,
     /// Hash of each block.
     blocks: Vec<blake3::Hash>,
-    /// Why the content ends where it does, where the file is damaged.
+    /// The error that ends the content of a damaged file.
     damage: Option<io::Error>,
 }
 
-/// A recording that is open.
+/// An open recording.
 #[derive(Debug)]
 pub(super) struct Content {
     name: String,
     from: From,
-    /// Lines handed out, for errors.
+    /// Lines read so far, for errors; counted by the caller.
     pub(super) lines: u64,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Content {
 enum From {
     /// Can be read again from its start.
     File(File),
-    /// Can be read once: standard input, a named pipe.
+    /// Can be read once: standard input, a named pipe. None when it was.
     Once(Option<Once>),
 }
 
@@ -55,14 +55,15 @@ enum Once {
     Pipe(File),
 }
 
-/// A reading of a content from its start.
+/// One reading of a content, from its start.
 pub(super) struct Reading {
     source: Box<dyn Read + Send>,
     gzip: bool,
-    /// Fill blocks to the brim (they are compared), or hand out at once what came (someone types).
+    /// Fill each block but the last, so that it can be compared; else return the bytes of each read at once, so
+    /// that lines of a pipe are not delayed.
     whole_blocks: bool,
     buffer: Vec<u8>,
-    /// What ended a block early: told when the next one is asked for.
+    /// The error that ended the last block early; the next call of [`Self::block`] returns it.
     failure: Option<io::Error>,
 }
 
@@ -83,7 +84,7 @@ impl Content {
         Ok(Self { name, from, lines: 0 })
     }
 
-    /// Reads a file through, where it can be read again.
+    /// Reads a file through; none where it can be read only once.
     pub(super) fn map(&mut self) -> Result<Option<Map>, SourceError> {
         if matches!(self.from, From::Once(_)) {
             return Ok(None);
@@ -109,7 +110,7 @@ impl Content {
             blocks.push(blake3::hash(block));
             length += block.len() as u64;
         }
-        lines += u64::from(is_line_open && damage.as_ref().is_none_or(gunzip::is_behind_content));
+        lines += u64::from(is_line_open && damage.as_ref().is_none_or(gunzip::is_after_content));
         Ok(Some(Map { identity: hasher.finalize(), lines, length, blocks, damage }))
     }
 
@@ -132,11 +133,11 @@ impl Content {
         raw.and_then(|raw| Reading::new(raw, whole_blocks)).map_err(|source| self.failed(false, 0, source))
     }
 
-    /// The next block, checked against `map`; empty at the end. What a file has grown by since it was mapped
-    /// is not read.
+    /// Block `number` (from 0), checked against `map`; empty at the end. Bytes that were added to a file after
+    /// it was mapped are not read.
     ///
     /// # Errors
-    /// After the last block that can be read, when the file is damaged behind it.
+    /// When the block differs from the map or cannot be read, and after the last block of a damaged file.
     pub(super) fn next<'a>(
         &self,
         reading: &'a mut Reading,
@@ -156,7 +157,7 @@ impl Content {
             Ok(block) if block.len() >= length && blake3::hash(&block[..length]) == *expected => {
                 Ok(&block[..length])
             }
-            // It could be read a moment ago: damage found now is a change.
+            // The first reading could read this block, so any damage of it is a change.
             Ok(_) => Err(SourceError::Changed { name: self.name.clone(), line: self.lines }),
             Err(error) if is_damage(&error) => {
                 Err(SourceError::Changed { name: self.name.clone(), line: self.lines })
@@ -165,12 +166,11 @@ impl Content {
         }
     }
 
-    /// The error of a text in another encoding.
+    /// The error of a text that is not UTF-8 by its byte order mark.
     pub(super) fn foreign_text(&self) -> SourceError {
         SourceError::Encoding { name: self.name.clone() }
     }
 
-    /// The error of a line that is too long.
     pub(super) fn long_line(&self, limit: usize) -> SourceError {
         SourceError::LongLine { name: self.name.clone(), line: self.lines + 1, limit }
     }
@@ -206,7 +206,7 @@ impl Reading {
         Ok(Self { source, gzip, whole_blocks, buffer: vec![0; BLOCK], failure: None })
     }
 
-    /// The next bytes; none at the end. An error comes after all bytes that stand before it.
+    /// The next bytes; empty at the end. An error is returned after all bytes before it.
     fn block(&mut self) -> io::Result<&[u8]> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);

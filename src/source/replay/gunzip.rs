@@ -1,13 +1,13 @@
-//! Gzip as `gzip -dc` reads it: members one after the other, then zeros as padding. What a damaged file holds
-//! before the damage is given out before the error.
+//! Decompresses gzip as `gzip -dc` does: concatenated members, then zeros as padding. Of a damaged file all
+//! bytes before the damage are returned before the error.
 
 use std::io::{self, BufRead, Read};
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
-/// How every member begins.
+/// The first bytes of every member.
 pub(super) const MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// The only method that there is.
+/// The only compression method in use.
 const DEFLATE: u8 = 8;
 
 /// Flags of a member's header.
@@ -19,14 +19,15 @@ mod flag {
     pub(super) const RESERVED: u8 = 0b1110_0000;
 }
 
-/// Decompresses what `raw` holds.
 pub(super) struct Gunzip<R> {
     raw: R,
     inflate: Decompress,
+    /// Checksum and length of the member's content so far.
     crc: Crc,
     at: At,
 }
 
+/// The part of the file that is read next.
 #[derive(Clone, Copy)]
 enum At {
     FirstHeader,
@@ -54,7 +55,7 @@ impl<R: BufRead> Gunzip<R> {
         Ok(())
     }
 
-    /// Reads what stands between two members. `false`: that was the last one.
+    /// Reads the header after a member, or the padding. Returns `false` when there is no further member.
     fn next_member(&mut self) -> io::Result<bool> {
         match self.raw.fill_buf()?.first() {
             None => return Ok(false),
@@ -68,7 +69,7 @@ impl<R: BufRead> Gunzip<R> {
         Ok(true)
     }
 
-    /// Zeros up to the end, as tapes and block devices leave them.
+    /// Reads zeros up to the end, which tapes and block devices append.
     fn padding(&mut self) -> io::Result<()> {
         loop {
             let bytes = self.raw.fill_buf()?;
@@ -86,7 +87,7 @@ impl<R: BufRead> Gunzip<R> {
         if self.bytes::<1>()? != MAGIC[..1] || self.bytes::<1>()? != MAGIC[1..] {
             return Err(foreign());
         }
-        // The method, flags, a time, hints and a system.
+        // Method, flags, 4 bytes of time, extra flags, operating system.
         let [method, flags, ..] = self.bytes::<8>()?;
         if method != DEFLATE || flags & flag::RESERVED != 0 {
             return Err(corrupt());
@@ -110,7 +111,7 @@ impl<R: BufRead> Gunzip<R> {
         Ok(())
     }
 
-    /// Decompresses into `out`; nothing: the member's data has ended.
+    /// Decompresses into `out` and returns the number of bytes; 0 at the end of the member's data.
     fn body(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             let input = self.raw.fill_buf()?;
@@ -126,7 +127,7 @@ impl<R: BufRead> Gunzip<R> {
                     self.at = At::Trailer;
                     return Ok(given);
                 }
-                // An error comes again when there is nothing more to give.
+                // The next call returns the error again, with no bytes before it.
                 _ if given > 0 => return Ok(given),
                 Ok(_) if is_end => return Err(cut()),
                 Ok(_) => {}
@@ -172,8 +173,8 @@ impl<R: BufRead> Read for Gunzip<R> {
     }
 }
 
-fn damage(kind: io::ErrorKind, words: &'static str) -> io::Error {
-    io::Error::new(kind, words)
+fn damage(kind: io::ErrorKind, message: &'static str) -> io::Error {
+    io::Error::new(kind, message)
 }
 
 fn cut() -> io::Error {
@@ -184,7 +185,7 @@ fn corrupt() -> io::Error {
     damage(io::ErrorKind::InvalidData, "its gzip data is corrupt")
 }
 
-/// The content before it is whole: its checksum was right.
+/// The error of data after the last member, whose content is complete.
 #[derive(Debug, thiserror::Error)]
 #[error("something that is not gzip follows its gzip data")]
 struct Foreign;
@@ -193,8 +194,8 @@ fn foreign() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, Foreign)
 }
 
-/// Whether the content is whole and only what follows it is wrong.
-pub(super) fn is_behind_content(error: &io::Error) -> bool {
+/// Whether the content is complete and only data after it is wrong.
+pub(super) fn is_after_content(error: &io::Error) -> bool {
     matches!(error.get_ref(), Some(cause) if cause.is::<Foreign>())
 }
 
@@ -214,7 +215,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// What comes out, and how it ends.
+    /// The decompressed bytes, and the error at their end.
     fn unpacked(bytes: &[u8], buffer: usize) -> (Vec<u8>, Option<String>) {
         let mut out = Vec::new();
         let end = Gunzip::new(BufReader::with_capacity(buffer, bytes)).read_to_end(&mut out);
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn members_with_every_header_field_and_zeros_behind_them_are_read() {
+    fn members_with_every_header_field_and_padding_are_read() {
         let mut odd = GzBuilder::new()
             .extra(vec![7; 300])
             .filename("a name")
@@ -236,34 +237,34 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_a_damage_is_given_out() {
+    fn all_bytes_before_a_damage_are_returned() {
         let text: Vec<u8> = (0..40_000u32)
             .flat_map(|n| format!("{}\n", n.wrapping_mul(2_654_435_761)).into_bytes())
             .collect();
         let whole = member(&text);
-        let told = |bytes: &[u8]| {
+        let result = |bytes: &[u8]| {
             let (out, error) = unpacked(bytes, 4096);
             assert!(text.starts_with(&out));
             (out.len(), error.unwrap())
         };
-        assert_eq!(told(&whole[..whole.len() - 8]), (text.len(), "its gzip data is cut off".to_owned()));
+        assert_eq!(result(&whole[..whole.len() - 8]), (text.len(), "its gzip data is cut off".to_owned()));
         assert_eq!(
-            told(&[&whole[..], b"\x1f"].concat()),
+            result(&[&whole[..], b"\x1f"].concat()),
             (text.len(), "its gzip data is cut off".to_owned())
         );
         for junk in [&b"junk"[..], b"\0\0junk", &[b"\0".as_slice(), &whole].concat()] {
             assert_eq!(
-                told(&[&whole[..], junk].concat()),
+                result(&[&whole[..], junk].concat()),
                 (text.len(), "something that is not gzip follows its gzip data".to_owned())
             );
         }
         let mut wrong = whole.clone();
         let checksum = whole.len() - 8;
         wrong[checksum] ^= 1;
-        assert_eq!(told(&wrong), (text.len(), "the checksum of its content is wrong".to_owned()));
-        let (half, error) = told(&whole[..whole.len() / 2]);
+        assert_eq!(result(&wrong), (text.len(), "the checksum of its content is wrong".to_owned()));
+        let (half, error) = result(&whole[..whole.len() / 2]);
         assert!(half > text.len() / 3 && error.ends_with("cut off"), "{half}: {error}");
-        // A block of the reserved type ends the decoding where it stands.
+        // A block of the reserved type is an error after the block before it.
         let stored = [&member(b"")[..10], &[0, 3, 0, 0xfc, 0xff, b'a', b'b', b'\n', 0x07]].concat();
         assert_eq!(unpacked(&stored, 64), (b"ab\n".to_vec(), Some("its gzip data is corrupt".to_owned())));
         assert_eq!(
@@ -274,7 +275,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_end(bytes in any::<Vec<u8>>(), at in 0usize..200, text in any::<Vec<u8>>()) {
+        fn any_bytes_end_without_panic(bytes in any::<Vec<u8>>(), at in 0usize..200, text in any::<Vec<u8>>()) {
             unpacked(&[&MAGIC[..], &[8, 0, 0, 0, 0, 0, 0, 0], &bytes].concat(), 16);
             let mut damaged = member(&text);
             let at = at % damaged.len();

@@ -1,4 +1,4 @@
-//! Cuts a content into lines and the lines into batches of records, on a thread that may block.
+//! Splits a content into lines and collects them to batches of records, on a thread that may block.
 
 use std::time::Duration;
 
@@ -14,42 +14,46 @@ use super::pace::{Pacer, Speed};
 use crate::market::time::now;
 use crate::market::{Micros, RecordRef, Records};
 
-/// Records delivered at once at most.
+/// Most records of a batch.
 const LINES: usize = 8_192;
-/// Bytes of records delivered at once at most, but for one long line.
+/// Bytes of records from which on a batch is complete.
 const BYTES: usize = 4 << 20;
-/// Lines that are due within this time of each other are delivered together.
+/// Lines that are due within this time of the first one are delivered together.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// How text begins that is not UTF-8: UTF-16, either way round, and UTF-32.
+/// The byte order marks of UTF-16 (little and big endian) and UTF-32 (big endian; little endian begins as
+/// UTF-16 does).
 const FOREIGN_MARKS: [&[u8]; 3] = [b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"];
-/// What plain lines have as their source: only the line itself knows better.
+/// The source of records from plain lines, unless their payload names one.
 const SOURCE: &str = "replay";
 
-/// What the reader hands over.
 pub(super) enum Batch {
-    /// Records, to be delivered at `due` after the start.
-    Lines { due: Duration, records: Records },
-    /// Everything has been read.
+    /// Records to be delivered at `due` after the start of the replay.
+    Lines {
+        due: Duration,
+        records: Records,
+    },
+    /// The content has been read to its end.
     End,
-    /// It goes no further.
     Failed(SourceError),
 }
 
-/// Reads a content to its end.
+/// Reads a content to its end and sends it in batches.
 pub(super) struct Reader {
     content: Content,
     map: Option<Map>,
     batch: Records,
+    /// None: as fast as possible.
     pacer: Option<Pacer>,
-    /// When the open batch's first and last lines are due.
+    /// When the first and the last line of the open batch are due.
     due: (Duration, Duration),
-    /// Lines below this offset are counted, not delivered.
+    /// Lines below this offset are counted, but not delivered.
     first: i64,
+    /// Clock time of the last read.
     produced_at: Micros,
     sender: Sender<Batch>,
 }
 
-/// Nobody takes the batches any more.
+/// The receiver of the batches is gone.
 struct Gone;
 
 enum Stop {
@@ -105,7 +109,7 @@ impl Reader {
     fn read(&mut self) -> Result<(), Stop> {
         let mut reading = self.content.read()?;
         let mut map = self.map.take();
-        // The beginning of a line that the next block goes on with.
+        // The beginning of a line that the next block continues.
         let mut part = Vec::new();
         for number in 0.. {
             if self.sender.is_closed() {
@@ -115,7 +119,7 @@ impl Reader {
                 Ok(block) => block,
                 Err(mut error) => {
                     if let SourceError::Damaged { line, source, .. } = &mut error
-                        && gunzip::is_behind_content(source)
+                        && gunzip::is_after_content(source)
                     {
                         self.last_line(&part)?;
                         *line = self.content.lines;
@@ -145,7 +149,7 @@ impl Reader {
                 return Err(self.content.long_line(MAX_LINE).into());
             }
             if map.is_none() {
-                // What came through a pipe is not held back until more comes.
+                // Lines from a pipe are not held back until more arrive.
                 self.flush()?;
             }
         }
@@ -153,7 +157,7 @@ impl Reader {
         Ok(self.flush()?)
     }
 
-    /// What stands behind the last line break.
+    /// Reads the bytes after the last line break, if any, as a line.
     fn last_line(&mut self, part: &[u8]) -> Result<(), Stop> {
         let is_only_a_mark = self.content.lines == 0 && part == MARK;
         if part.is_empty() || is_only_a_mark { Ok(()) } else { self.line(part) }

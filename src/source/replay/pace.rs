@@ -1,4 +1,4 @@
-//! When a line of a recording is due: pure functions of the times that the lines carry.
+//! When each line of a recording is due: pure functions of the event times in the lines.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,9 +11,9 @@ use crate::text::max_or_positive;
 /// How fast a recording is replayed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Speed {
-    /// As fast as it is taken.
+    /// As fast as possible.
     Max,
-    /// So many seconds of event time a second; finite and above zero.
+    /// Seconds of event time per second; finite and above zero.
     Times(f64),
 }
 
@@ -34,28 +34,28 @@ impl FromStr for Speed {
     }
 }
 
-/// A step in event time beyond this is believed only when the next line with a time agrees: one junk line
-/// from the future must not hold the replay up for years.
+/// A step forward in event time beyond this counts only when the next line with a time confirms it: one invalid
+/// line with a time in the future must not delay the replay by years.
 const STEP: Micros = 5 * MINUTE;
 
-/// Turns the times of lines into times to deliver them.
+/// Turns the event times of lines into times to deliver them.
 #[derive(Debug, Clone)]
 pub struct Pacer {
     factor: f64,
-    /// Newest event time that is believed, and when it is due.
+    /// The newest confirmed event time, and when it is due.
     head: Option<(Micros, Duration)>,
-    /// A time far ahead of the head that waits to be confirmed.
+    /// A time far ahead of the head that is not confirmed yet.
     suspect: Option<Micros>,
 }
 
 impl Pacer {
-    /// A pacer of `factor` seconds of event time a second.
+    /// A pacer of `factor` seconds of event time per second.
     pub const fn new(factor: f64) -> Self {
         Self { factor, head: None, suspect: None }
     }
 
-    /// When, since the start, a line with this time is due. Never less than before; a line without time, or
-    /// with one in the past, goes at once.
+    /// When a line with this event time is due, since the start of the replay: never before the line before it. A
+    /// line without a time, or with one before the newest, is due with the line before it.
     pub fn due(&mut self, time: Option<Micros>) -> Duration {
         let head_due = self.head.map_or(Duration::ZERO, |(_, due)| due);
         let Some(time) = time.filter(|t| *t >= GENESIS) else { return head_due };
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_from_the_future_holds_nothing_up_but_a_gap_does() {
+    fn a_single_time_in_the_future_causes_no_delay_but_a_gap_does() {
         let future = Some(T + 90 * 365 * DAY);
         assert_eq!(
             dues(1.0, &[Some(T), Some(T), future, Some(T + SECOND), future, Some(T + 2 * SECOND)]),
@@ -115,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn dues_never_step_back(times in proptest::collection::vec(proptest::option::of(any::<i64>()), 0..60), factor in 1e-3f64..1e6) {
+        fn due_times_never_decrease(times in proptest::collection::vec(proptest::option::of(any::<i64>()), 0..60), factor in 1e-3f64..1e6) {
             let mut pacer = Pacer::new(factor);
             let mut last = Duration::ZERO;
             for time in times {

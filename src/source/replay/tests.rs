@@ -1,4 +1,6 @@
-use std::io::{Read as _, Write as _};
+mod damage;
+
+use std::io::Write as _;
 use std::sync::Arc;
 
 use flate2::Compression;
@@ -64,12 +66,18 @@ async fn replayed(bytes: &[u8]) -> Run {
     run(Replay::open(file.path(), Speed::Max).expect("opened"), None).await
 }
 
+fn envelope(record: RecordRef<'_>) -> String {
+    let mut line = String::new();
+    envelope::write(&mut line, record);
+    line
+}
+
 fn values(run: &Run) -> Vec<&[u8]> {
     run.rows.iter().map(|row| row.2.as_slice()).collect()
 }
 
 #[tokio::test]
-async fn every_line_is_a_record_whatever_it_holds() {
+async fn every_line_is_a_record() {
     let run = replayed(b"{\"a\":1}\n\n \r\n\xff\xfe\nlast").await;
     assert_eq!(values(&run), [b"{\"a\":1}".as_slice(), b"", b" \r", b"\xff\xfe", b"last"]);
     assert_eq!(run.rows.iter().map(|r| r.0).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
@@ -85,7 +93,7 @@ async fn every_line_is_a_record_whatever_it_holds() {
 }
 
 #[tokio::test]
-async fn plain_and_gzip_of_one_content_are_one_stream() {
+async fn plain_and_gzip_files_of_the_same_content_are_the_same_stream() {
     let text = b"a\nb\nc\n";
     let packed = [gzip(b"a\nb"), gzip(b"\nc\n")].concat();
     let streams: Vec<Stream> = [text.to_vec(), gzip(text), packed]
@@ -111,7 +119,7 @@ async fn a_replay_resumes_after_an_offset() {
 }
 
 #[tokio::test]
-async fn envelopes_give_back_what_they_hold_and_broken_ones_themselves() {
+async fn envelopes_give_their_records_and_invalid_ones_are_values() {
     let record = RecordRef {
         offset: 0,
         key: Some("k"),
@@ -120,18 +128,18 @@ async fn envelopes_give_back_what_they_hold_and_broken_ones_themselves() {
         headers: Some("{\"a\":1}"),
         produced_at: 7,
     };
-    let line = envelope::envelope(record);
-    let broken = "{\"cryptostream_record\":1}";
-    let run = replayed(format!("{line}\n{broken}\n").as_bytes()).await;
+    let line = envelope(record);
+    let invalid = "{\"cryptostream_record\":1}";
+    let run = replayed(format!("{line}\n{invalid}\n").as_bytes()).await;
     assert_eq!(
         run.rows[0],
         (0, Some("k".into()), b"\xff\n".to_vec(), "coingecko".into(), Some("{\"a\":1}".into()))
     );
-    assert_eq!(run.rows[1], (1, None, broken.into(), "replay".into(), None));
+    assert_eq!(run.rows[1], (1, None, invalid.into(), "replay".into(), None));
 }
 
 #[tokio::test]
-async fn lines_longer_than_a_block_and_many_lines_come_through_whole() {
+async fn lines_longer_than_a_block_and_many_lines_are_delivered_whole() {
     let long = vec![b'x'; 3 << 20];
     let many: Vec<u8> = (0..20_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
     let run = replayed(&[&many[..], &long, b"\n", &many].concat()).await;
@@ -142,7 +150,7 @@ async fn lines_longer_than_a_block_and_many_lines_come_through_whole() {
 }
 
 #[tokio::test]
-async fn a_line_beyond_all_bounds_is_an_error_after_what_came_before_it() {
+async fn a_line_that_is_too_long_is_an_error_after_the_lines_before_it() {
     let run = replayed(&[b"a\n".as_slice(), &vec![b'x'; MAX_LINE + 2]].concat()).await;
     assert_eq!(values(&run), [b"a"]);
     let error = run.end.expect_err("too long");
@@ -150,100 +158,11 @@ async fn a_line_beyond_all_bounds_is_an_error_after_what_came_before_it() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_named() {
+fn errors_of_opening_name_the_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let missing = Replay::open(&folder.path().join("none.ndjson"), Speed::Max).expect_err("missing");
     assert!(missing.to_string().contains("none.ndjson"), "{missing}");
     assert!(matches!(Replay::open(folder.path(), Speed::Max), Err(SourceError::Directory { .. })));
-}
-
-/// A damaged gzip file, its whole lines, and what is wrong with it.
-fn damaged() -> [(Vec<u8>, Vec<u8>, &'static str); 4] {
-    let text: Vec<u8> =
-        (0..300_000u32).flat_map(|n| format!("{}\n", n.wrapping_mul(2_654_435_761)).into_bytes()).collect();
-    let whole = gzip(&text);
-    let half = whole[..whole.len() / 2].to_vec();
-    let mut read = Vec::new();
-    flate2::read::GzDecoder::new(&half[..]).read_to_end(&mut read).expect_err("cut off");
-    let lines = read.iter().rposition(|byte| *byte == b'\n').expect("many lines") + 1;
-    [
-        (half, text[..lines].to_vec(), "cut off"),
-        ([&whole[..], b"trailing junk"].concat(), text.clone(), "not gzip"),
-        (whole[..whole.len() - 3].to_vec(), text, "cut off"),
-        (vec![0x1f, 0x8b], Vec::new(), "cut off"),
-    ]
-}
-
-#[tokio::test]
-async fn of_a_damaged_file_all_whole_lines_come_before_the_error() {
-    for (bytes, text, words) in damaged() {
-        let lines = memchr::memchr_iter(b'\n', &text).count();
-        let file = file(&bytes);
-        let open = || Replay::open(file.path(), Speed::Max).expect("opened");
-        assert_eq!(open().lines(), Some(lines as u64));
-        // From its start, from within, and when everything is there already.
-        for after in [-1, 1_000, lines as i64 - 1] {
-            let run = run(open(), Some(after)).await;
-            let rest = lines - ((after + 1) as usize).min(lines);
-            assert_eq!(run.rows.len(), rest, "{words}, after {after}");
-            assert!(run.rows.first().is_none_or(|row| row.0 == after + 1));
-            let error = run.end.expect_err("damaged");
-            assert!(
-                matches!(&error, SourceError::Damaged { line, source, .. } if *line == lines as u64 && source.to_string().contains(words)),
-                "{error:?}"
-            );
-            assert!(!error.is_transient());
-        }
-        let values: Vec<u8> = values(&run(open(), None).await).join(&b'\n');
-        assert_eq!(values, text.strip_suffix(b"\n").unwrap_or_default());
-    }
-    // What follows a whole content does not cut its last line; the content may go on where it is cut.
-    for (bytes, whole) in [(&b"trailing junk"[..], true), (b"\0\0junk", true), (&gzip(b"c")[..5], false)] {
-        let bytes = [gzip(b"a\n"), gzip(b"b"), bytes.to_vec()].concat();
-        let lines = 1 + u64::from(whole);
-        assert_eq!(Replay::open(file(&bytes).path(), Speed::Max).expect("opened").lines(), Some(lines));
-        let run = replayed(&bytes).await;
-        assert_eq!(values(&run), &[b"a".as_slice(), b"b"][..lines as usize]);
-        assert!(matches!(run.end, Err(SourceError::Damaged { line, .. }) if line == lines), "{:?}", run.end);
-    }
-    let zeros = [gzip(b"a\nb"), vec![0; 2_000_000]].concat();
-    let run = replayed(&zeros).await;
-    assert_eq!(
-        (values(&run).as_slice(), run.end.as_ref().ok()),
-        ([b"a".as_slice(), b"b"].as_slice(), Some(&End::Finished))
-    );
-}
-
-#[tokio::test]
-async fn a_repaired_file_is_a_new_stream() {
-    let damaged = damaged();
-    let topic =
-        |bytes: &[u8]| Replay::open(file(bytes).path(), Speed::Max).expect("opened").stream().topic.clone();
-    assert_eq!(topic(&damaged[0].0), topic(&damaged[0].0));
-    assert_ne!(topic(&damaged[0].0), topic(&gzip(&damaged[2].1)));
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn a_pipe_ends_like_a_file() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for (n, (bytes, text, _)) in damaged().into_iter().enumerate() {
-        let pipe = folder.path().join(format!("pipe-{n}"));
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
-        let writing = std::thread::spawn({
-            let pipe = pipe.clone();
-            move || std::fs::write(pipe, bytes)
-        });
-        let run = run(Replay::open(&pipe, Speed::Max).expect("opened"), None).await;
-        writing.join().expect("joined").expect("taken whole");
-        let lines = memchr::memchr_iter(b'\n', &text).count();
-        assert_eq!(run.rows.len(), lines);
-        assert!(
-            matches!(run.end, Err(SourceError::Damaged { line, .. }) if line == lines as u64),
-            "{:?}",
-            run.end
-        );
-    }
 }
 
 #[tokio::test]
@@ -251,15 +170,9 @@ async fn a_byte_order_mark_is_skipped_and_other_encodings_are_refused() {
     for bytes in [b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n".to_vec(), gzip(b"\xef\xbb\xbfa\n\xef\xbb\xbfb")] {
         assert_eq!(values(&replayed(&bytes).await), [b"a".as_slice(), b"\xef\xbb\xbfb"], "the first only");
     }
-    let envelope = envelope::envelope(RecordRef {
-        offset: 0,
-        key: None,
-        value: b"v",
-        source: "s",
-        headers: None,
-        produced_at: 7,
-    });
-    assert_eq!(values(&replayed(format!("\u{feff}{envelope}").as_bytes()).await), [b"v"]);
+    let line =
+        envelope(RecordRef { offset: 0, key: None, value: b"v", source: "s", headers: None, produced_at: 7 });
+    assert_eq!(values(&replayed(format!("\u{feff}{line}").as_bytes()).await), [b"v"]);
     for (text, lines) in [("\u{feff}", 0), ("\u{feff}\n", 1), ("\u{feff}x", 1)] {
         let file = file(text.as_bytes());
         assert_eq!(Replay::open(file.path(), Speed::Max).expect("opened").lines(), Some(lines), "{text:?}");
@@ -277,32 +190,8 @@ async fn a_byte_order_mark_is_skipped_and_other_encodings_are_refused() {
     }
 }
 
-#[cfg(unix)]
 #[tokio::test]
-async fn a_file_that_changes_after_it_was_hashed_delivers_nothing_else() {
-    let lines = b"0123456789\n".repeat(300_000);
-    for damage in ["shrink", "rewrite", "grow"] {
-        let file = file(&lines);
-        let replay = Replay::open(file.path(), Speed::Max).expect("opened");
-        let handle = std::fs::OpenOptions::new().write(true).open(file.path()).expect("opened");
-        match damage {
-            "shrink" => handle.set_len(2_000_000).expect("cut"),
-            "rewrite" => drop(std::os::unix::fs::FileExt::write_all_at(&handle, b"X", 2_500_000)),
-            _ => drop(std::os::unix::fs::FileExt::write_all_at(&handle, b"more\n", lines.len() as u64)),
-        }
-        let run = run(replay, None).await;
-        assert!(values(&run).iter().all(|v| *v == b"0123456789"), "{damage}");
-        if damage == "grow" {
-            assert_eq!((run.end.expect("ran"), run.rows.len()), (End::Finished, 300_000));
-        } else {
-            let error = run.end.expect_err(damage);
-            assert!(matches!(error, SourceError::Changed { .. }), "{error}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn what_was_recorded_is_replayed() {
+async fn recorded_records_are_replayed_exactly() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut records = Records::new();
     let rows = [
@@ -375,7 +264,7 @@ async fn a_paced_replay_keeps_the_time_between_lines() {
 }
 
 #[tokio::test]
-async fn it_stops_when_told_to() {
+async fn it_stops_when_cancelled() {
     let file = file(&b"{\"event_time\":1747008000}\n".repeat(100_000));
     let replay = Replay::open(file.path(), Speed::Max).expect("opened");
     let (deliveries, received) = mpsc::channel(1);
@@ -390,7 +279,7 @@ async fn it_stops_when_told_to() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn any_content_is_its_lines(lines in proptest::collection::vec(any::<Vec<u8>>(), 0..20), end in any::<bool>()) {
+    fn the_lines_of_any_content_are_its_records(lines in proptest::collection::vec(any::<Vec<u8>>(), 0..20), end in any::<bool>()) {
         let lines: Vec<Vec<u8>> = lines.into_iter().map(|l| l.into_iter().filter(|b| *b != b'\n').collect()).collect();
         let mut content = lines.join(&b'\n');
         let mut expected = if lines.is_empty() { vec![] } else { lines };
@@ -399,7 +288,7 @@ proptest! {
         } else if expected.last().is_some_and(Vec::is_empty) {
             expected.pop();
         }
-        // Such bytes at the start would say that it is gzip, or how it is encoded.
+        // These bytes at the start would make it gzip, or text in another encoding.
         let marks = [&b"\x1f\x8b"[..], b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"];
         prop_assume!(!marks.iter().any(|mark| content.starts_with(mark)));
         for bytes in [content.clone(), gzip(&content)] {

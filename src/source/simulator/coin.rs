@@ -1,12 +1,12 @@
-//! One made-up coin: a price that walks, jumps, and whose volatility clusters. Only `+ - * /` and `sqrt` are
-//! used, which give the same bits on every machine; logarithms and sines do not.
+//! The trades of one made-up coin: a random walk with jumps, clustering volatility and mean reversion. Uses
+//! only `+ - * /` and `sqrt`, which give the same bits on every machine; logarithms and sines do not.
 
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng;
 
 use crate::market::Micros;
 
-/// What is known of a real coin.
+/// Parameters of a coin.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Profile {
     pub(super) id: &'static str,
@@ -14,9 +14,9 @@ pub(super) struct Profile {
     level: f64,
     /// Decimals of its price on an exchange.
     decimals: u32,
-    /// Volatility of a year, as a share.
+    /// Standard deviation of a year's return, as a share.
     volatility: f64,
-    /// Usual amount of one trade in US dollars.
+    /// Scale of a trade's amount in US dollars.
     trade: f64,
 }
 
@@ -24,7 +24,7 @@ const fn profile(id: &'static str, level: f64, decimals: u32, volatility: f64, t
     Profile { id, level, decimals, volatility, trade }
 }
 
-/// The ten coins of the program's default.
+/// The program's ten default coins.
 pub(super) const PROFILES: [Profile; 10] = [
     profile("bitcoin", 104_180.0, 1, 0.5, 2_000.0),
     profile("ethereum", 2_504.0, 2, 0.7, 1_500.0),
@@ -40,20 +40,20 @@ pub(super) const PROFILES: [Profile; 10] = [
 
 /// Seconds of a year.
 const YEAR: f64 = 31_536_000.0;
-/// Share of the last squared return, and of the last variance, in the next variance (GARCH(1,1)): together
-/// just below one, so that a storm fades over thousands of ticks.
-const SHOCK: f64 = 0.015;
-const MEMORY: f64 = 0.9847;
-/// The variance's bounds, in terms of its mean.
-const CALM: f64 = 0.05;
-const STORM: f64 = 40.0;
-/// Chance of a jump at a tick, of 65,536.
+/// Weights of the last squared return and of the last variance in the next variance (GARCH(1,1)): their sum is
+/// just below one, so that high volatility decays over thousands of ticks.
+const RETURN_WEIGHT: f64 = 0.015;
+const VARIANCE_WEIGHT: f64 = 0.9847;
+/// Bounds of the variance, as multiples of its mean.
+const LEAST_VARIANCE: f64 = 0.05;
+const MOST_VARIANCE: f64 = 40.0;
+/// Probability of a jump at a tick, in units of 1/65,536.
 const JUMPS: u64 = 2;
-/// Time over which a price forgets how far it went from its level, in seconds.
+/// Time constant of the price's reversion to its level, in seconds.
 const REVERSION: f64 = 30.0 * 86_400.0;
-/// Most times the price may go above or below its level.
+/// Largest ratio of the price to its level, and of its level to the price.
 const BOUND: f64 = 20.0;
-/// Powers of ten that prices and sizes are scaled by.
+/// Powers of ten, for scaling prices and sizes.
 const POW10: [f64; 13] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
 
 /// A decimal number: `units / 10^decimals`.
@@ -63,7 +63,6 @@ pub(super) struct Decimal {
     pub(super) decimals: u32,
 }
 
-/// A trade of a coin.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trade {
     pub(super) price: Decimal,
@@ -76,37 +75,42 @@ pub(super) struct Trade {
 #[derive(Debug, Clone)]
 pub(super) struct Coin {
     random: Pcg64Mcg,
+    /// In US dollars, like `level` and `trade`.
     price: f64,
     level: f64,
-    /// Variance of a tick's return; its mean.
+    /// Variance of the return of one tick.
     variance: f64,
     mean_variance: f64,
+    /// Share of the price's distance from its level that one tick removes.
     reversion: f64,
-    /// Volatility of a minute: the measure of jumps.
+    /// Standard deviation of a minute's return: the scale of jumps.
     minute: f64,
     decimals: u32,
     size_decimals: u32,
     trade: f64,
+    /// Mean time between two trades in microseconds.
     tick: f64,
 }
 
-/// 2^-32 and 2^-24: random bits to a share of 0..1.
+/// 2^-32 and 2^-24: they scale random bits to 0..1.
 const BITS32: f64 = 1.0 / 4_294_967_296.0;
 const BITS24: f64 = 1.0 / 16_777_216.0;
 
+/// The high 32 bits as a number in 0..1.
 fn high(bits: u64) -> f64 {
     f64::from(u32::try_from(bits >> 32).unwrap_or(u32::MAX)) * BITS32
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+/// The low 32 bits as a number in 0..1.
+#[expect(clippy::cast_possible_truncation, reason = "only the low half is used")]
 fn low(bits: u64) -> f64 {
     f64::from(bits as u32) * BITS32
 }
 
-/// Nearly normal, mean 0, variance 1: the sum of four evenly distributed numbers. Fat tails come from the
-/// clustering variance and from jumps.
+/// An approximately normal number with mean 0 and variance 1: the sum of four uniformly distributed ones. The
+/// fat tails of returns come from the clustering variance and from jumps.
 #[expect(clippy::cast_precision_loss, reason = "below 2^18")]
-fn bell(bits: u64) -> f64 {
+fn normal(bits: u64) -> f64 {
     let sum = (bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48);
     // Each has mean 32767.5 and variance (2^32 - 1) / 12.
     (sum as f64 - 131_070.0) * (1.0 / 37_837.226)
@@ -123,7 +127,7 @@ impl Coin {
         let mut random = Pcg64Mcg::new(u128::from_le_bytes(state));
         let profile = PROFILES.into_iter().find(|p| p.id == id).unwrap_or_else(|| invented(&mut random));
         let per_second = profile.volatility * profile.volatility / YEAR;
-        // It starts within 5 % of its level, in a mood of its own.
+        // It starts within 5 % of its level, with a random variance.
         let price = profile.level * (0.95 + 0.1 * high(random.next_u64()));
         let mean_variance = per_second * tick;
         Self {
@@ -141,7 +145,7 @@ impl Coin {
         }
     }
 
-    /// Time to the first trade: anywhere within one mean wait, so that coins do not start in step.
+    /// Time to the first trade: uniform within one mean wait, so that coins do not trade at the same times.
     #[expect(clippy::cast_possible_truncation, reason = "at most a tick")]
     pub(super) fn first_wait(&mut self) -> Micros {
         (self.tick * high(self.random.next_u64())) as Micros
@@ -151,19 +155,19 @@ impl Coin {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and bounded")]
     pub(super) fn trade(&mut self) -> Trade {
         let (first, second, third) = (self.random.next_u64(), self.random.next_u64(), self.random.next_u64());
-        // Waits have mean one and are uneven: the product of two evenly distributed numbers has mean 1/4.
+        // The mean of the factor is 1, because the product of two uniform numbers has mean 1/4.
         let wait = self.tick * (0.2 + 3.2 * share24(first) * share24(first >> 24));
-        let mut change = self.variance.sqrt() * bell(second);
+        let mut change = self.variance.sqrt() * normal(second);
         if first >> 48 < JUMPS {
             let jump = self.minute * (2.0 + 4.0 * low(third));
             change += if second & 1 == 0 { jump } else { -jump };
         }
-        let next =
-            self.mean_variance * (1.0 - SHOCK - MEMORY) + SHOCK * change * change + MEMORY * self.variance;
-        self.variance = next.clamp(self.mean_variance * CALM, self.mean_variance * STORM);
-        let walked =
-            self.price * (1.0 + change.clamp(-0.3, 0.3)) + self.reversion * (self.level - self.price);
-        self.price = walked.clamp(self.level / BOUND, self.level * BOUND);
+        let next = self.mean_variance * (1.0 - RETURN_WEIGHT - VARIANCE_WEIGHT)
+            + RETURN_WEIGHT * change * change
+            + VARIANCE_WEIGHT * self.variance;
+        self.variance = next.clamp(self.mean_variance * LEAST_VARIANCE, self.mean_variance * MOST_VARIANCE);
+        let next = self.price * (1.0 + change.clamp(-0.3, 0.3)) + self.reversion * (self.level - self.price);
+        self.price = next.clamp(self.level / BOUND, self.level * BOUND);
         let units = ((self.price * POW10[self.decimals as usize] + 0.5) as u64).max(1);
         // Most trades are small, a few are large.
         let amount = self.trade * high(third) * low(third) / (0.02 + share24(second >> 20));
@@ -176,11 +180,12 @@ impl Coin {
     }
 }
 
+/// The low 24 bits as a number in 0..1.
 fn share24(bits: u64) -> f64 {
     f64::from((bits & 0xff_ffff) as u32) * BITS24
 }
 
-/// A coin nobody knows, somewhere between a hundredth of a cent and a thousand dollars.
+/// A random profile, with a price level between a hundredth of a cent and a thousand dollars.
 fn invented(random: &mut Pcg64Mcg) -> Profile {
     let magnitude =
         [1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0][usize::try_from(random.next_u64() % 7).unwrap_or(0)];
@@ -189,14 +194,14 @@ fn invented(random: &mut Pcg64Mcg) -> Profile {
     profile("", level, decimals, 0.8 + high(random.next_u64()), 50.0 + 250.0 * high(random.next_u64()))
 }
 
-/// Decimals that give a price about five digits.
+/// Decimals with which a price has about five significant digits.
 fn price_decimals(level: f64) -> u32 {
     let whole = (0u32..10).find(|n| level < POW10[*n as usize]).unwrap_or(10);
     let zeros = (0u32..8).find(|n| level * POW10[*n as usize] >= 0.1).unwrap_or(8);
     if whole > 0 { 5u32.saturating_sub(whole).max(1) } else { 5 + zeros }
 }
 
-/// Decimals that let a size tell about a dime apart.
+/// Decimals with which a step in size is worth about a dime.
 fn size_decimals(level: f64) -> u32 {
     (0u32..7).find(|n| level * 10.0 <= POW10[*n as usize]).unwrap_or(6)
 }

@@ -1,4 +1,4 @@
-//! Merges the coins' trades by time and writes each as a line of JSON.
+//! Merges the trades of all coins by time and writes each one as a line of JSON.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,7 +11,7 @@ use crate::market::{Micros, RecordRef, Records};
 #[derive(Debug)]
 pub struct Generator {
     coins: Vec<Named>,
-    /// Next trade of each coin: time and place in `coins`, so that coins that trade at once keep their order.
+    /// Next trade of each coin: its virtual time, and the coin's index as a tie-breaker.
     next: BinaryHeap<Reverse<(Micros, u32)>>,
     line: Vec<u8>,
 }
@@ -22,11 +22,12 @@ struct Named {
     id: String,
     /// The line up to the price.
     head: Vec<u8>,
+    /// Number of trades so far: the id of the last one.
     trades: u64,
 }
 
 impl Generator {
-    /// The market of `settings`: its seed, coins, start and tick matter, not its rate.
+    /// The market of `settings`, which depends on seed, coins, start and tick, but not on the rate.
     pub fn new(settings: &SimulatorSettings) -> Self {
         let tick = settings.tick.as_secs_f64();
         let mut coins: Vec<Named> =
@@ -39,18 +40,18 @@ impl Generator {
         Self { coins, next, line: Vec::with_capacity(256) }
     }
 
-    /// Virtual time of the next trade; without coins never.
+    /// Virtual time of the next trade; [`Micros::MAX`] without coins.
     pub fn next_time(&self) -> Micros {
         self.next.peek().map_or(Micros::MAX, |next| next.0.0)
     }
 
-    /// Appends the next trade, stamped `event_time`.
+    /// Appends the next trade, with this event time.
     pub fn push(&mut self, records: &mut Records, event_time: Micros, produced_at: Micros) {
         let Some(mut next) = self.next.peek_mut() else { return };
         let Reverse((time, index)) = *next;
         let named = &mut self.coins[index as usize];
         let trade = named.coin.trade();
-        // Changing the top sifts it down to its new place.
+        // Dropping the guard moves the changed entry to its place in the heap.
         *next = Reverse((time.saturating_add(trade.wait), index));
         drop(next);
         named.trades += 1;
@@ -84,7 +85,7 @@ impl Named {
     }
 }
 
-/// Digits of the largest number, and a point.
+/// Bytes for the digits of the largest number and a point.
 const WIDTH: usize = 24;
 
 /// Appends `number` in decimal.
@@ -130,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decimals_are_written_as_they_are(units in any::<u64>(), decimals in 0u32..13) {
+        fn decimals_are_written_with_all_their_digits(units in any::<u64>(), decimals in 0u32..13) {
             let mut line = Vec::new();
             push_decimal(&mut line, Decimal { units, decimals });
             let text = String::from_utf8(line).expect("ASCII");
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_market_is_its_seed() {
+    fn a_market_depends_on_its_seed_only() {
         let make = |seed, coins: usize| {
             let settings =
                 SimulatorSettings { seed, coins: super::super::coins(coins), ..SimulatorSettings::default() };
@@ -166,9 +167,13 @@ mod tests {
         assert_eq!(of(&ten), of(&twenty), "a coin's path does not depend on the others");
         let text: Vec<u8> =
             ten.into_iter().flat_map(|(_, value)| [value, b"\n".to_vec()]).flatten().collect();
-        assert_eq!(blake3::hash(&text).to_hex().as_str(), GOLDEN, "a seed means the same in every release");
+        assert_eq!(
+            blake3::hash(&text).to_hex().as_str(),
+            GOLDEN,
+            "a seed gives the same market in every release"
+        );
     }
 
-    /// Hash of the first 5,000 ticks of seed 1: it must not change, or recorded seeds lose their meaning.
+    /// Hash of the first 5,000 ticks of seed 1. It must not change, so that a seed can be repeated later.
     const GOLDEN: &str = "3a09ff298af4b86e2ebf09d8fa91b0c7d3c338ebdac7de12af2b8736b7160793";
 }

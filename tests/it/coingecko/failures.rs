@@ -1,8 +1,9 @@
-//! Polls that fail: what the screen is told, and when the next one comes.
+//! Polls that fail: the cause in the status, and the time of the next poll.
 
 use super::*;
 
-/// One bad answer, then good ones: the words of the bad one, and that the next good one is delivered.
+/// Serves a fault, then good answers; checks that the next good one is delivered and returns the cause in the
+/// status.
 async fn survives(fault: Answer, change: impl FnOnce(&mut CoinGeckoSettings)) -> String {
     let mut run = Run::start(vec![fault, both()], vec![], vec![], change).await;
     let failed = run.until(|s| matches!(s.state, SourceState::Reconnecting { .. })).await;
@@ -22,7 +23,7 @@ async fn survives(fault: Answer, change: impl FnOnce(&mut CoinGeckoSettings)) ->
 }
 
 #[tokio::test]
-async fn refusals_are_worded_whatever_their_shape() {
+async fn error_responses_of_any_shape_give_their_message() {
     let text = "You've exceeded the Rate Limit.";
     for body in [
         format!(r#"{{"status":{{"error_code":429,"error_message":"{text}"}}}}"#),
@@ -43,7 +44,7 @@ async fn refusals_are_worded_whatever_their_shape() {
         "404 not found: Incorrect path"
     );
     assert_eq!(survives(Answer::status(422, "{}"), |_| ()).await, "422 request refused");
-    assert_eq!(survives(Answer::status(401, ""), |_| ()).await, "401 access denied: it wants an API key");
+    assert_eq!(survives(Answer::status(401, ""), |_| ()).await, "401 access denied: an API key is needed");
     let redirect = Answer::status(301, "").header("Location", "https://example.org/v4?x=1");
     assert_eq!(
         survives(redirect, |_| ()).await,
@@ -52,7 +53,7 @@ async fn refusals_are_worded_whatever_their_shape() {
 }
 
 #[tokio::test]
-async fn what_is_no_list_of_prices_is_worded() {
+async fn answers_without_a_list_of_prices_give_a_message() {
     let page =
         Answer::json("<!DOCTYPE html><html><title>Access denied</title><body>error code: 1015</body></html>");
     assert_eq!(survives(page, |_| ()).await, "a web page instead of prices: Access denied");
@@ -65,7 +66,7 @@ async fn what_is_no_list_of_prices_is_worded() {
         "an empty list: the server knows none of the coins asked for"
     );
     assert_eq!(survives(Answer::json(""), |_| ()).await, "an empty answer");
-    assert_eq!(survives(Answer::json(r#"{"error":"no"}"#), |_| ()).await, "no prices but: no");
+    assert_eq!(survives(Answer::json(r#"{"error":"no"}"#), |_| ()).await, "no prices: no");
     let large = format!("[{}]", vec![BITCOIN; 40_000].join(","));
     for answer in [Answer::json(&large), Answer::json(&large).gzip()] {
         assert_eq!(survives(answer, |s| s.max_bytes = 1 << 20).await, "the answer is larger than 1 MiB");
@@ -75,26 +76,30 @@ async fn what_is_no_list_of_prices_is_worded() {
 }
 
 #[tokio::test]
-async fn connections_that_fail_are_worded() {
+async fn failed_connections_give_a_message() {
     assert_eq!(
         survives(Answer::Silence(LONG), |s| s.timeout = Duration::from_millis(100)).await,
         "no answer within 100ms"
     );
-    assert!(survives(Answer::HangUp, |_| ()).await.starts_with("the server hung up without an answer"));
+    assert!(
+        survives(Answer::HangUp, |_| ())
+            .await
+            .starts_with("the server closed the connection without an answer")
+    );
     assert!(
         survives(Answer::CutOff(b"[{\"id\":".to_vec()), |_| ()).await.starts_with("the answer broke off: ")
     );
     // A port that was free a moment ago.
     let closed =
         tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("bound");
-    for (url, words) in [
+    for (url, cause) in [
         (format!("http://{closed}/api/v3"), format!("connection refused by {closed}")),
         ("http://no-such-host.invalid/api/v3".into(), "no-such-host.invalid".into()),
     ] {
         let mut run = Run::start(vec![], vec![], vec![], |s| s.base_url = url).await;
         let status = run.until(|s| matches!(s.state, SourceState::Reconnecting { attempt: 2.., .. })).await;
         assert!(
-            status.last_error.as_ref().is_some_and(|why| why.contains(&words)),
+            status.last_error.as_ref().is_some_and(|why| why.contains(&cause)),
             "{:?}",
             status.last_error
         );
@@ -121,7 +126,7 @@ async fn attempts_are_counted_and_success_ends_the_count() {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_to_wait_is_obeyed() {
+async fn polls_wait_as_long_as_the_server_asks() {
     let limited = Answer::status(429, "").header("Retry-After", "1");
     let started = tokio::time::Instant::now();
     let mut run = Run::polls(vec![limited, both()]).await;

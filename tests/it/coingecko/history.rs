@@ -1,4 +1,4 @@
-//! History: when it is asked for, and what becomes of it when it is refused.
+//! History: when it is requested, and what happens when a request fails.
 
 use super::*;
 
@@ -18,7 +18,7 @@ async fn history_comes_after_the_first_poll_up_to_the_first_live_tick() {
 }
 
 #[tokio::test]
-async fn the_selected_coins_history_comes_first_and_a_week_is_asked_for_where_needed() {
+async fn the_selected_coins_history_comes_first_and_a_week_is_requested_where_needed() {
     let fills = vec![fill("bitcoin", None), fill("ethereum", None)];
     let mut run = Run::start(vec![Answer::status(500, ""), both()], vec![Answer::json(CHART)], fills, |s| {
         s.poll = LONG;
@@ -36,7 +36,7 @@ async fn the_selected_coins_history_comes_first_and_a_week_is_asked_for_where_ne
 }
 
 #[tokio::test]
-async fn history_that_fails_is_tried_again_and_given_up_where_the_coin_is_unknown() {
+async fn failed_history_is_retried_unless_the_coin_is_unknown() {
     let unknown = Answer::status(404, r#"{"error":"coin not found"}"#);
     let page = Answer::json("<html><title>Access denied</title>");
     let charts =
@@ -49,7 +49,7 @@ async fn history_that_fails_is_tried_again_and_given_up_where_the_coin_is_unknow
             assert_eq!(records[0].0.as_deref(), Some("ethereum"));
             break;
         }
-        assert_eq!(records.len(), 2, "polls go on meanwhile");
+        assert_eq!(records.len(), 2, "polls continue meanwhile");
     }
     let status = run.until(|s| !s.notices.is_empty()).await;
     assert_eq!(status.notices, ["no history of bitcoin: 404 not found: coin not found"]);
@@ -61,12 +61,16 @@ async fn history_that_fails_is_tried_again_and_given_up_where_the_coin_is_unknow
 #[tokio::test]
 async fn a_gap_is_filled_from_history() {
     let later = BITCOIN.replace("00:00:00", "01:00:00");
-    let away = Answer::status(503, "").header("Retry-After", "0.3");
-    let mut run =
-        Run::start(vec![list(&[BITCOIN]), away, list(&[&later])], vec![Answer::json(CHART)], vec![], |s| {
+    let unavailable = Answer::status(503, "").header("Retry-After", "0.3");
+    let mut run = Run::start(
+        vec![list(&[BITCOIN]), unavailable, list(&[&later])],
+        vec![Answer::json(CHART)],
+        vec![],
+        |s| {
             s.gap = Duration::from_millis(200);
-        })
-        .await;
+        },
+    )
+    .await;
     assert_eq!(run.values().await, [BITCOIN]);
     assert_eq!(run.values().await, [later.as_str()]);
     loop {
@@ -81,7 +85,7 @@ async fn a_gap_is_filled_from_history() {
 }
 
 #[tokio::test]
-async fn no_history_is_asked_for_when_it_is_off() {
+async fn no_history_is_requested_when_it_is_off() {
     let mut run = Run::start(vec![both()], vec![Answer::json(CHART)], vec![fill("bitcoin", None)], |s| {
         s.history = History::Off;
     })
@@ -92,12 +96,12 @@ async fn no_history_is_asked_for_when_it_is_off() {
     run.stop().await;
 }
 
-/// How often history was asked for.
+/// Number of history requests.
 fn history_requests(run: &Run) -> usize {
     run.server.requests().iter().filter(|request| request.path.contains("market_chart")).count()
 }
 
-/// The notices at the first poll after which there are some.
+/// Waits for the first poll after which there are notices, and returns them.
 async fn notices(run: &mut Run) -> Vec<String> {
     loop {
         assert_eq!(run.values().await, [BITCOIN, ETHEREUM]);
@@ -109,9 +113,9 @@ async fn notices(run: &mut Run) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn prices_keep_their_pace_while_history_is_rate_limited() {
+async fn the_poll_interval_stays_while_history_is_rate_limited() {
     let page = || Answer::status(429, "<html><head><title>429 Too Many Requests</title></head></html>");
-    // Either makes history wait for longer than this test takes.
+    // Each of the two makes history wait for longer than this test takes.
     for (refusal, backoff) in [(page().header("Retry-After", "100"), settings().backoff.cap), (page(), LONG)]
     {
         let fills = vec![fill("bitcoin", None), fill("ethereum", None)];
@@ -126,13 +130,13 @@ async fn prices_keep_their_pace_while_history_is_rate_limited() {
         let status = run.status.borrow().clone();
         assert_eq!((status.state, status.poll), (SourceState::Live, Some(Duration::from_millis(5))));
         assert!(status.next_poll < Some(chrono::Utc::now().timestamp_micros() + SECOND));
-        assert_eq!(history_requests(&run), 1, "the limit holds for the other coin's history, too");
+        assert_eq!(history_requests(&run), 1, "the limit applies to the other coin's history, too");
         run.stop().await;
     }
 }
 
 #[tokio::test]
-async fn the_notice_goes_when_history_comes() {
+async fn the_notice_is_removed_when_history_succeeds() {
     let charts = vec![Answer::status(429, ""), Answer::json(CHART)];
     let mut run = Run::start(vec![both()], charts, vec![fill("bitcoin", None)], |_| ()).await;
     while run.next().await[0].1 != CHART {}
@@ -141,7 +145,7 @@ async fn the_notice_goes_when_history_comes() {
 }
 
 #[tokio::test]
-async fn history_that_is_denied_waits_for_an_hour_and_is_one_notice() {
+async fn denied_history_waits_for_an_hour_and_gives_one_notice() {
     let denied =
         r#"{"status":{"error_code":10012,"error_message":"Your request exceeds the allowed time range."}}"#;
     let fills = vec![fill("bitcoin", None), fill("ethereum", None)];
@@ -150,7 +154,7 @@ async fn history_that_is_denied_waits_for_an_hour_and_is_one_notice() {
     let [notice] = &shown[..] else { panic!("{shown:?}") };
     let (until, why) = notice.split_once(" UTC: ").expect("a time and a cause");
     assert!(until.starts_with("history waits until "), "{notice}");
-    assert_eq!(why, "401 access denied: it wants an API key: Your request exceeds the allowed time range.");
+    assert_eq!(why, "401 access denied: an API key is needed: Your request exceeds the allowed time range.");
     for _ in 0..5 {
         assert_eq!(run.values().await, [BITCOIN, ETHEREUM]);
     }

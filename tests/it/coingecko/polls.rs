@@ -1,9 +1,9 @@
-//! Polls that succeed: records, notices, keys, an end at once.
+//! Polls that succeed: records, notices, API keys, cancellation.
 
 use super::*;
 
 #[tokio::test]
-async fn every_element_is_delivered_byte_for_byte_however_odd() {
+async fn every_element_is_delivered_byte_for_byte_whatever_its_type() {
     let mut run = Run::polls(vec![list(&[BITCOIN, "null", "7", ETHEREUM, "{}", r#""x""#])]).await;
     let records = run.next().await;
     let keys: Vec<Option<&str>> = records.iter().map(|r| r.0.as_deref()).collect();
@@ -23,7 +23,7 @@ async fn every_element_is_delivered_byte_for_byte_however_odd() {
 }
 
 #[tokio::test]
-async fn answers_may_be_compressed_and_are_repeated_as_they_are() {
+async fn compressed_answers_are_delivered_in_every_poll() {
     let mut run = Run::polls(vec![both().gzip()]).await;
     for _ in 0..3 {
         assert_eq!(run.values().await, [BITCOIN, ETHEREUM]);
@@ -32,7 +32,7 @@ async fn answers_may_be_compressed_and_are_repeated_as_they_are() {
 }
 
 #[tokio::test]
-async fn coins_that_the_answer_leaves_out_are_named_until_they_come() {
+async fn coins_missing_in_the_answer_give_a_notice_until_they_appear() {
     let mut run = Run::polls(vec![list(&[ETHEREUM]), both()]).await;
     assert_eq!(run.values().await, [ETHEREUM]);
     let status = run.until(|s| s.state == SourceState::Live && !s.notices.is_empty()).await;
@@ -43,7 +43,7 @@ async fn coins_that_the_answer_leaves_out_are_named_until_they_come() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_is_said() {
+async fn a_wrong_clock_gives_a_notice() {
     let ahead =
         (chrono::Utc::now() + chrono::Duration::hours(2)).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     let right = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
@@ -57,7 +57,7 @@ async fn a_clock_that_is_off_is_said() {
 }
 
 #[tokio::test]
-async fn many_coins_are_asked_for_page_by_page_and_what_was_served_is_kept() {
+async fn many_coins_are_requested_in_pages_and_those_before_a_failure_are_delivered() {
     let coins: Vec<String> = (0..600).map(|n| format!("coin-{n}")).collect();
     let mut run = Run::start(
         vec![list(&[BITCOIN]), list(&[ETHEREUM]), Answer::status(500, ""), list(&[BITCOIN])],
@@ -78,7 +78,7 @@ async fn many_coins_are_asked_for_page_by_page_and_what_was_served_is_kept() {
 }
 
 #[tokio::test]
-async fn keys_go_into_their_headers_and_nowhere_else() {
+async fn api_keys_are_sent_in_their_header_only() {
     for (plan, header) in [(Plan::Demo, "x-cg-demo-api-key"), (Plan::Pro, "x-cg-pro-api-key")] {
         let markets =
             vec![Answer::status(401, r#"{"status":{"error_code":10002,"error_message":"Missing"}}"#), both()];
@@ -87,13 +87,13 @@ async fn keys_go_into_their_headers_and_nowhere_else() {
         })
         .await;
         let status = run.until(|s| s.last_error.is_some()).await;
-        let words = status.last_error.clone().unwrap_or_default();
-        assert_eq!(words, "401 access denied: is the API key right, and of the right kind? Missing");
+        let error = status.last_error.clone().unwrap_or_default();
+        assert_eq!(error, "401 access denied: is the API key right, and of the right kind? Missing");
         run.values().await;
         let request = &run.server.requests()[0];
         assert_eq!(request.header(header), Some("CG-secret"));
         assert!(!request.path.contains("secret"));
-        assert!(status.quota_left.is_none(), "the quota binds CoinGecko's own hosts only");
+        assert!(status.quota_left.is_none(), "quotas apply to CoinGecko's own hosts only");
         run.stop().await;
     }
 }
@@ -112,14 +112,14 @@ async fn it_stops_at_once_in_the_middle_of_requests() {
         }
     })
     .await
-    .expect("asked");
+    .expect("requested");
     let started = tokio::time::Instant::now();
     run.stop().await;
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test]
-async fn another_currency_is_asked_for_and_named_beside_each_record() {
+async fn another_currency_is_requested_and_is_in_each_records_headers() {
     let mut run = Run::start(vec![both()], vec![], vec![], |s| s.vs_currency = "eur".into()).await;
     for (_, _, headers) in run.next().await {
         assert_eq!(headers.as_deref(), Some(r#"{"quote":"eur"}"#));
