@@ -7,6 +7,7 @@
 
 mod keys;
 mod layers;
+mod setting;
 mod value;
 
 use std::collections::BTreeMap;
@@ -26,8 +27,9 @@ use crate::text::printable;
 use crate::transport::direct::BatchLimits;
 use crate::tui::DashboardSettings;
 
-pub use keys::{Flag, KEYS, Setting, Takes};
+pub use keys::KEYS;
 pub use layers::Layers;
+pub use setting::{Flag, Setting, Takes};
 
 /// The settings in force; every value is within its bounds.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,8 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEYS, PREFIX, Setting};
+use super::keys::KEYS;
+use super::setting::{PREFIX, Setting};
 use super::{Origin, Override};
 use crate::text::printable;
 
