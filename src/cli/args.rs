@@ -66,7 +66,7 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Check the guarantees of the tables; prints the first violations and exits 1 if there are any
+    /// Check the guarantees of the tables; exits 1 with the first violations
     Verify {
         /// The layer to check
         #[arg(value_enum, default_value_t)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cryptostream::backoff::Backoff;
 use cryptostream::market::records::Delivery;
+use cryptostream::market::time::now;
 use cryptostream::market::{MINUTE, Micros, SECOND};
 use cryptostream::secret::Secret;
 use cryptostream::source::coingecko::{CoinGecko, CoinGeckoSettings, History, Plan};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cryptostream::lake::TableKind;
+use cryptostream::market::time::{floor, now};
 use cryptostream::market::{MINUTE, Micros};
 use cryptostream::pipeline::status::Snapshot;
 use cryptostream::pipeline::summary::Summary;
@@ -20,10 +21,6 @@ use crate::support::tables::{Row, assert_rows, assert_sound, instant, replaying,
 const LONG: Duration = Duration::from_mins(1);
 const COLUMNS: [&str; 7] =
     ["coin_id", "window_start", "open_price", "close_price", "avg_price", "volume", "tick_count"];
-
-fn now() -> Micros {
-    chrono::Utc::now().timestamp_micros()
-}
 
 /// A list of prices with the current time.
 fn markets(coins: &[&str]) -> Answer {
@@ -68,11 +65,11 @@ async fn history_is_in_gold_once_also_after_a_restart() {
     let storage = folder.path().join("storage");
     // A point every five minutes for two hours; the first answer lacks forty minutes, which a restart requests
     // again.
-    let first = (now() - 150 * MINUTE) / MINUTE * MINUTE + 7_000;
+    let first = floor(now() - 150 * MINUTE, MINUTE) + 7_000;
     let all: Vec<(Micros, f64)> =
         (0..24_u32).map(|n| (first + i64::from(n) * 5 * MINUTE, 100.0 + f64::from(n))).collect();
     let some = [&all[..10], &all[18..]].concat();
-    let newest = instant(all[23].0 / MINUTE * MINUTE);
+    let newest = instant(floor(all[23].0, MINUTE));
     for (points, new, when) in [(&some, 16, "at the first start"), (&all, 8, "after a restart")] {
         let chart = points
             .iter()
@@ -83,7 +80,7 @@ async fn history_is_in_gold_once_also_after_a_restart() {
         let server = Server::start(vec![markets(&COINS)], vec![chart]).await;
         run_until(&storage, &server, &COINS, |s| s.totals.candles >= new * COINS.len() as u64).await;
         let bar = |coin: &str, (at, price): &(Micros, f64)| -> Row {
-            let (start, price) = (instant(at / MINUTE * MINUTE), format!("{price:?}"));
+            let (start, price) = (instant(floor(*at, MINUTE)), format!("{price:?}"));
             [coin, &start, &price, &price, &price, "null", "1"].map(str::to_owned).to_vec()
         };
         let bars: Vec<Row> =

@@ -44,7 +44,7 @@ pub fn clock_notice(clock: Micros, server: Micros) -> Option<String> {
         )
     } else {
         format!(
-            "this computer's clock is {amount} behind the server's: set it, or new prices are taken for ones from the future and rejected"
+            "this computer's clock is {amount} behind the server's: set it, or new prices are rejected because their times are in the future"
         )
     })
 }

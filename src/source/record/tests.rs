@@ -1,3 +1,5 @@
+//! Existing files, failed writes, cancellation.
+
 use super::*;
 use crate::market::{RecordRef, Records};
 

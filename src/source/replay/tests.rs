@@ -1,3 +1,5 @@
+//! Lines, identities, positions, encodings, pace; [`damage`] has the rest.
+
 mod damage;
 
 use std::io::Write as _;
