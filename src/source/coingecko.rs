@@ -3,8 +3,8 @@
 //! Guarantees:
 //! * Every element of an answer becomes one record with the element's exact bytes, valid or not; a history
 //!   answer is one record whose headers name the range that it fills.
-//! * Every failure of a poll becomes a [`SourceState::Reconnecting`] with its cause and is retried with capped,
-//!   jittered backoff, not before the time that a `Retry-After` header gives.
+//! * Every failure of a poll becomes a [`Reconnecting`](super::SourceState::Reconnecting) with its cause and is
+//!   retried with capped, jittered backoff, not before the time that a `Retry-After` header gives.
 //! * On `CoinGecko`'s own hosts it stays within the plan's calls a minute. Polls have priority; history uses
 //!   the calls that they leave.
 //! * A gap without answers (no network, computer asleep) is filled from history.

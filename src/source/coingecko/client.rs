@@ -96,7 +96,7 @@ impl Client {
         Ok(Self { http, base, plan, api_key, connect_timeout, timeout, max_bytes })
     }
 
-    /// Requests the prices of `ids`, at most [`super::PAGE`] of them.
+    /// Requests the prices of at most 250 coins.
     pub async fn markets(&self, vs_currency: &str, ids: &[String]) -> Reply {
         let mut url = self.base.clone();
         // Commas between ids are not percent-encoded, as in the API's documentation.
