@@ -124,7 +124,7 @@ impl Source {
 }
 
 /// Ranges of time, each from its start (inclusive) to its end (exclusive).
-pub type Stretches = Vec<(Micros, Micros)>;
+pub type Ranges = Vec<(Micros, Micros)>;
 
 type StoredError = Box<dyn Error + Send + Sync>;
 
@@ -142,7 +142,7 @@ pub trait Stored: Send {
         coins: &[String],
         range: (Micros, Micros),
         longest: Micros,
-    ) -> impl Future<Output = Result<Vec<(Arc<str>, Stretches)>, StoredError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(Arc<str>, Ranges)>, StoredError>> + Send;
 }
 
 /// No storage: everything is delivered, and there are no gaps.
@@ -161,7 +161,7 @@ impl Stored for NothingStored {
         _: &[String],
         _: (Micros, Micros),
         _: Micros,
-    ) -> Result<Vec<(Arc<str>, Stretches)>, StoredError> {
+    ) -> Result<Vec<(Arc<str>, Ranges)>, StoredError> {
         Ok(Vec::new())
     }
 }

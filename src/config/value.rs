@@ -10,7 +10,7 @@ use chrono::{DateTime, NaiveDate, SecondsFormat};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
-use crate::market::Micros;
+use crate::market::{Micros, time};
 
 /// The names of an enum's values, for help and completions.
 pub(super) fn names<T: ValueEnum>() -> Vec<PossibleValue> {
@@ -89,7 +89,7 @@ pub(super) fn show_duration(span: Duration) -> String {
 
 /// As [`duration`], in microseconds.
 pub(super) fn micros(text: &str, least: Duration, most: Duration) -> Result<Micros, String> {
-    duration(text, least, most).map(|span| Micros::try_from(span.as_micros()).unwrap_or(Micros::MAX))
+    duration(text, least, most).map(time::micros)
 }
 
 pub(super) fn show_micros(span: Micros) -> String {

@@ -1,11 +1,18 @@
 //! The clock, buckets of time, and parsing of times, rounded to the nearest microsecond, halves to even.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::Micros;
 
 pub fn now() -> Micros {
     Utc::now().timestamp_micros()
+}
+
+/// A stretch of time in microseconds, the largest number where that is too long.
+pub fn micros(span: Duration) -> Micros {
+    Micros::try_from(span.as_micros()).unwrap_or(Micros::MAX)
 }
 
 /// Start of the epoch-aligned bucket of `width` that holds `time`.

@@ -14,7 +14,7 @@ use super::status::{Component, StageKind};
 use crate::lake::{Storage, Table, TableKind};
 use crate::market::{Micros, Stream};
 use crate::query::Queries;
-use crate::source::{End, Outlet, Source, SourceError, SourceKind, Stored, Stretches};
+use crate::source::{End, Outlet, Ranges, Source, SourceError, SourceKind, Stored};
 use crate::text::cause_first;
 use crate::transport::direct::{Batch, Batches};
 
@@ -74,7 +74,7 @@ impl Stored for Storage {
         coins: &[String],
         (from, to): (Micros, Micros),
         longest: Micros,
-    ) -> Result<Vec<(Arc<str>, Stretches)>, Box<dyn Error + Send + Sync>> {
+    ) -> Result<Vec<(Arc<str>, Ranges)>, Box<dyn Error + Send + Sync>> {
         let coins = coins.iter().map(|coin| coin.as_str().into()).collect();
         let queries = Queries::open(self.clone(), None)?;
         Ok(queries.gaps(source.label().into(), quote.into(), coins, from, to, longest).await?)

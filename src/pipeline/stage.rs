@@ -16,8 +16,8 @@ use crate::lake::lock::Lock;
 use crate::lake::maintenance::{Effort, Maintenance, Report};
 use crate::lake::table::{Change, Commit};
 use crate::lake::{LakeError, Storage, Table, TableKind};
-use crate::market::time::now;
-use crate::market::{Micros, SECOND};
+use crate::market::Micros;
+use crate::market::time::{micros, now};
 use crate::text::{cause_first, chain};
 
 /// How often [`Stage::every_second`] runs, however much waits in the inbox.
@@ -350,10 +350,7 @@ pub(super) async fn run<S: Stage>(
         let why = cause_first(&error);
         tracing::error!(stage = name, error = %why, "stage failed, restarts in {backoff:?}");
         context.meters.failed(Component::Stage(S::STAGE), why.clone());
-        meter.state(StageState::Restarting {
-            at: now() + i64::try_from(backoff.as_micros()).unwrap_or(SECOND),
-            why,
-        });
+        meter.state(StageState::Restarting { at: now() + micros(backoff), why });
         tokio::select! {
             () = tokio::time::sleep(backoff) => {}
             () = context.give_up.cancelled() => {

@@ -213,11 +213,15 @@ fn a_query_that_needs_many_gigabytes_ends_in_words_within_its_bound() {
         let mut child = start(folder.path(), sql);
         let peak = peak(&mut child);
         let output = child.wait_with_output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(1) && told.contains(words), "{sql}: {:?} {told}", output.status);
+        let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
-            told.lines().count() == 1 && !told.contains("SET "),
-            "no advice that cannot be followed: {told}"
+            output.status.code() == Some(1) && stderr.contains(words),
+            "{sql}: {:?} {stderr}",
+            output.status
+        );
+        assert!(
+            stderr.lines().count() == 1 && !stderr.contains("SET "),
+            "no advice that cannot be followed: {stderr}"
         );
         assert!(peak < most, "{sql}: {peak} MB");
     }
@@ -262,8 +266,11 @@ fn without_a_place_for_temporary_files_a_query_says_so() {
         .env("TMPDIR", folder.path().join("nowhere"))
         .output()
         .unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && told.contains("the query needs temporary files"), "{told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(1) && stderr.contains("the query needs temporary files"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -272,9 +279,9 @@ fn a_query_may_begin_with_a_comment_and_takes_no_parameters() {
     assert_eq!(query(folder.path(), "-- a comment\nselect 1 as x", "csv"), "x\n1\n");
     for sql in ["select ?", "describe select $1", "explain select $name"] {
         let output = program(folder.path(), &["query", sql]).output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(
-            told, "error: a query takes no parameters: write the values instead of ?, $1 or $name\n",
+            stderr, "error: a query takes no parameters: write the values instead of ?, $1 or $name\n",
             "{sql}"
         );
     }

@@ -15,7 +15,7 @@ use super::quota::{CallKind, Quota};
 use super::{CoinGecko, History, PAGE, answer};
 use crate::backoff::jitter;
 use crate::market::records::Delivery;
-use crate::market::time::now;
+use crate::market::time::{micros, now};
 use crate::market::{DAY, Micros, RecordRef, Records};
 
 /// The source's name in records.
@@ -342,7 +342,7 @@ impl<'a> Session<'a> {
     /// The clock time of a time since the start.
     fn clock_at(&self, since_start: Duration) -> Micros {
         let left = since_start.saturating_sub(self.since_start());
-        now() + Micros::try_from(left.as_micros()).unwrap_or(Micros::MAX / 2)
+        now().saturating_add(micros(left))
     }
 
     /// Updates schedule, quota and notices in the status.

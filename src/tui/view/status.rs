@@ -6,6 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::Span;
 
 use super::{Part, fit_parts, labelled, put, put_right};
+use crate::market::time::micros;
 use crate::market::{Micros, SECOND};
 use crate::pipeline::status::{Role, Snapshot, SourceState, SourceStatus, StageKind};
 use crate::text::printable;
@@ -90,8 +91,8 @@ fn headline(app: &App) -> Headline {
 /// Age of the newest tick, if that is too old for a live source.
 fn stale(snapshot: &Snapshot, source: &SourceStatus, app: &App) -> Option<Micros> {
     let age = tick_age(snapshot, app)?;
-    let poll = source.poll.and_then(|p| Micros::try_from(p.as_micros()).ok()).unwrap_or(0);
-    (age > STALE.max(3 * poll)).then_some(age)
+    let poll = source.poll.map_or(0, micros);
+    (age > STALE.max(poll.saturating_mul(3))).then_some(age)
 }
 
 /// Age of the newest tick: by its event time for a live source, by the time of its delivery for a replay or the
