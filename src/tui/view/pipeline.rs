@@ -7,7 +7,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::{Part, fit_parts, labelled, message, name, pane, put};
-
+use crate::market::SECOND;
 use crate::pipeline::status::{Role, Snapshot, SourceState, SourceStatus, StageState, StageStatus};
 use crate::text::printable;
 use crate::tui::app::App;
@@ -44,9 +44,9 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, app: &App) {
     }
 }
 
-/// A row of the table of stages.
+/// A row of the table of stages. Every text of a column has room in its width, less one for the gap.
 fn cells(wide: bool, texts: [(String, Style); 6]) -> Line<'static> {
-    let widths = if wide { [8, 11, 6, 7, 6, 14] } else { [8, 11, 6, 0, 5, 12] };
+    let widths = [7, 11, 6, if wide { 6 } else { 0 }, 6, 16];
     let mut line = Line::default();
     for (at, ((text, style), width)) in texts.into_iter().zip(widths).enumerate() {
         if width == 0 {
@@ -57,6 +57,11 @@ fn cells(wide: bool, texts: [(String, Style); 6]) -> Line<'static> {
         line.push_span(Span::styled(text, style));
     }
     line
+}
+
+/// A figure without the blank before its unit.
+fn dense(figure: &str) -> String {
+    figure.replace(' ', "")
 }
 
 fn headings(theme: &Theme, wide: bool) -> Line<'static> {
@@ -89,7 +94,7 @@ fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
     };
     let (state, style) = source_state(source, theme);
     let last = if let Some(next) = source.next_poll.filter(|_| source.state == SourceState::Live) {
-        format!("poll in {} s", format::seconds_up(next - app.now()))
+        format!("poll in {}", format::age(format::seconds_up(next - app.now()) * SECOND))
     } else {
         source.last_delivery.map_or_else(|| "–".to_owned(), |t| format!("{} ago", format::age(app.now() - t)))
     };
@@ -100,7 +105,7 @@ fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
             ("source".to_owned(), theme.text),
             (state.to_owned(), style),
             dash(),
-            (format::rate(first), theme.text),
+            (dense(&format::rate(first)), theme.text),
             dash(),
             (last, m),
         ],
@@ -137,9 +142,9 @@ fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
         [
             (stage.stage.label().to_owned(), theme.text),
             (text, style),
-            (format::rate(stage.in_per_second), theme.text),
-            (format::rate(stage.out_per_second), theme.text),
-            (format::compact_count(stage.lag), lag),
+            (dense(&format::rate(stage.in_per_second)), theme.text),
+            (dense(&format::rate(stage.out_per_second)), theme.text),
+            (dense(&format::compact_count(stage.lag)), lag),
             (commit, theme.muted),
         ],
     )
@@ -185,7 +190,7 @@ fn sizes(snapshot: &Snapshot, theme: &Theme, wide: bool) -> [Line<'static>; 2] {
         let width = label.len() + 4;
         files.push_span(Span::styled(format!("  {label} "), theme.muted));
         files.push_span(Span::styled(format!("{:>3}", stage.files), theme.text));
-        let size = format::bytes(stage.bytes).replace(' ', "");
+        let size = dense(&format::bytes(stage.bytes));
         bytes.push_span(Span::styled(format!("  {size:>width$}"), theme.text));
     }
     [files, bytes]

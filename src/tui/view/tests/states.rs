@@ -61,6 +61,36 @@ fn failures_and_notices_are_shown() {
 }
 
 #[test]
+fn no_figure_of_the_pipeline_pane_is_cut() {
+    let minute = 60 * SECOND;
+    for (rate, lag, poll) in [
+        (0.4, 7, 15 * SECOND),
+        (987.0, 987, 119 * SECOND),
+        (3_031.0, 3_031, 10 * minute),
+        (99_940.0, 99_940, 119 * minute),
+        (873_000.0, 1_234_567, 24 * 60 * minute),
+    ] {
+        for (width, height) in [(160, 48), (100, 30), (80, 24)] {
+            let mut app = with(width, height, |s| {
+                s.last_error = None;
+                s.source.as_mut().unwrap().next_poll = Some(fixture::NOW + poll);
+                for stage in &mut s.stages {
+                    (stage.in_per_second, stage.out_per_second, stage.lag) = (rate, rate, lag);
+                }
+            });
+            while app.layout.area(Pane::Pipeline).is_none() {
+                app.update(Message::Key(KeyCode::Tab.into())); // a small screen shows the focused pane
+            }
+            let pane = app.layout.area(Pane::Pipeline).unwrap();
+            let buffer = buffer(&app);
+            let row = |y| (pane.left()..pane.right()).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+            let rows: Vec<_> = (pane.top()..pane.bottom()).map(row).collect();
+            assert!(!rows.iter().any(|row| row.contains('…')), "{width}x{height} {rate}: {rows:#?}");
+        }
+    }
+}
+
+#[test]
 fn panes_without_data_have_a_message() {
     let text_of = text(&empty(160, 48));
     for words in ["waiting for the first prices…", "no coin yet", "the pipeline is starting…"] {
