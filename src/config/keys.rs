@@ -31,6 +31,13 @@ fn shown<T: ToString>(value: Option<&T>) -> String {
     value.map(T::to_string).unwrap_or_default()
 }
 
+/// Sets an optional value whose every text is understood.
+#[expect(clippy::unnecessary_wraps, reason = "the setters of the table return a result")]
+fn set<T>(slot: &mut Option<T>, value: T) -> Result<(), String> {
+    *slot = Some(value);
+    Ok(())
+}
+
 fn level(text: &str) -> Result<String, String> {
     tracing_subscriber::EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|_| {
         format!("'{text}' is neither a level (error, warn, info, debug, trace) nor a list of TARGET=LEVEL")
@@ -64,10 +71,7 @@ pub static KEYS: &[Setting] = &[
     Setting::new(
         "input",
         |s| s.input.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-        |s, t| {
-            s.input = Some(t.into());
-            Ok(())
-        },
+        |s, t| set(&mut s.input, t.into()),
     )
     .flag("--input", Text("FILE"), SOURCE, "The recording to replay: NDJSON, plain or .gz; - for stdin"),
     Setting::new("speed", |s| s.speed.to_string(), |s, t| t.parse().map(|speed| s.speed = speed)).flag(
@@ -125,10 +129,7 @@ pub static KEYS: &[Setting] = &[
     Setting::new(
         "from",
         |s| shown(s.from.as_ref()),
-        |s, t| {
-            s.from = Some(t.trim().into());
-            Ok(())
-        },
+        |s, t| set(&mut s.from, t.trim().into()),
     )
     .flag("--from", Text("SOURCE"), STORAGE, "Queries answer for this source only"),
     Setting::new(
@@ -152,10 +153,7 @@ pub static KEYS: &[Setting] = &[
     Setting::new(
         "coingecko.api_key",
         |s| shown(s.coingecko.api_key.as_ref()),
-        |s, t| {
-            s.coingecko.api_key = Some(Secret::new(t));
-            Ok(())
-        },
+        |s, t| set(&mut s.coingecko.api_key, Secret::new(t)),
     )
     .aliases(&[("COINGECKO_API_KEY", None)])
     .secret(),
@@ -272,28 +270,19 @@ pub static KEYS: &[Setting] = &[
     Setting::new(
         "log.file",
         |s| s.log.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-        |s, t| {
-            s.log.file = Some(t.into());
-            Ok(())
-        },
+        |s, t| set(&mut s.log.file, t.into()),
     ),
     Setting::new(
         "kafka.brokers",
         |s| shown(s.later.kafka_brokers.as_ref()),
-        |s, t| {
-            s.later.kafka_brokers = Some(t.to_owned());
-            Ok(())
-        },
+        |s, t| set(&mut s.later.kafka_brokers, t.to_owned()),
     )
     .aliases(&[("KAFKA_BROKERS", None)])
     .later(),
     Setting::new(
         "kafka.sasl_password",
         |s| shown(s.later.kafka_sasl_password.as_ref()),
-        |s, t| {
-            s.later.kafka_sasl_password = Some(Secret::new(t));
-            Ok(())
-        },
+        |s, t| set(&mut s.later.kafka_sasl_password, Secret::new(t)),
     )
     .aliases(&[("KAFKA_SASL_PASSWORD", None)])
     .secret()
@@ -301,10 +290,7 @@ pub static KEYS: &[Setting] = &[
     Setting::new(
         "mongodb.uri",
         |s| shown(s.later.mongo_uri.as_ref()),
-        |s, t| {
-            s.later.mongo_uri = Some(Secret::new(t));
-            Ok(())
-        },
+        |s, t| set(&mut s.later.mongo_uri, Secret::new(t)),
     )
     .aliases(&[("MONGO_URI", None)])
     .secret()
@@ -312,20 +298,14 @@ pub static KEYS: &[Setting] = &[
     Setting::new(
         "mongodb.username",
         |s| shown(s.later.mongo_username.as_ref()),
-        |s, t| {
-            s.later.mongo_username = Some(t.to_owned());
-            Ok(())
-        },
+        |s, t| set(&mut s.later.mongo_username, t.to_owned()),
     )
     .aliases(&[("MONGO_USERNAME", None)])
     .later(),
     Setting::new(
         "mongodb.password",
         |s| shown(s.later.mongo_password.as_ref()),
-        |s, t| {
-            s.later.mongo_password = Some(Secret::new(t));
-            Ok(())
-        },
+        |s, t| set(&mut s.later.mongo_password, Secret::new(t)),
     )
     .aliases(&[("MONGO_PASSWORD", None)])
     .secret()
@@ -333,10 +313,7 @@ pub static KEYS: &[Setting] = &[
     Setting::new(
         "discord.webhook_url",
         |s| shown(s.later.webhook_url.as_ref()),
-        |s, t| {
-            s.later.webhook_url = Some(Secret::new(value::unlinked(t)));
-            Ok(())
-        },
+        |s, t| set(&mut s.later.webhook_url, Secret::new(value::unlinked(t))),
     )
     .aliases(&[("WEBHOOK_URL", None)])
     .secret()
