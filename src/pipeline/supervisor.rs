@@ -125,13 +125,7 @@ async fn supervise(
                 if !matches!(error, PipelineError::Source(_)) {
                     stop_source.cancel();
                 }
-                // A stage that failed only because the next one ended is not the cause.
-                let follows = |error: &PipelineError| {
-                    matches!(error, PipelineError::Stage { source: StageError::Closed, .. })
-                };
-                if failure.as_ref().is_none_or(follows) {
-                    failure = Some(error);
-                }
+                failure = Some(cause(failure, error));
             }
         }
     }
@@ -139,6 +133,15 @@ async fn supervise(
     match failure {
         Some(failure) => Err(failure),
         None => Ok(Some(Summary::new(&shared.meters, started.elapsed(), end))),
+    }
+}
+
+/// The error of a run in which several tasks failed: the first one, except that a stage that failed because the
+/// next one had ended is not the cause.
+fn cause(first: Option<PipelineError>, next: PipelineError) -> PipelineError {
+    match first {
+        None | Some(PipelineError::Stage { source: StageError::Closed, .. }) => next,
+        Some(first) => first,
     }
 }
 
@@ -176,5 +179,39 @@ impl Tasks {
         Some(ended.unwrap_or_else(|error| {
             Err(PipelineError::Panicked(self.names.get(&error.id()).copied().unwrap_or("a task")))
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_that_follows_from_no_other_is_the_cause() {
+        let ended = |names: &[&'static str]| {
+            let errors = names.iter().map(|name| match *name {
+                "silver" => PipelineError::Stage { stage: "silver", source: StageError::Closed },
+                "gold" => PipelineError::Stage { stage: "gold", source: StageError::Fenced },
+                name => PipelineError::Panicked(name),
+            });
+            errors.fold(None, |first, next| Some(cause(first, next))).unwrap().to_string()
+        };
+        assert_eq!(ended(&["silver"]), "stage silver failed");
+        assert_eq!(ended(&["silver", "gold", "source"]), "stage gold failed");
+        assert_eq!(ended(&["gold", "silver"]), "stage gold failed");
+        assert_eq!(ended(&["source", "gold"]), "source ended by a panic");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_named() {
+        let mut tasks = Tasks::default();
+        tasks.stage("gold", async { panic!("for this test") });
+        tasks.stage("silver", std::future::ready(Ok(())));
+        let mut ended = Vec::new();
+        while let Some(end) = tasks.next().await {
+            ended.push(end.map_err(|error| error.to_string()));
+        }
+        ended.sort_by_key(Result::is_err);
+        assert_eq!(ended, [Ok(None), Err("gold ended by a panic".to_owned())]);
     }
 }
