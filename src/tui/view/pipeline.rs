@@ -64,6 +64,14 @@ fn dense(figure: &str) -> String {
     figure.replace(' ', "")
 }
 
+/// A rate of a stage; none once it has stopped, when the last one would stay on the screen.
+fn rate(stage: &StageStatus, per_second: f64, theme: &Theme) -> (String, Style) {
+    match stage.state {
+        StageState::Stopped => ("–".to_owned(), theme.muted),
+        _ => (dense(&format::rate(per_second)), theme.text),
+    }
+}
+
 fn headings(theme: &Theme, wide: bool) -> Line<'static> {
     let m = theme.muted;
     let last = if wide { "last commit" } else { "commit" };
@@ -98,17 +106,11 @@ fn source_line(snapshot: &Snapshot, app: &App, wide: bool) -> Line<'static> {
     } else {
         source.last_delivery.map_or_else(|| "–".to_owned(), |t| format!("{} ago", format::age(app.now() - t)))
     };
-    let first = snapshot.stages.first().map_or(0.0, |s| s.in_per_second);
+    let first = snapshot.stages.first();
+    let taken = first.map_or_else(dash, |stage| rate(stage, stage.in_per_second, theme));
     cells(
         wide,
-        [
-            ("source".to_owned(), theme.text),
-            (state.to_owned(), style),
-            dash(),
-            (dense(&format::rate(first)), theme.text),
-            dash(),
-            (last, m),
-        ],
+        [("source".to_owned(), theme.text), (state.to_owned(), style), dash(), taken, dash(), (last, m)],
     )
 }
 
@@ -142,8 +144,8 @@ fn stage_line(stage: &StageStatus, app: &App, wide: bool) -> Line<'static> {
         [
             (stage.stage.label().to_owned(), theme.text),
             (text, style),
-            (dense(&format::rate(stage.in_per_second)), theme.text),
-            (dense(&format::rate(stage.out_per_second)), theme.text),
+            rate(stage, stage.in_per_second, theme),
+            rate(stage, stage.out_per_second, theme),
             (dense(&format::compact_count(stage.lag)), lag),
             (commit, theme.muted),
         ],

@@ -91,6 +91,19 @@ fn no_figure_of_the_pipeline_pane_is_cut() {
 }
 
 #[test]
+fn a_stopped_stage_has_no_rate() {
+    let with_state = |state: StageState| {
+        with(160, 48, move |s| {
+            for stage in &mut s.stages {
+                (stage.state, stage.in_per_second) = (state.clone(), 3_031.0);
+            }
+        })
+    };
+    assert!(text(&with_state(StageState::Ok)).contains("3.03k"));
+    assert!(!text(&with_state(StageState::Stopped)).contains("3.03k"));
+}
+
+#[test]
 fn panes_without_data_have_a_message() {
     let text_of = text(&empty(160, 48));
     for words in ["waiting for the first prices…", "no coin yet", "the pipeline is starting…"] {
